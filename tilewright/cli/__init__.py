@@ -1,0 +1,1 @@
+"""The `tilewright` command line (floor 9)."""

@@ -1,0 +1,127 @@
+"""What the code generator asks about expressions and statements before it emits them (floor 6): dependences, and sums of products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tilewright.ir.buffer import Buffer, Scope
+from tilewright.ir.expr import Expr, Op, load
+from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, Let, MatrixMultiply, ParallelFor, ReduceLoop, Stmt, Store
+from tilewright.ir.visit import own_expressions, statements, subexpressions
+
+_INDEX_OPERATIONS = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.FLOORMOD, Op.MIN, Op.MAX})
+
+
+@dataclass(frozen=True, slots=True)
+class Dependences:
+    """What the value of an expression depends on: variables, root buffers that it loads from, and whether it may be computed any number of times."""
+
+    variables: frozenset[Expr]
+    storages: frozenset[Buffer]
+    is_pure: bool
+
+
+_NOTHING = Dependences(frozenset(), frozenset(), True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """An integer as constant + sum of coefficient * atom; atoms are no sums themselves."""
+
+    terms: tuple[tuple[Expr, int], ...]
+    constant: int
+
+    def coefficient(self, atom: Expr) -> int:
+        return next((scale for term, scale in self.terms if term is atom), 0)
+
+
+class Facts:
+    """Answers, remembered per expression. One object serves one program."""
+
+    def __init__(self) -> None:
+        self._dependences: dict[Expr, Dependences] = {}
+        self._loads: dict[Expr, bool] = {}
+        self._written: dict[Stmt, frozenset[Buffer]] = {}
+        self._bound: dict[Stmt, frozenset[Expr]] = {}
+
+    def dependences(self, root: Expr) -> Dependences:
+        found = self._dependences.get(root)
+        if found is not None:
+            return found
+        for node in subexpressions(root):
+            if node in self._dependences:
+                continue
+            if node.op is Op.VAR:
+                made = Dependences(frozenset((node,)), frozenset(), True)
+            elif not node.args:
+                made = _NOTHING if node.op is not Op.LOAD else Dependences(frozenset(), frozenset((node.buffer.storage,)), True)
+            else:
+                parts = [self._dependences[a] for a in node.args]
+                variables = parts[0].variables if len(parts) == 1 else frozenset().union(*(p.variables for p in parts))
+                storages = parts[0].storages if len(parts) == 1 else frozenset().union(*(p.storages for p in parts))
+                is_pure = all(p.is_pure for p in parts)
+                if node.op is Op.LOAD:
+                    storages |= {node.buffer.storage}
+                    if node.buffer.storage.pointer is not None:
+                        address = self.dependences(node.buffer.storage.pointer)
+                        variables, storages = variables | address.variables, storages | address.storages
+                elif node.op is Op.CALL:
+                    is_pure = is_pure and node.attribute.is_pure
+                made = Dependences(variables, storages, is_pure)
+            self._dependences[node] = made
+        return self._dependences[root]
+
+    def written(self, root: Stmt) -> frozenset[Buffer]:
+        """Root buffers that a statement may write."""
+        found = self._written.get(root)
+        if found is None:
+            targets: set[Buffer] = set()
+            for node in statements(root):
+                if isinstance(node, Store) or (isinstance(node, AtomicUpdate) and node.kind is not AtomicKind.LOAD):
+                    targets.add(node.buffer.storage)
+                elif isinstance(node, MatrixMultiply):
+                    targets.add(node.c.storage)
+            found = self._written[root] = frozenset(targets)
+        return found
+
+    def bound(self, root: Stmt) -> frozenset[Expr]:
+        """Variables that a statement or one inside it defines."""
+        found = self._bound.get(root)
+        if found is None:
+            names: set[Expr] = set()
+            for node in statements(root):
+                if isinstance(node, (For, Let)):
+                    names.add(node.variable)
+                elif isinstance(node, ParallelFor):
+                    names.update(node.variables)
+                elif isinstance(node, ReduceLoop):
+                    names.update((node.result, node.axis))
+                elif isinstance(node, AtomicUpdate) and node.previous is not None:
+                    names.add(node.previous)
+            found = self._bound[root] = frozenset(names)
+        return found
+
+    def accesses(self, root: Stmt) -> Iterator[Expr]:
+        """The element accesses of a statement in program order, each once; the target of a store as the load of it."""
+        seen: set[Expr] = set()
+        for node in statements(root):
+            if isinstance(node, (Store, AtomicUpdate)):
+                target = load(node.buffer, node.indices)
+                if target not in seen:
+                    seen.add(target)
+                    yield target
+            for root_expression in own_expressions(node):
+                for inner in subexpressions(root_expression):
+                    if inner.op is Op.LOAD and inner not in seen:
+                        seen.add(inner)
+                        yield inner
+
+
+def is_shared_memory(left: Buffer, right: Buffer) -> bool:
+    """Whether two root buffers may overlap: the same one, or two tensors of the caller."""
+    return left is right or (left.scope is Scope.GLOBAL and right.scope is Scope.GLOBAL)
+
+
+def is_index_operation(node: Expr) -> bool:
+    return node.op in _INDEX_OPERATIONS and node.dtype.bits >= 32 and node.dtype.is_integer and node.dtype.is_signed

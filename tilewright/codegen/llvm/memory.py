@@ -1,0 +1,320 @@
+"""Element addresses, loads and stores at any width (floor 6).
+
+An address is a pointer plus terms, one per atom of the indices. Terms are added in the order in which their variables are bound: what an
+outer loop fixes is computed there once (`prepare`), and the innermost loop is left with an addition or an addressing mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tilewright.codegen.llvm import registers
+from tilewright.codegen.llvm.emitter import Value, constant, vector_type
+from tilewright.codegen.llvm.task import Operand, Ramp, Task, is_scalar
+from tilewright.dtypes import DType
+from tilewright.errors import CompilerBug
+from tilewright.ir.buffer import Buffer, Extent, Scope
+from tilewright.ir.expr import Expr
+from tilewright.ir.tileop import Storage
+
+Index = Callable[[Task, Expr], Operand]
+BaseAddress = Callable[[Buffer], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """atom * scale * stride elements; no stride means 1."""
+
+    atom: Expr | None
+    scale: int
+    stride: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPlan:
+    """One access as a sum: everything that does not depend on the place in the code."""
+
+    buffer: Buffer
+    dtype: DType  # of the elements in memory
+    is_packed: bool
+    terms: tuple[Term, ...]
+    constant: int
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the lanes of an access lie: lane k is `offsets[k]` elements behind `pointer`, and further by what differs at run time.
+
+    pointer  an address; for packed elements the number of the element instead.
+    dynamic  (operand, factor): lane k of the operand times the factor.
+    """
+
+    plan: AccessPlan
+    pointer: Value
+    offsets: tuple[int, ...]
+    dynamic: tuple[tuple[Operand, Value], ...] = ()
+    is_even: bool = False  # packed: the pointer is an even number
+
+    @property
+    def is_uniform(self) -> bool:
+        return not self.dynamic and all(offset == self.offsets[0] for offset in self.offsets)
+
+    @property
+    def is_contiguous(self) -> bool:
+        return not self.dynamic and all(offset == self.offsets[0] + lane for lane, offset in enumerate(self.offsets))
+
+
+class Memory:
+    """The accesses of one task."""
+
+    def __init__(self, task: Task, index: Index, base_address: BaseAddress) -> None:
+        self.task = task
+        self.index = index
+        self.base_address = base_address
+        self._plans: dict[Expr, AccessPlan] = {}
+
+    # -- addresses
+    def layout(self, buffer: Buffer) -> tuple[DType, tuple[Extent, ...]]:
+        """Element dtype in memory and strides in elements."""
+        plan = self.task.plans.get(buffer)
+        if buffer.scope is Scope.GLOBAL or (plan is None and buffer.source is None):
+            return buffer.dtype, buffer.element_strides()
+        if plan is None:
+            owner = self.task.plans.get(buffer.storage)
+            is_same = owner is not None and buffer.dtype == buffer.storage.dtype
+            return owner.dtype if owner is not None and is_same else buffer.dtype, buffer.element_strides()
+        if plan.storage is not Storage.ROW_MAJOR:
+            raise CompilerBug(f"{buffer.name} is kept in panels and cannot be accessed by element")
+        if buffer.rank < 2:
+            return plan.dtype, buffer.element_strides()
+        strides = [1, plan.row_pitch]
+        for extent in reversed(buffer.static_shape[1:-1]):
+            strides.append(strides[-1] * extent)
+        return plan.dtype, tuple(reversed(strides))
+
+    def element_dtype(self, buffer: Buffer) -> DType:
+        """What the elements are stored as, in any layout."""
+        plan = self.task.plans.get(buffer)
+        return plan.dtype if plan is not None and buffer.scope is not Scope.GLOBAL else self.layout(buffer)[0]
+
+    def plan(self, access: Expr) -> AccessPlan:
+        found = self._plans.get(access)
+        if found is None:
+            buffer = access.buffer
+            dtype, strides = self.layout(buffer)
+            terms: list[Term] = []
+            fixed = 0
+            for position, stride in zip(access.args, strides, strict=True):
+                total = self.task.sum(position)
+                if isinstance(stride, int):
+                    terms += [Term(atom, scale * stride, None) for atom, scale in total.terms if stride]
+                    fixed += total.constant * stride
+                else:
+                    terms += [Term(atom, scale, stride) for atom, scale in total.terms]
+                    terms += [Term(None, total.constant, stride)] if total.constant else []
+            is_packed = buffer.scope is Scope.GLOBAL and dtype.is_packed
+            found = self._plans[access] = AccessPlan(buffer, dtype, is_packed, tuple(terms), fixed)
+        return found
+
+    def start(self, plan: AccessPlan) -> Value:
+        return constant(0, "i64") if plan.is_packed else self.base_address(plan.buffer)
+
+    def advance(self, plan: AccessPlan, pointer: Value, amount: Value) -> Value:
+        if amount.text == "0":
+            return pointer
+        if plan.is_packed:
+            return self.task.add(pointer, amount)  # type: ignore[return-value]
+        return self.task.f.element_address(pointer, registers.memory_type(plan.dtype), amount)
+
+    def prepare(self, access: Expr) -> None:
+        """Computes the part of an address that is known here and remembers it for the loops inside."""
+        task, plan = self.task, self.plan(access)
+        pointer, done = task.pointers.get(access, (None, frozenset()))
+        ready = [i for i, term in enumerate(plan.terms) if i not in done and self._is_ready(term)]
+        if ready:
+            pointer = self.start(plan) if pointer is None else pointer
+            for i in ready:
+                amount = self._amount(plan.terms[i])
+                assert isinstance(amount, Value)
+                pointer = self.advance(plan, pointer, amount)
+            task.remember(task.pointers, access, (pointer, done | frozenset(ready)))
+
+    def _is_ready(self, term: Term) -> bool:
+        return all(part is None or (self.task.is_bound(part) and not self.task.facts.dependences(part).storages) for part in (term.atom, term.stride))
+
+    def _amount(self, term: Term) -> Operand:
+        """The elements that a term adds, where that is one number or differs between lanes by constants; used for ready terms and ramps."""
+        task = self.task
+        key = (term.atom, term.scale, term.stride)
+        found = task.pointers.get(key)
+        if found is None:
+            atom = self.index(task, term.atom) if term.atom is not None else constant(1, "i64")
+            found = task.scale(atom, term.scale)
+            if term.stride is not None and isinstance(found, Value):
+                stride = self.index(task, term.stride)
+                assert isinstance(stride, Value)
+                found = stride if found.text == "1" else task.f.binary("mul", found, stride)
+            if term.atom is None or not task.facts.dependences(term.atom).storages:
+                task.remember(task.pointers, key, found)
+        return found  # type: ignore[no-any-return]
+
+    def locate(self, access: Expr) -> Location:
+        """The address of an access here, for all lanes."""
+        task, plan = self.task, self.plan(access)
+        pointer, done = task.pointers.get(access, (None, frozenset()))
+        pointer = self.start(plan) if pointer is None else pointer
+        offsets = [plan.constant] * task.lanes
+        dynamic: list[tuple[Operand, Value]] = []
+        is_even = True
+        for i, term in enumerate(plan.terms):
+            if plan.is_packed:
+                is_even = is_even and self._is_even(term)
+            if i in done:
+                continue
+            operand = self.index(task, term.atom) if term.atom is not None else constant(1, "i64")
+            if is_scalar(operand):
+                amount = self._amount(term)
+                assert isinstance(amount, Value)
+                pointer = self.advance(plan, pointer, amount)
+            elif isinstance(operand, Ramp) and term.stride is None:
+                pointer = self.advance(plan, pointer, task.scale_value(operand.base, term.scale))
+                offsets = [offset + o * term.scale for offset, o in zip(offsets, operand.offsets, strict=True)]
+            else:
+                factor = constant(term.scale, "i64")
+                if term.stride is not None:
+                    stride = self.index(task, term.stride)
+                    assert isinstance(stride, Value)
+                    factor = task.scale_value(stride, term.scale)
+                dynamic.append((operand, factor))
+        return Location(plan, pointer, tuple(offsets), tuple(dynamic), is_even)
+
+    def _is_even(self, term: Term) -> bool:
+        stride = 1 if term.stride is None else self.task.multiple_of(term.stride)
+        atom = 1
+        if term.atom is not None:
+            operand = self.task.indices.get(term.atom)
+            atom = operand.multiple if isinstance(operand, Ramp) else self.task.multiple_of(term.atom)
+        return term.scale * stride * atom % 2 == 0
+
+    def lane_address(self, location: Location, lane: int) -> Value:
+        """The address (or element number) of one lane."""
+        task = self.task
+        pointer = self.advance(location.plan, location.pointer, constant(location.offsets[lane], "i64"))
+        for operand, factor in location.dynamic:
+            position = task.lane(operand, lane)
+            if position.type != "i64":
+                position = task.f.convert("sext", position, "i64")
+            amount = position if factor.text == "1" else task.f.binary("mul", position, factor)
+            pointer = self.advance(location.plan, pointer, amount)
+        return pointer
+
+    # -- loads
+    def load(self, access: Expr) -> Operand:
+        """The elements of an access in the register type of their dtype; a scalar where all lanes read one element."""
+        task = self.task
+        location = self.locate(access)
+        dtype = location.plan.dtype
+        if location.plan.is_packed:
+            raw = self._load_packed(location)
+        elif location.is_uniform:
+            raw = self._load_lane(location, 0)
+        else:
+            element = registers.memory_type(dtype)
+            first, last = min(location.offsets), max(location.offsets)
+            span = last - first + 1
+            if location.is_contiguous:
+                raw = self._load_span(location, first, task.lanes)
+            elif not location.dynamic and span <= task.lanes and span & (span - 1) == 0:
+                raw = task.f.shuffle(self._load_span(location, first, span), None, [offset - first for offset in location.offsets])
+            else:
+                raw = self._gather(location, element)
+        return registers.from_memory(task, raw, dtype)
+
+    def _load_span(self, location: Location, first: int, count: int) -> Value:
+        element = registers.memory_type(location.plan.dtype)
+        address = self.advance(location.plan, location.pointer, constant(first, "i64"))
+        return self.task.f.load(vector_type(element, count), address, location.plan.dtype.itemsize)
+
+    def _load_lane(self, location: Location, lane: int) -> Value:
+        return self.task.f.load(registers.memory_type(location.plan.dtype), self.lane_address(location, lane), location.plan.dtype.itemsize)
+
+    def _gather(self, location: Location, element: str) -> Value:
+        task = self.task
+        result = Value("poison", task.type_of(element))
+        known: dict[int, Value] = {}
+        for lane in range(task.lanes):
+            scalar = known.get(location.offsets[lane]) if not location.dynamic else None
+            if scalar is None:
+                scalar = known[location.offsets[lane]] = self._load_lane(location, lane)
+            result = task.f.insert(result, scalar, lane)
+        return result
+
+    def _load_packed(self, location: Location) -> Value:
+        """Nibbles as unsigned i8, one per lane."""
+        task, f = self.task, self.task.f
+        lanes = task.lanes
+        if location.is_contiguous and location.is_even and location.offsets[0] % 2 == 0 and lanes > 1:
+            number = task.add_constant(location.pointer, location.offsets[0])
+            octets = f.load(vector_type("i8", lanes // 2), self._byte_address(location, number), 1)
+            doubled = f.shuffle(octets, None, [lane // 2 for lane in range(lanes)])
+            shifts = Value("<" + ", ".join(f"i8 {4 * (lane % 2)}" for lane in range(lanes)) + ">", doubled.type)
+            return f.binary("and", f.binary("lshr", doubled, shifts), constant(15, doubled.type))
+        if location.is_uniform:
+            return self._load_nibble(location, self.lane_address(location, 0))
+        result = Value("poison", task.type_of("i8"))
+        for lane in range(lanes):
+            result = f.insert(result, self._load_nibble(location, self.lane_address(location, lane)), lane)
+        return result
+
+    def _byte_address(self, location: Location, number: Value) -> Value:
+        f = self.task.f
+        return f.element_address(self.base_address(location.plan.buffer), "i8", f.binary("ashr", number, constant(1, "i64")))
+
+    def _nibble_shift(self, number: Value) -> Value:
+        f = self.task.f
+        low = f.convert("trunc", number, "i8")
+        return f.binary("shl", f.binary("and", low, constant(1, "i8")), constant(2, "i8"))
+
+    def _load_nibble(self, location: Location, number: Value) -> Value:
+        f = self.task.f
+        octet = f.load("i8", self._byte_address(location, number), 1)
+        return f.binary("and", f.binary("lshr", octet, self._nibble_shift(number)), constant(15, "i8"))
+
+    # -- stores
+    def store(self, access: Expr, value: Operand) -> None:
+        """Writes the lanes in order; where several have one address the last one stays."""
+        task, f = self.task, self.task.f
+        location = self.locate(access)
+        dtype = location.plan.dtype
+        if location.plan.is_packed:
+            self._store_packed(location, registers.to_memory(task, value, dtype))
+        elif location.is_uniform:
+            last = value if is_scalar(value) else task.lane(value, task.lanes - 1)
+            assert isinstance(last, Value)
+            f.store(registers.to_memory(task, last, dtype), self.lane_address(location, 0), dtype.itemsize)
+        elif location.is_contiguous:
+            address = self.advance(location.plan, location.pointer, constant(location.offsets[0], "i64"))
+            f.store(f.splat(registers.to_memory(task, value, dtype), task.lanes), address, dtype.itemsize)
+        else:
+            raw = registers.to_memory(task, value, dtype)
+            for lane in range(task.lanes):
+                f.store(task.lane(raw, lane), self.lane_address(location, lane), dtype.itemsize)
+
+    def _store_packed(self, location: Location, raw: Value) -> None:
+        task, f = self.task, self.task.f
+        lanes = task.lanes
+        if location.is_contiguous and location.is_even and location.offsets[0] % 2 == 0 and lanes > 1:
+            wide = f.splat(raw, lanes)
+            low, high = f.shuffle(wide, None, range(0, lanes, 2)), f.shuffle(wide, None, range(1, lanes, 2))
+            octets = f.binary("or", f.binary("and", low, constant(15, low.type)), f.binary("shl", high, constant(4, high.type)))
+            number = task.add_constant(location.pointer, location.offsets[0])
+            f.store(octets, self._byte_address(location, number), 1)
+            return
+        for lane in range(lanes):
+            number = self.lane_address(location, lane)
+            address, shift = self._byte_address(location, number), self._nibble_shift(number)
+            old = f.load("i8", address, 1)
+            kept = f.binary("and", old, f.binary("lshr", constant(0xF0, "i8"), shift))
+            new = f.binary("shl", f.binary("and", task.lane(raw, lane), constant(15, "i8")), shift)
+            f.store(f.binary("or", kept, new), address, 1)

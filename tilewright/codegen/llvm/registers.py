@@ -1,0 +1,77 @@
+"""Element types inside a task (floor 6): `convert` and `math`, asked with the task's function and features."""
+
+from __future__ import annotations
+
+from tilewright.codegen.llvm import convert
+from tilewright.codegen.llvm.emitter import Value, constant
+from tilewright.codegen.llvm.task import Operand, Task
+from tilewright.codegen.llvm.term import Scope
+from tilewright.dtypes import DType
+from tilewright.errors import CompilerBug
+from tilewright.ir.expr import Rounding
+from tilewright.ir.intrinsic import Intrinsic
+from tilewright.target.cpu import Feature
+
+register_type = convert.register_type
+memory_type = convert.storage_type
+
+
+def from_memory(task: Task, raw: Value, dtype: DType) -> Value:
+    return convert.from_storage(task.f, raw, dtype, task.target.features)
+
+
+def to_memory(task: Task, value: Operand, dtype: DType) -> Value:
+    return convert.to_storage(task.f, value if isinstance(value, Value) else task.widened(value), dtype, task.target.features)
+
+
+def cast(task: Task, value: Value, source: DType, target: DType, rounding: Rounding) -> Value:
+    return convert.convert(task.f, value, source, target, task.target.features, rounding)
+
+
+def rounded(task: Task, value: Value, dtype: DType) -> Value:
+    """The result of a float operation in its dtype."""
+    return value if dtype.bits >= 32 else convert.round_to(task.f, value, dtype, task.target.features)
+
+
+def wrapped(task: Task, value: Value, dtype: DType) -> Value:
+    """The result of an integer operation in its dtype: only 4-bit integers are narrower than their registers."""
+    if not dtype.is_packed:
+        return value
+    if not dtype.is_signed:
+        return task.f.binary("and", value, constant(15, value.type))
+    four = constant(4, value.type)
+    return task.f.binary("ashr", task.f.binary("shl", value, four), four)
+
+
+def whole(task: Task, value: Value, *, is_floor: bool) -> Value:
+    """floor or truncation of a float."""
+    if task.target.has(Feature.ROUND):
+        return task.f.intrinsic(f"llvm.{'floor' if is_floor else 'trunc'}.{value.overload}", value.type, value)
+    x = Scope(task.f, task.target.features)(value)
+    width = x.width_bits
+    limit = 2.0**x.mantissa_bits  # from here on every float is whole
+    truncated = x.clamp(-limit, limit).convert("fptosi", f"i{width}").convert("sitofp", x.element)
+    result = (truncated > x).select(truncated - 1.0, truncated) if is_floor else truncated
+    return (x.abs() < limit).select(result.with_sign_of(x), x).value
+
+
+def reinterpret(task: Task, value: Value, source: DType, target: DType) -> Value:
+    """The bits of one dtype as another of equal width."""
+    if source.lanes > 1 or target.lanes > 1:
+        raise CompilerBug(f"{source!s} cannot be looked at as {target!s} here")
+    raw = to_memory(task, value, source)
+    type_ = raw.type.replace(raw.element, memory_type(target))
+    return from_memory(task, task.f.convert("bitcast", raw, type_), target)
+
+
+def as_slot(task: Task, value: Value, dtype: DType) -> Value:
+    """A scalar as 8 bytes for the host: integers extended, floats of up to 32 bits as float32 in the low half."""
+    f = task.f
+    if dtype.is_float:
+        bits = f.convert("bitcast", value, "i64" if value.type == "double" else "i32")
+        return f.convert("zext", bits, "i64")
+    return f.convert("sext" if dtype.is_integer and dtype.is_signed else "zext", value, "i64")
+
+
+def call(task: Task, intrinsic: Intrinsic, arguments: list[Value], result: DType, dtypes: tuple[DType, ...]) -> Value:
+    raise CompilerBug(f"no code for {intrinsic.name}")

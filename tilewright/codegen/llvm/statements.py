@@ -1,0 +1,186 @@
+"""Statements as scalar control flow, and as straight vector code inside vector loops (floor 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tilewright.codegen.llvm import registers
+from tilewright.codegen.llvm.atomics import emit_atomic_update
+from tilewright.codegen.llvm.emitter import Loop, Value, constant
+from tilewright.codegen.llvm.expressions import Expressions
+from tilewright.codegen.llvm.hoist import enter_loop
+from tilewright.codegen.llvm.matrix import MatrixShape, emit_matrix_multiply
+from tilewright.codegen.llvm.memory import Memory
+from tilewright.codegen.llvm.task import Task, is_scalar
+from tilewright.codegen.llvm.vectorize import Vectorizer, conjuncts
+from tilewright.errors import CompilerBug
+from tilewright.ir.expr import Expr, load
+from tilewright.ir.stmt import (Assert, Assume, AtomicUpdate, Break, Continue, For, If, Let, MatrixMultiply, ParallelFor, Print, ReduceLoop, Seq, Stmt,
+                                Store, While)
+
+PRINT_SYMBOL = "tw_print"
+
+
+@dataclass
+class Sites:
+    """The statements that talk to the host, in order of emission; code number n is entry n - 1."""
+
+    asserts: list[Assert] = field(default_factory=list)
+    prints: list[Print] = field(default_factory=list)
+
+
+class Statements:
+    """Emits the statements of one task."""
+
+    def __init__(self, task: Task, memory: Memory, expressions: Expressions, sites: Sites, status: Value) -> None:
+        self.task, self.memory, self.expressions = task, memory, expressions
+        self.sites, self.status = sites, status
+        self.vectorizer = Vectorizer(task, memory, expressions, self.emit)
+        self._loops: list[tuple[str, str]] = []  # (next, end) labels
+        self._handlers: dict[type[Stmt], Callable[[Any], None]] = {
+            Seq: self._seq, For: self._for, While: self._while, If: self._if, Let: self._let, Store: self._store, Break: self._break,
+            Continue: self._continue, Assume: lambda node: None, Assert: self._assert, Print: self._print, MatrixMultiply: self._matrix_multiply,
+            AtomicUpdate: self._atomic, ParallelFor: self.vectorizer.parallel_for, ReduceLoop: self.vectorizer.reduce,
+        }
+
+    def emit(self, node: Stmt) -> None:
+        handler = self._handlers.get(type(node))
+        if handler is None:
+            raise CompilerBug(f"{type(node).__name__} reached the code generator")
+        handler(node)
+
+    def _seq(self, node: Seq) -> None:
+        for part in node.body:
+            if self.task.f.is_terminated:
+                return
+            self.emit(part)
+
+    # -- control flow
+    def _for(self, node: For) -> None:
+        task, f = self.task, self.task.f
+        stop = self.expressions.scalar_index(node.extent)
+        with task.scope():
+            enter_loop(self.expressions, node.body, self._bound_by(node.body, node.variable), runs=node.extent.is_const and node.extent.value > 0,
+                       is_serial=True)
+            with f.loop(constant(0, "i64"), stop, constant(1, "i64"), hint=node.variable.name if node.variable.name.isidentifier() else "loop") as loop:
+                with task.scope():
+                    task.bind_index(node.variable, loop.index)
+                    self._loop_body(loop, node.body)
+        task.forget(task.facts.written(node.body))
+
+    def _bound_by(self, body: Stmt, *variables: Expr) -> frozenset[Expr]:
+        return self.task.facts.bound(body) | frozenset(variables)
+
+    def _loop_body(self, loop: Loop, body: Stmt) -> None:
+        self._loops.append((loop.next_label, loop.end_label))
+        self.emit(body)
+        self._loops.pop()
+
+    def _while(self, node: While) -> None:
+        task, f = self.task, self.task.f
+        head, body, end = (f.label(f"while.{part}.") for part in ("head", "body", "end"))
+        with task.scope():
+            enter_loop(self.expressions, node.body, self._bound_by(node.body), runs=False, is_serial=True)
+            f.start(head)
+            with task.scope():
+                f.branch_if(self.expressions.scalar(node.condition), body, end)
+                f.start(body)
+                self._loops.append((head, end))
+                self.emit(node.body)
+                self._loops.pop()
+                if not f.is_terminated:
+                    f.branch(head)
+            f.start(end)
+        task.forget(task.facts.written(node.body))
+
+    def _break(self, node: Break) -> None:
+        self.task.f.branch(self._loops[-1][1])
+
+    def _continue(self, node: Continue) -> None:
+        self.task.f.branch(self._loops[-1][0])
+
+    def _if(self, node: If) -> None:
+        task, f = self.task, self.task.f
+        condition = self.expressions.value(node.condition)
+        assert isinstance(condition, Value)
+        if condition.text in ("true", "false"):
+            taken = node.then_body if condition.text == "true" else node.else_body
+            if taken is not None:
+                with task.scope():
+                    self.emit(taken)
+            return
+        if not is_scalar(condition):
+            raise CompilerBug(f"`if {node.condition}` differs between the lanes")
+        then, end = f.label("then"), f.label("endif")
+        other = end if node.else_body is None else f.label("else")
+        f.branch_if(condition, then, other)
+        f.start(then)
+        with task.assuming((part, True) for part in conjuncts(node.condition)):
+            self.emit(node.then_body)
+        if node.else_body is not None:
+            if not f.is_terminated:
+                f.branch(end)
+            f.start(other)
+            with task.assuming([(node.condition, False)]):
+                self.emit(node.else_body)
+        f.start(end)
+
+    # -- values
+    def _let(self, node: Let) -> None:
+        task = self.task
+        if node.variable in task.aliases:
+            return
+        task.remember(task.values, node.variable, self.expressions.value(node.value))
+
+    def _store(self, node: Store) -> None:
+        target = load(node.buffer, node.indices)
+        self.memory.store(target, self.expressions.stored(node.value, self.memory.layout(node.buffer)[0]))
+        self.task.forget((node.buffer.storage,))
+
+    def _atomic(self, node: AtomicUpdate) -> None:
+        emit_atomic_update(self.expressions, node)
+        self.task.forget((node.buffer.storage,))
+
+    def _matrix_multiply(self, node: MatrixMultiply) -> None:
+        f = self.task.f
+        dtype = self.memory.element_dtype(node.c)
+        shape = MatrixShape(node.rows, node.columns, dtype, node.a_row_stride, node.a_k_stride, node.b_k_stride, node.c_row_stride, node.b_panel,
+                            node.b_panel_stride)
+        name = emit_matrix_multiply(self.task.module, self.task.target, shape)
+        addresses = []
+        for buffer, offset in ((node.a, node.a_offset), (node.b, node.b_offset), (node.c, node.c_offset)):
+            if self.memory.element_dtype(buffer) != dtype:
+                raise CompilerBug(f"{buffer.name} is stored as {self.memory.element_dtype(buffer)!s}, the product computes in {dtype!s}")
+            amount = self.expressions.scalar_index(offset)
+            addresses.append(f.element_address(self.memory.base_address(buffer), registers.memory_type(dtype), amount))
+        depth, is_overwriting = self.expressions.scalar_index(node.depth), self.expressions.scalar(node.is_overwriting)
+        f.line(f"call void @{name}({', '.join(map(str, addresses))}, {depth}, i1 zeroext {is_overwriting.text})")
+        self.task.forget((node.c.storage,))
+
+    # -- the host
+    def _assert(self, node: Assert) -> None:
+        """The first failure of the launch leaves its number in the status word; the thread goes no further."""
+        f = self.task.f
+        condition = self.expressions.scalar(node.condition)
+        self.sites.asserts.append(node)
+        passed, failed = f.label("assert.passed."), f.label("assert.failed.")
+        f.branch_if(condition, passed, failed)
+        f.start(failed)
+        f.line(f"cmpxchg ptr {self.status.text}, i32 0, i32 {len(self.sites.asserts)} monotonic monotonic")
+        f.ret()
+        f.start(passed)
+        self.task.remember(self.task.known, node.condition, True)
+
+    def _print(self, node: Print) -> None:
+        """Calls the host with the number of the statement and its values, 8 bytes each."""
+        f = self.task.f
+        self.sites.prints.append(node)
+        slots = f.alloca("i64", len(node.values) + 1)
+        values = [registers.as_slot(self.task, self.expressions.scalar(v), v.dtype) for v in node.values]
+        if node.buffer is not None:
+            values.append(f.convert("ptrtoint", self.memory.base_address(node.buffer), "i64"))
+        for position, value in enumerate(values):
+            f.store(value, f.element_address(slots, "i64", constant(position, "i64")), 8)
+        f.intrinsic(PRINT_SYMBOL, "void", constant(len(self.sites.prints), "i32"), slots)

@@ -1,0 +1,139 @@
+"""Whether and how well a loop body runs with one variable as vector lanes (floor 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tilewright.codegen.llvm.expressions import Expressions
+from tilewright.codegen.llvm.ranges import depends_on, is_range
+from tilewright.codegen.llvm.registers import register_type
+from tilewright.dtypes import DType
+from tilewright.ir.buffer import Scope
+from tilewright.ir.expr import Expr, Op, load
+from tilewright.ir.stmt import Assume, For, If, Let, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.visit import subexpressions
+
+_LAZY = frozenset({Op.IF_THEN_ELSE, Op.AND, Op.OR})
+_REGISTER_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
+# An inner loop counts as if it ran this often.
+_INNER_TURNS = 8
+
+
+@dataclass
+class Survey:
+    """The findings.
+
+    guards         conditions that differ between the lanes and protect something; each is a range of the variable.
+    score          contiguous accesses count for vector code, gathers and scatters against it.
+    element_bytes  of the widest value.
+    is_heavy       there are function calls or divisions: fewer vectors at once, there is latency enough to hide behind.
+    """
+
+    is_possible: bool = True
+    guards: list[Expr] = field(default_factory=list)
+    score: int = 0
+    element_bytes: int = 1
+    is_heavy: bool = False
+
+
+def survey(expressions: Expressions, body: Stmt, variable: Expr, nest: Sequence[Expr]) -> Survey:
+    """Surveys a body for `variable`; `nest` are all variables of the parallel nest, which have values before the vector loop starts."""
+    made = _Surveyor(expressions, variable, expressions.task.facts.bound(body))
+    made.statement(body, 1)
+    return made.found
+
+
+class _Surveyor:
+    def __init__(self, expressions: Expressions, variable: Expr, inner: frozenset[Expr]) -> None:
+        self.expressions, self.task = expressions, expressions.task
+        self.variable, self.inner = variable, inner - expressions.task.aliases.keys()
+        self.varying: set[Expr] = {variable}
+        self.found = Survey()
+        self.seen: set[Expr] = set()
+
+    def is_varying(self, node: Expr) -> bool:
+        return any(depends_on(self.task, node, v) for v in self.varying)
+
+    def statement(self, node: Stmt, weight: int) -> None:
+        found = self.found
+        if not found.is_possible:
+            return
+        match node:
+            case Seq():
+                for part in node.body:
+                    self.statement(part, weight)
+            case Assume():
+                pass
+            case Let():
+                self.expression(node.value, weight)
+                if node.variable not in self.task.aliases and self.is_varying(node.value):
+                    self.varying.add(node.variable)
+            case ReduceLoop():
+                self.expression(node.initial, weight)
+                self.expression(node.value, weight * _INNER_TURNS)
+                found.is_possible &= not self.is_varying(node.extent)
+                if self.is_varying(node.initial) or self.is_varying(node.value):
+                    self.varying.add(node.result)
+            case For():
+                found.is_possible &= not self.is_varying(node.extent)
+                self.statement(node.body, weight * _INNER_TURNS)
+            case If():
+                self.expression(node.condition, weight)
+                if self.is_varying(node.condition):
+                    self.guard(node.condition)
+                self.statement(node.then_body, weight)
+                if node.else_body is not None:
+                    self.statement(node.else_body, weight)
+            case Store():
+                # A tile that belongs to one thread is a scalar of the turn: turns side by side would share it.
+                found.is_possible &= node.buffer.storage.scope not in (Scope.VARIABLE, Scope.LOCAL)
+                self.expression(node.value, weight)
+                for index in node.indices:
+                    self.expression(index, weight)
+                self.access(load(node.buffer, node.indices), weight)
+            case _:
+                found.is_possible = False
+
+    def guard(self, condition: Expr) -> None:
+        if condition in self.task.known:
+            return
+        if not is_range(self.task, condition, self.variable, self.inner):
+            self.found.is_possible = False
+        elif not any(known is condition for known in self.found.guards):
+            self.found.guards.append(condition)
+
+    def expression(self, root: Expr, weight: int) -> None:
+        found = self.found
+        for node in subexpressions(root):
+            if node in self.seen:
+                continue
+            self.seen.add(node)
+            if node.op is Op.LOAD:
+                self.access(node, weight)
+            elif node.op is Op.CALL:
+                found.is_heavy = True
+                found.is_possible &= node.attribute.is_pure
+            elif node.op in (Op.DIV, Op.FLOORDIV, Op.FLOORMOD) and not node.args[1].is_const:
+                found.is_heavy = True
+            elif node.op in _LAZY and self.is_varying(node.args[0]) and not all(map(self.expressions.is_harmless, node.args[1:])):
+                self.guard(node.args[0])
+            if not self.task.is_index(node) and node.op not in (Op.CONST, Op.VAR) and not node.dtype.is_bool:
+                self.width(node.dtype)
+
+    def width(self, dtype: DType) -> None:
+        self.found.element_bytes = max(self.found.element_bytes, _REGISTER_BYTES[register_type(dtype)])
+
+    def access(self, node: Expr, weight: int) -> None:
+        """Scores one access."""
+        self.width(node.buffer.dtype)
+        if not self.is_varying(node):
+            return
+        plan = self.expressions.memory.plan(node)
+        scale = 0
+        for term in plan.terms:
+            if term.atom is self.variable:
+                scale = 2 if term.stride is not None else scale + term.scale
+            elif term.atom is not None and self.is_varying(term.atom):
+                scale = 2
+        self.found.score += weight if scale == 1 else -2 * weight if scale else 0

@@ -1,0 +1,1 @@
+"""The intermediate representation: expressions, statements, buffers, programs (floor 2)."""

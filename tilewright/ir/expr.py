@@ -1,0 +1,597 @@
+"""Scalar expressions: immutable, interned, typed (floor 2).
+
+Structural equality is identity: two equal expressions are one object, so compiler code compares with `is`. `==` builds a comparison node,
+and the truth value of an expression is an error with a hint. Constructors fold constants and integer identities; all other algebra belongs to
+`tilewright.arith`.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import weakref
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright import dtypes
+from tilewright.dtypes import DType, as_dtype, promote
+from tilewright.errors import Kind, fail
+from tilewright.ir.intrinsic import Intrinsic
+from tilewright.spans import span_of_caller
+
+if TYPE_CHECKING:
+    from tilewright.ir.buffer import Buffer
+
+
+class Op(Enum):
+    """What a node does; the value is how it prints."""
+
+    CONST = "const"
+    VAR = "var"
+    ADD = "+"
+    SUB = "-"
+    MUL = "*"
+    DIV = "/"
+    FLOORDIV = "//"
+    FLOORMOD = "%"
+    TRUNCDIV = "truncdiv"
+    TRUNCMOD = "truncmod"
+    MIN = "min"
+    MAX = "max"
+    BIT_AND = "&"
+    BIT_OR = "|"
+    BIT_XOR = "^"
+    SHIFT_LEFT = "<<"
+    SHIFT_RIGHT = ">>"
+    EQ = "=="
+    NE = "!="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+    AND = "and"
+    OR = "or"
+    NOT = "not"
+    NEG = "neg"
+    BIT_NOT = "~"
+    SELECT = "select"  # both sides are evaluated
+    IF_THEN_ELSE = "if_then_else"  # only the taken side is evaluated
+    CAST = "cast"
+    REINTERPRET = "reinterpret"
+    LOAD = "load"
+    CALL = "call"
+
+
+class Rounding(Enum):
+    """How a conversion to a narrower float rounds."""
+
+    NEAREST_EVEN = "rn"
+    TOWARD_ZERO = "rz"
+    UP = "ru"
+    DOWN = "rd"
+
+
+COMPARISONS = frozenset({Op.EQ, Op.NE, Op.LT, Op.LE, Op.GT, Op.GE})
+LOGICAL = frozenset({Op.AND, Op.OR, Op.NOT})
+_SYMMETRIC_FOLDS = {Op.ADD: lambda a, b: a + b, Op.SUB: lambda a, b: a - b, Op.MUL: lambda a, b: a * b}
+
+
+class Expr:
+    """One node. `args` are its operands; `attribute` is what else identifies it:
+
+    CONST the Python value · VAR the name · LOAD the buffer · CALL the intrinsic · CAST the rounding mode · others None.
+    """
+
+    __slots__ = ("__weakref__", "args", "attribute", "dtype", "op")
+    op: Op
+    dtype: DType
+    args: tuple[Expr, ...]
+    attribute: Any
+
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.op is Op.VAR:
+            raise TypeError("a variable's identity is the object: pickle the program, not an expression")
+        return _intern, (self.op, self.dtype, self.args, self.attribute)
+
+    # -- arithmetic: every operator builds a node
+    def __add__(self, other: Any) -> Expr:
+        return binary(Op.ADD, self, other)
+
+    def __radd__(self, other: Any) -> Expr:
+        return binary(Op.ADD, other, self)
+
+    def __sub__(self, other: Any) -> Expr:
+        return binary(Op.SUB, self, other)
+
+    def __rsub__(self, other: Any) -> Expr:
+        return binary(Op.SUB, other, self)
+
+    def __mul__(self, other: Any) -> Expr:
+        return binary(Op.MUL, self, other)
+
+    def __rmul__(self, other: Any) -> Expr:
+        return binary(Op.MUL, other, self)
+
+    def __truediv__(self, other: Any) -> Expr:
+        return divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Expr:
+        return divide(other, self)
+
+    def __floordiv__(self, other: Any) -> Expr:
+        return binary(Op.FLOORDIV, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Expr:
+        return binary(Op.FLOORDIV, other, self)
+
+    def __mod__(self, other: Any) -> Expr:
+        return binary(Op.FLOORMOD, self, other)
+
+    def __rmod__(self, other: Any) -> Expr:
+        return binary(Op.FLOORMOD, other, self)
+
+    def __pow__(self, other: Any) -> Expr:
+        fail(Kind.POWER_OPERATOR, "`**` is not defined on values inside a kernel", span_of_caller(),
+             because="only Python numbers have `**`; a kernel computes powers with T.pow", help="write T.pow(x, y), or x * x for a square")
+
+    __rpow__ = __pow__
+
+    def __and__(self, other: Any) -> Expr:
+        return binary(Op.BIT_AND, self, other)
+
+    def __rand__(self, other: Any) -> Expr:
+        return binary(Op.BIT_AND, other, self)
+
+    def __or__(self, other: Any) -> Expr:
+        return binary(Op.BIT_OR, self, other)
+
+    def __ror__(self, other: Any) -> Expr:
+        return binary(Op.BIT_OR, other, self)
+
+    def __xor__(self, other: Any) -> Expr:
+        return binary(Op.BIT_XOR, self, other)
+
+    def __rxor__(self, other: Any) -> Expr:
+        return binary(Op.BIT_XOR, other, self)
+
+    def __lshift__(self, other: Any) -> Expr:
+        return binary(Op.SHIFT_LEFT, self, other)
+
+    def __rlshift__(self, other: Any) -> Expr:
+        return binary(Op.SHIFT_LEFT, other, self)
+
+    def __rshift__(self, other: Any) -> Expr:
+        return binary(Op.SHIFT_RIGHT, self, other)
+
+    def __rrshift__(self, other: Any) -> Expr:
+        return binary(Op.SHIFT_RIGHT, other, self)
+
+    def __neg__(self) -> Expr:
+        return unary(Op.NEG, self)
+
+    def __pos__(self) -> Expr:
+        return self
+
+    def __invert__(self) -> Expr:
+        return unary(Op.NOT if self.dtype.is_bool else Op.BIT_NOT, self)
+
+    def __abs__(self) -> Expr:
+        return select(self < 0, -self, self) if self.dtype.is_integer else binary(Op.MAX, self, -self)
+
+    def __eq__(self, other: Any) -> Expr:  # type: ignore[override]
+        return binary(Op.EQ, self, other)
+
+    def __ne__(self, other: Any) -> Expr:  # type: ignore[override]
+        return binary(Op.NE, self, other)
+
+    def __lt__(self, other: Any) -> Expr:
+        return binary(Op.LT, self, other)
+
+    def __le__(self, other: Any) -> Expr:
+        return binary(Op.LE, self, other)
+
+    def __gt__(self, other: Any) -> Expr:
+        return binary(Op.GT, self, other)
+
+    def __ge__(self, other: Any) -> Expr:
+        return binary(Op.GE, self, other)
+
+    def astype(self, dtype: Any) -> Expr:
+        """This value converted to `dtype`, rounding to nearest even."""
+        return cast(self, as_dtype(dtype))
+
+    def __bool__(self) -> bool:
+        fail(Kind.EXPRESSION_CONDITION, f"the truth of `{self}` is known only when the kernel runs", span_of_caller(),
+             because="Python asked for a bool while the kernel was being traced; only `if`, `while`, `and`, `or`, `not` and `x if c else y` "
+                     "written directly in a kernel or macro become code",
+             help="move the test into the kernel, decorate the helper function with @T.macro, or use T.if_then_else")
+
+    def _as_number(self) -> Any:
+        fail(Kind.EXPRESSION_AS_NUMBER, f"`{self}` is known only when the kernel runs; Python needs its value now", span_of_caller(),
+             because="range(), list sizes, shapes of tiles and Python's own functions run while the kernel is traced",
+             help="use a Python int here, or a loop or a T.* function that takes kernel values")
+
+    __int__ = __index__ = __float__ = __len__ = __round__ = __trunc__ = __floor__ = __ceil__ = _as_number
+    __iter__ = _as_number
+
+    def __str__(self) -> str:
+        return print_expr(self)
+
+    def __repr__(self) -> str:
+        return f"<{self.dtype!s} {print_expr(self)}>"
+
+    # -- queries used all over the compiler
+    @property
+    def is_const(self) -> bool:
+        return self.op is Op.CONST
+
+    @property
+    def value(self) -> Any:
+        """The Python value of a CONST."""
+        if self.op is not Op.CONST:
+            raise ValueError(f"{self!r} is no constant")
+        return self.attribute
+
+    @property
+    def name(self) -> str:
+        """The name of a VAR."""
+        return str(self.attribute)
+
+    @property
+    def buffer(self) -> Buffer:
+        """The buffer that a LOAD reads."""
+        buffer: Buffer = self.attribute
+        return buffer
+
+
+_interned: weakref.WeakValueDictionary[tuple[Any, ...], Expr] = weakref.WeakValueDictionary()
+
+
+def _new(op: Op, dtype: DType, args: tuple[Expr, ...], attribute: Any) -> Expr:
+    node = object.__new__(Expr)
+    node.op, node.dtype, node.args, node.attribute = op, dtype, args, attribute
+    return node
+
+
+def _intern(op: Op, dtype: DType, args: tuple[Expr, ...], attribute: Any = None) -> Expr:
+    # ids are safe as keys: an entry lives no longer than its node, and the node keeps its operands and its attribute alive.
+    detail = struct.pack("<d", attribute) if isinstance(attribute, float) else attribute if op is Op.CONST else id(attribute)
+    key = (op, dtype, detail, *map(id, args))
+    node = _interned.get(key)
+    if node is None:
+        node = _interned[key] = _new(op, dtype, args, attribute)
+    return node
+
+
+def var(name: str, dtype: DType = dtypes.int32) -> Expr:
+    """A fresh variable: its identity is the object, the name is only for printing."""
+    return _new(Op.VAR, dtype, (), name)
+
+
+def const(value: Any, dtype: DType | None = None) -> Expr:
+    """A constant; the value is wrapped or rounded to the dtype. Python ints are int32 (int64 beyond its range), floats float32."""
+    if isinstance(value, np.generic):
+        dtype = dtype or as_dtype(value.dtype)
+        value = value.item()
+    if dtype is None:
+        if isinstance(value, bool):
+            dtype = dtypes.bool_
+        elif isinstance(value, int):
+            dtype = dtypes.int32 if -(1 << 31) <= value < (1 << 31) else dtypes.int64 if value < (1 << 63) else dtypes.uint64
+        else:
+            dtype = dtypes.float32
+    return _intern(Op.CONST, dtype, (), convert_constant(value, dtype))
+
+
+def convert_constant(value: Any, dtype: DType) -> bool | int | float:
+    """A Python number as an element of `dtype`: integers wrap, floats truncate to integers and round to floats."""
+    if dtype.is_bool:
+        return bool(value)
+    if dtype.is_float:
+        if dtype.numpy.itemsize >= 8:
+            return float(value)
+        with np.errstate(all="ignore"):
+            return float(np.asarray(value, np.float64).astype(np.float32 if dtype.bits < 32 else dtype.numpy).astype(dtype.numpy).astype(np.float64))
+    if isinstance(value, float) and not math.isfinite(value):
+        return 0
+    bits = dtype.bits
+    wrapped = int(value) & ((1 << bits) - 1)
+    return wrapped - (1 << bits) if dtype.is_signed and wrapped >> (bits - 1) else wrapped
+
+
+def as_expr(value: Any, dtype: DType | None = None) -> Expr:
+    """A Python number, numpy scalar or expression as an expression; with `dtype`, constants take it directly.
+
+    Raises TileError for anything else.
+    """
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, (bool, int, float, np.generic)):
+        return const(value, dtype)
+    loaded = getattr(value, "as_expression", None)  # alloc_var cells, one-element regions
+    if loaded is not None:
+        found = loaded()
+        if isinstance(found, Expr):
+            return found
+    fail(Kind.OPERAND, f"{describe_operand(value)} cannot take part in an expression", span_of_caller(),
+         because="expressions are made of numbers, loop and block indices, scalars and single elements of buffers",
+         help="index the buffer, as in A[i, j], inside T.Parallel")
+
+
+def describe_operand(value: Any) -> str:
+    """A short noun phrase for an object that turned up in the wrong place."""
+    described = getattr(value, "describe", None)
+    if described is not None:
+        return str(described())
+    if value is None:
+        return "None"
+    return f"a Python {type(value).__name__}"
+
+
+def binary(op: Op, left: Any, right: Any) -> Expr:
+    """`left op right` with TileLang's promotion; comparisons give bool."""
+    a, b = as_expr(left), as_expr(right)
+    if a.dtype.is_bool and b.dtype.is_bool and op in (Op.BIT_AND, Op.BIT_OR):
+        return logical(Op.AND if op is Op.BIT_AND else Op.OR, a, b)
+    common = _operand_dtype(op, a, b)
+    a, b = cast(a, common), cast(b, common) if op not in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) else cast(b, common)
+    result = dtypes.bool_ if op in COMPARISONS else common
+    folded = _fold_binary(op, a, b, common)
+    return folded if folded is not None else _intern(op, result, (a, b))
+
+
+def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
+    if a.dtype.lanes != b.dtype.lanes:
+        wide = a if a.dtype.lanes > b.dtype.lanes else b
+        return promote(a.dtype.scalar, b.dtype.scalar).with_lanes(wide.dtype.lanes)
+    if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and not a.dtype.is_bool:
+        common = a.dtype
+    else:
+        common = promote(a.dtype, b.dtype)
+    if common.is_bool and op not in COMPARISONS and op not in (Op.BIT_XOR, Op.MIN, Op.MAX):
+        return dtypes.int32
+    bitwise = op in (Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT)
+    if bitwise and (common.is_float or (b.dtype.is_float and not a.dtype.is_bool)):
+        fail(Kind.OPERAND, f"`{op.value}` works on bits, but an operand is {common if common.is_float else b.dtype!s}", span_of_caller(),
+             because="bitwise operators and shifts take integers or bools", help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')")
+    return common
+
+
+def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
+    if a.is_const and b.is_const:
+        return _fold_constants(op, a.value, b.value, dtype)
+    if op in COMPARISONS and a is b and not dtype.is_float:
+        return const(op in (Op.EQ, Op.LE, Op.GE))
+    if not dtype.is_integer:
+        return None
+    if b.is_const:
+        if b.value == 0:
+            if op in (Op.ADD, Op.SUB, Op.BIT_OR, Op.BIT_XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT):
+                return a
+            if op in (Op.MUL, Op.BIT_AND):
+                return b
+            if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD):
+                fail(Kind.DIVISION_BY_ZERO, f"`{a} {op.value} 0` divides by zero", span_of_caller(), because="an integer has no quotient by zero",
+                     help="check the divisor; it is a constant when the kernel is traced")
+        if b.value == 1:
+            if op in (Op.MUL, Op.FLOORDIV, Op.TRUNCDIV):
+                return a
+            if op in (Op.FLOORMOD, Op.TRUNCMOD):
+                return const(0, dtype)
+    if a.is_const and a.value == 0:
+        if op in (Op.ADD, Op.BIT_OR, Op.BIT_XOR):
+            return b
+        if op in (Op.MUL, Op.BIT_AND):
+            return a
+    if a.is_const and a.value == 1 and op is Op.MUL:
+        return b
+    if op is Op.SUB and a is b:
+        return const(0, dtype)
+    if op in (Op.MIN, Op.MAX) and a is b:
+        return a
+    return None
+
+
+def _fold_constants(op: Op, x: Any, y: Any, dtype: DType) -> Expr | None:
+    if op in COMPARISONS:
+        return const({Op.EQ: x == y, Op.NE: x != y, Op.LT: x < y, Op.LE: x <= y, Op.GT: x > y, Op.GE: x >= y}[op])
+    if op in _SYMMETRIC_FOLDS and (dtype.is_integer or dtype in (dtypes.float32, dtypes.float64)):
+        with np.errstate(all="ignore"):
+            return const(_SYMMETRIC_FOLDS[op](x, y) if dtype.is_integer else _SYMMETRIC_FOLDS[op](dtype.numpy.type(x), dtype.numpy.type(y)).item(), dtype)
+    if op in (Op.MIN, Op.MAX) and not (dtype.is_float and (math.isnan(x) or math.isnan(y))):
+        return const(min(x, y) if op is Op.MIN else max(x, y), dtype)
+    if dtype.is_float:
+        return None
+    if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD):
+        if y == 0:
+            fail(Kind.DIVISION_BY_ZERO, f"`{x} {op.value} 0` divides by zero", span_of_caller(), because="an integer has no quotient by zero",
+                 help="check the divisor; it is a constant when the kernel is traced")
+        truncated = abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
+        return const({Op.FLOORDIV: x // y, Op.FLOORMOD: x % y, Op.TRUNCDIV: truncated, Op.TRUNCMOD: x - truncated * y}[op], dtype)
+    if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT):
+        if not 0 <= y < dtype.bits:
+            fail(Kind.OPERAND, f"a shift by {y} of a {dtype!s} has no meaning", span_of_caller(),
+                 because=f"the shift count must lie in [0, {dtype.bits})", help="mask the count, or convert to a wider integer first")
+        return const(x << y if op is Op.SHIFT_LEFT else x >> y, dtype)
+    return const({Op.BIT_AND: x & y, Op.BIT_OR: x | y, Op.BIT_XOR: x ^ y}[op], dtype)
+
+
+def divide(left: Any, right: Any) -> Expr:
+    """`left / right`, for floats only: on integers it could mean either quotient."""
+    a, b = as_expr(left), as_expr(right)
+    common = promote(a.dtype, b.dtype)
+    if not common.is_float:
+        fail(Kind.INTEGER_DIVISION, f"`{a} / {b}` divides two integers ({a.dtype!s} and {b.dtype!s})", span_of_caller(),
+             because="it could mean the floor, the truncated or the real quotient", help="write // for the floor, T.truncdiv for C's quotient, or convert one side with T.cast")
+    return _intern(Op.DIV, common, (cast(a, common), cast(b, common)))
+
+
+def unary(op: Op, value: Any) -> Expr:
+    a = as_expr(value)
+    if op is Op.NOT:
+        a = as_condition(a)
+        if a.is_const:
+            return const(not a.value)
+        return a.args[0] if a.op is Op.NOT else _intern(Op.NOT, dtypes.bool_, (a,))
+    if a.dtype.is_bool:
+        a = cast(a, dtypes.int32)
+    if op is Op.BIT_NOT and a.dtype.is_float:
+        fail(Kind.OPERAND, f"`~` works on bits, but the operand is {a.dtype!s}", span_of_caller(), because="bitwise operators take integers or bools",
+             help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')")
+    if a.is_const:
+        return const(-a.value if op is Op.NEG else ~a.value, a.dtype)
+    return _intern(op, a.dtype, (a,))
+
+
+def as_condition(value: Any) -> Expr:
+    """A bool expression: numbers count as true where they are not zero."""
+    a = as_expr(value)
+    return a if a.dtype.is_bool else binary(Op.NE, a, const(0, a.dtype.scalar))
+
+
+def logical(op: Op, left: Any, right: Any) -> Expr:
+    """`left and right`, `left or right`: the right side counts only where the left does not decide."""
+    a, b = as_condition(left), as_condition(right)
+    for x, y in ((a, b), (b, a)):
+        if x.is_const:
+            return (y if x.value else x) if op is Op.AND else (x if x.value else y)
+    return a if a is b else _intern(op, dtypes.bool_, (a, b))
+
+
+def select(condition: Any, if_true: Any, if_false: Any, *, is_lazy: bool = False) -> Expr:
+    """`if_true` where the condition holds, else `if_false`; lazy: only the taken side is evaluated."""
+    c, a, b = as_condition(condition), as_expr(if_true), as_expr(if_false)
+    common = promote(a.dtype, b.dtype)
+    a, b = cast(a, common), cast(b, common)
+    if c.is_const:
+        return a if c.value else b
+    return a if a is b else _intern(Op.IF_THEN_ELSE if is_lazy else Op.SELECT, common, (c, a, b))
+
+
+def minimum(left: Any, right: Any) -> Expr:
+    return binary(Op.MIN, left, right)
+
+
+def maximum(left: Any, right: Any) -> Expr:
+    return binary(Op.MAX, left, right)
+
+
+def ceildiv(left: Any, right: Any) -> Any:
+    """The quotient rounded up; Python ints give a Python int."""
+    if isinstance(left, int) and isinstance(right, int):
+        return -(-left // right)
+    a, b = as_expr(left), as_expr(right)
+    return (a + (b - 1)) // b
+
+
+def cast(value: Expr, dtype: DType, rounding: Rounding = Rounding.NEAREST_EVEN) -> Expr:
+    """The value in another dtype. Floats to integers truncate; integers wrap; to bool means `!= 0`."""
+    if value.dtype is dtype or value.dtype == dtype:
+        return value
+    if dtype.lanes > 1 and value.dtype.lanes == 1:
+        return _intern(Op.CAST, dtype, (cast(value, dtype.scalar, rounding),), rounding)
+    if value.is_const and rounding is Rounding.NEAREST_EVEN:
+        return const(value.value, dtype)
+    if dtype.is_bool:
+        return binary(Op.NE, value, const(0, value.dtype))
+    return _intern(Op.CAST, dtype, (value,), rounding)
+
+
+def reinterpret(value: Any, dtype: DType) -> Expr:
+    """The same bits read as another dtype of equal width."""
+    a = as_expr(value)
+    if a.dtype.bits * a.dtype.lanes != dtype.bits * dtype.lanes:
+        fail(Kind.VIEW_SIZE, f"{a.dtype!s} has {a.dtype.bits * a.dtype.lanes} bits, {dtype!s} has {dtype.bits * dtype.lanes}", span_of_caller(),
+             because="T.reinterpret keeps the bits, so both dtypes must have the same width", help="T.cast converts the value instead")
+    return a if a.dtype == dtype else _intern(Op.REINTERPRET, dtype, (a,))
+
+
+def load(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
+    """One element of a buffer, read when the statement that holds this expression runs."""
+    return _intern(Op.LOAD, buffer.dtype, indices, buffer)
+
+
+def call(intrinsic: Intrinsic, *args: Any) -> Expr:
+    """A call of a scalar function; the arguments must already have the dtypes it takes."""
+    operands = tuple(as_expr(a) for a in args)
+    node = _new if not intrinsic.is_pure else _intern
+    return node(Op.CALL, intrinsic.result(tuple(a.dtype for a in operands)), operands, intrinsic)
+
+
+def rebuild(node: Expr, args: tuple[Expr, ...], attribute: Any = None) -> Expr:
+    """The same operation on other operands, folded again."""
+    attribute = node.attribute if attribute is None else attribute
+    match node.op:
+        case Op.CONST | Op.VAR:
+            return node
+        case Op.LOAD:
+            return load(attribute, args)
+        case Op.CALL:
+            return call(attribute, *args)
+        case Op.CAST:
+            return cast(args[0], node.dtype, attribute)
+        case Op.REINTERPRET:
+            return reinterpret(args[0], node.dtype)
+        case Op.SELECT | Op.IF_THEN_ELSE:
+            return select(*args, is_lazy=node.op is Op.IF_THEN_ELSE)
+        case Op.AND | Op.OR:
+            return logical(node.op, *args)
+        case Op.NOT | Op.NEG | Op.BIT_NOT:
+            return unary(node.op, args[0])
+        case Op.DIV:
+            return divide(*args)
+        case _:
+            return binary(node.op, *args)
+
+
+def _make_expression(dtype: DType, *values: Any) -> Expr:
+    if not values:
+        return var("v", dtype)
+    if len(values) != 1 and len(values) != dtype.lanes:
+        fail(Kind.OPERAND, f"{dtype!s} takes one value or {dtype.lanes}, but got {len(values)}", span_of_caller(),
+             because="a vector dtype packs exactly its lanes", help=f"T.{dtype!s}(x) broadcasts one value")
+    if len(values) == 1:
+        return cast(as_expr(values[0], dtype if dtype.lanes == 1 else dtype.scalar), dtype)
+    return _intern(Op.CALL, dtype, tuple(cast(as_expr(v), dtype.scalar) for v in values), PACK_LANES)
+
+
+PACK_LANES = Intrinsic("pack_lanes", -1, lambda kinds: kinds[0].with_lanes(len(kinds)), lambda *lanes: np.stack(lanes, axis=-1))
+DType.make_expression = staticmethod(_make_expression)
+
+
+_PRECEDENCE = {Op.OR: 1, Op.AND: 2, Op.NOT: 3, **dict.fromkeys(COMPARISONS, 4), Op.BIT_OR: 5, Op.BIT_XOR: 6, Op.BIT_AND: 7, Op.SHIFT_LEFT: 8,
+               Op.SHIFT_RIGHT: 8, Op.ADD: 9, Op.SUB: 9, Op.MUL: 10, Op.DIV: 10, Op.FLOORDIV: 10, Op.FLOORMOD: 10, Op.NEG: 11, Op.BIT_NOT: 11}
+
+
+def print_expr(node: Expr, name_of: Any = None, parent: int = 0) -> str:
+    """The expression as Python text; `name_of(var)` gives unique names within a program."""
+
+    def show(x: Expr, level: int = 0) -> str:
+        return print_expr(x, name_of, level)
+
+    match node.op:
+        case Op.CONST:
+            if node.dtype in (dtypes.int32, dtypes.float32, dtypes.bool_):
+                return repr(node.value)
+            return f"{node.dtype!s}({node.value!r})"
+        case Op.VAR:
+            return name_of(node) if name_of else node.name
+        case Op.LOAD:
+            return f"{node.buffer.name}[{', '.join(show(i) for i in node.args)}]"
+        case Op.CALL:
+            return f"{node.attribute.name}({', '.join(show(a) for a in node.args)})"
+        case Op.CAST | Op.REINTERPRET:
+            suffix = "" if node.attribute in (None, Rounding.NEAREST_EVEN) else f", {node.attribute.value}"
+            return f"{node.op.value}({show(node.args[0])}, {node.dtype!s}{suffix})"
+    level = _PRECEDENCE.get(node.op)
+    if level is None:
+        return f"{node.op.value}({', '.join(show(a) for a in node.args)})"
+    if len(node.args) == 1:
+        text = f"{'-' if node.op is Op.NEG else '~' if node.op is Op.BIT_NOT else 'not '}{show(node.args[0], level + 1)}"
+    else:
+        text = f"{show(node.args[0], level)} {node.op.value} {show(node.args[1], level + 1)}"
+    return f"({text})" if level < parent else text

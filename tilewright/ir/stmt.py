@@ -1,0 +1,246 @@
+"""Statements (floor 2): frozen dataclasses with identity semantics, each with the user's place.
+
+The same classes serve tile programs and what they are lowered to; the verifier says which may occur at which level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from tilewright.errors import Span
+from tilewright.ir.buffer import Buffer, Extent
+from tilewright.ir.expr import Expr
+
+
+@dataclass(frozen=True, eq=False)
+class Stmt:
+    """Something that is executed."""
+
+    span: Span
+
+    has_result: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, eq=False)
+class Seq(Stmt):
+    """Statements one after the other."""
+
+    body: tuple[Stmt, ...]
+
+
+class LoopKind(Enum):
+    """How the user asked a loop to be run; all give the result of a serial loop."""
+
+    SERIAL = "serial"
+    UNROLLED = "unroll"
+    VECTORIZED = "vectorized"
+    PIPELINED = "Pipelined"
+
+
+@dataclass(frozen=True, eq=False)
+class Pipeline:
+    """What T.Pipelined was given; empty tuples where the compiler is to choose."""
+
+    num_stages: int
+    order: tuple[int, ...] = ()
+    stage: tuple[int, ...] = ()
+    group: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class For(Stmt):
+    """`for variable in range(extent)`: starts at 0, step 1; no iteration where the extent is not positive."""
+
+    variable: Expr
+    extent: Expr
+    kind: LoopKind
+    body: Stmt
+    pipeline: Pipeline | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ParallelFor(Stmt):
+    """Independent iterations over a box, first axis slowest in memory order; any order and any distribution is allowed."""
+
+    variables: tuple[Expr, ...]
+    extents: tuple[Expr, ...]
+    body: Stmt
+
+
+@dataclass(frozen=True, eq=False)
+class If(Stmt):
+    condition: Expr
+    then_body: Stmt
+    else_body: Stmt | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class While(Stmt):
+    """The condition is evaluated before each turn."""
+
+    condition: Expr
+    body: Stmt
+
+
+@dataclass(frozen=True, eq=False)
+class Break(Stmt):
+    """Leaves the innermost For or While."""
+
+
+@dataclass(frozen=True, eq=False)
+class Continue(Stmt):
+    """Goes on with the next turn of the innermost For or While."""
+
+
+@dataclass(frozen=True, eq=False)
+class Let(Stmt):
+    """Evaluates `value` here and gives it a name for the rest of the enclosing sequence."""
+
+    variable: Expr
+    value: Expr
+
+
+@dataclass(frozen=True, eq=False)
+class Store(Stmt):
+    """buffer[indices] = value; the value has the buffer's dtype."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    value: Expr
+
+
+class ReduceKind(Enum):
+    """An associative and commutative combination."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    BIT_AND = "bitand"
+    BIT_OR = "bitor"
+    BIT_XOR = "bitxor"
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceLoop(Stmt):
+    """result = initial combined with value(axis) for axis in range(extent), in any order; `result` names it for the rest of the sequence."""
+
+    result: Expr
+    kind: ReduceKind
+    initial: Expr
+    axis: Expr
+    extent: Expr
+    value: Expr
+
+
+class AtomicKind(Enum):
+    """What an atomic does to its element."""
+
+    ADD = "add"
+    MAX = "max"
+    MIN = "min"
+    AND = "and"
+    OR = "or"
+    XOR = "xor"
+    EXCHANGE = "exchange"
+    LOAD = "load"
+
+
+class MemoryOrder(Enum):
+    """C++ memory orders."""
+
+    RELAXED = "relaxed"
+    CONSUME = "consume"
+    ACQUIRE = "acquire"
+    RELEASE = "release"
+    ACQ_REL = "acq_rel"
+    SEQ_CST = "seq_cst"
+
+
+@dataclass(frozen=True, eq=False)
+class AtomicUpdate(Stmt):
+    """One element read, combined and written as one step; `previous` (or None) names what was there."""
+
+    kind: AtomicKind
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    value: Expr
+    order: MemoryOrder = MemoryOrder.RELAXED
+    previous: Expr | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Print(Stmt):
+    """Prints a message and values when it runs."""
+
+    message: str
+    values: tuple[Expr, ...]
+    buffer: Buffer | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Assert(Stmt):
+    """Stops the kernel with the user's place where the condition does not hold."""
+
+    condition: Expr
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class Assume(Stmt):
+    """A promise to the prover; no effect when it runs."""
+
+    condition: Expr
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixMultiply(Stmt):
+    """A dense product on memory, what CPU gemms are lowered to: c[m, n] += sum over k of a[m, k] * b[k, n], rows and columns static, depth not.
+
+    Each operand is an element address (buffer, flat offset in elements) and its strides in elements. All memory already has the compute dtype.
+    Where `b_panel` is not 0, b is stored in panels of that many columns: column n of row k lies at (n // b_panel) * b_panel_stride + k * b_k_stride + n % b_panel.
+    """
+
+    rows: int
+    columns: int
+    depth: Expr
+    a: Buffer
+    a_offset: Expr
+    a_row_stride: int
+    a_k_stride: int
+    b: Buffer
+    b_offset: Expr
+    b_k_stride: int
+    b_panel: int
+    b_panel_stride: int
+    c: Buffer
+    c_offset: Expr
+    c_row_stride: int
+    is_overwriting: Expr  # a bool: c = instead of c +=
+
+
+@dataclass(frozen=True, eq=False)
+class PackPanels(Stmt):
+    """Packs a matrix into panels for MatrixMultiply: panels[n // panel][k][n % panel] = source(k, n), zero beyond the valid rows and columns.
+
+    source, offset, leading_stride   element address of the matrix and its row stride, in elements of the source's stored dtype;
+                                     source rows are k, or n where `is_transposed`.
+    valid_depth, valid_columns       how much of the matrix exists (at most depth, columns).
+    panels                           a tile of the compute dtype, ceil(columns / panel) * depth * panel elements.
+    """
+
+    source: Buffer
+    offset: Expr
+    leading_stride: Expr
+    is_transposed: bool
+    valid_depth: Expr
+    valid_columns: Expr
+    panels: Buffer
+    depth: int
+    columns: int
+    panel: int
+
+
+__all__ = ["Assert", "Assume", "AtomicKind", "AtomicUpdate", "Break", "Continue", "Extent", "For", "If", "Let", "LoopKind", "MatrixMultiply",
+           "MemoryOrder", "PackPanels", "ParallelFor", "Pipeline", "Print", "ReduceKind", "ReduceLoop", "Seq", "Stmt", "Store", "While"]

@@ -1,0 +1,115 @@
+"""The interface of a tile operation (floor 2). Concrete ones are `tilewright.ops`, one file each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+
+from tilewright.dtypes import DType
+from tilewright.errors import CompilerBug, Span
+from tilewright.ir.buffer import Buffer, Region
+from tilewright.ir.expr import Expr
+from tilewright.ir.stmt import Stmt
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """What an operation touches. Regions are the boxes that it may touch, not clipped."""
+
+    reads: tuple[Region, ...] = ()
+    writes: tuple[Region, ...] = ()
+    is_atomic: bool = False  # the writes combine with what is there, in any order
+
+
+class ReferenceEnvironment(Protocol):
+    """What `TileOp.reference` may ask of the interpreter."""
+
+    def value(self, expression: Expr) -> Any:
+        """The value of a scalar expression now, as a numpy scalar of its dtype."""
+        ...
+
+    def array(self, buffer: Buffer) -> np.ndarray[Any, Any]:
+        """The whole buffer, writable, in its numpy dtype (sub-byte types one byte each)."""
+        ...
+
+    def safe_value(self, buffer: Buffer) -> Any:
+        """What a load outside a global buffer gives."""
+        ...
+
+    def convert(self, values: np.ndarray[Any, Any], source: DType, target: DType) -> np.ndarray[Any, Any]:
+        """Elements of one dtype as another, with the language's rules for casts."""
+        ...
+
+    def box(self, region: Region) -> tuple[tuple[int, int], ...]:
+        """(start, extent) of each axis now."""
+        ...
+
+
+class Storage(Enum):
+    """How a CPU keeps a tile: as declared, or in the layout that its consumer wants."""
+
+    ROW_MAJOR = "row-major"
+    PANELS = "panels"  # (k, n) as [n // width][k][n % width], for the second operand of a product
+
+
+@dataclass(frozen=True, eq=False)
+class TilePlan:
+    """The CPU's choice for one tile.
+
+    dtype       what the elements are stored as: the declared dtype, or a wider one that holds it exactly (fp16 kept as fp32).
+    storage     the layout; `panel_columns` is the width of a panel where it is PANELS.
+    row_pitch   elements from one row of the last axis to the next where it is ROW_MAJOR.
+    is_transposed  the panels are of the tile's transpose: the tile is (n, k), the product wants (k, n).
+    """
+
+    dtype: DType
+    storage: Storage
+    row_pitch: int
+    panel_columns: int = 0
+    is_transposed: bool = False
+
+
+class LoweringContext(Protocol):
+    """What a CPU lowering may ask."""
+
+    def plan(self, buffer: Buffer) -> TilePlan:
+        """How a tile is stored."""
+        ...
+
+    def panel_columns(self, dtype: DType) -> int:
+        """Columns of a panel of a product's second operand."""
+        ...
+
+    def lower_packed_copy(self, copy: Any) -> Stmt | None:
+        """A copy whose destination is kept in panels, as the packing of it; None for any other copy."""
+        ...
+
+    def scratch(self, name: str, dtype: DType, shape: tuple[int, ...], span: Span) -> Buffer:
+        """A fresh tile of the block, for use inside one lowered operation."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TileOp(Stmt):
+    """One operation on tiles, a statement. A subclass is a whole op: fields, checks, meaning, effects, lowering."""
+
+    def check(self) -> None:
+        """Raises TileError where the operands do not fit each other. Called when the statement is traced."""
+
+    def effects(self) -> Effects:
+        raise CompilerBug(f"{type(self).__name__} declares no effects")
+
+    def reference(self, environment: ReferenceEnvironment) -> None:
+        """The meaning, in numpy on whole tiles: the oracle for every back end."""
+        raise CompilerBug(f"{type(self).__name__} has no reference")
+
+    def lower(self, context: LoweringContext) -> Stmt:
+        """Loops, scalar statements and MatrixMultiply with the same meaning, for a CPU."""
+        raise CompilerBug(f"{type(self).__name__} has no CPU lowering")
+
+    def __str__(self) -> str:
+        parts = [str(value) for name, value in vars(self).items() if name != "span" and value not in (None, (), False)]
+        return f"{type(self).__name__}({', '.join(parts)})"

@@ -1,0 +1,127 @@
+"""Walking and rewriting programs, driven by the dataclass fields (floor 2). An unchanged subtree stays the same object."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from tilewright.ir.buffer import Buffer, Region
+from tilewright.ir.expr import Expr, rebuild
+from tilewright.ir.stmt import Seq, Stmt
+
+Node = TypeVar("Node")
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind) if f.name != "span")
+
+
+def statements(node: Stmt) -> Iterator[Stmt]:
+    """`node` and every statement inside it, in program order."""
+    yield node
+    for name in _fields(type(node)):
+        value = getattr(node, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Stmt):
+                yield from statements(item)
+
+
+def own_expressions(node: Stmt) -> Iterator[Expr]:
+    """The expressions that stand directly in a statement (not in its inner statements), buffers' pointers aside."""
+    for name in _fields(type(node)):
+        yield from _in_value(getattr(node, name))
+
+
+def _in_value(value: Any) -> Iterator[Expr]:
+    if isinstance(value, Expr):
+        yield value
+    elif isinstance(value, Region):
+        yield from value.starts
+        yield from (n for n in value.extents if isinstance(n, Expr))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _in_value(item)
+
+
+def subexpressions(root: Expr) -> Iterator[Expr]:
+    """`root` and everything below it, each node once, operands first."""
+    seen: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(root, False)]
+    while stack:
+        node, is_done = stack.pop()
+        if is_done:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((a, False) for a in reversed(node.args))
+
+
+def rewrite_expr(root: Expr, post: Callable[[Expr], Expr], memo: dict[Expr, Expr] | None = None) -> Expr:
+    """Rebuilds bottom-up: `post` maps each node whose operands are already rewritten."""
+    memo = {} if memo is None else memo
+    for node in subexpressions(root):
+        if node not in memo:
+            args = tuple(memo[a] for a in node.args)
+            is_same = all(a is b for a, b in zip(args, node.args, strict=True))
+            memo[node] = post(node if is_same else rebuild(node, args))
+    return memo[root]
+
+
+def substitute_expr(root: Expr, values: Mapping[Expr, Expr]) -> Expr:
+    """Variables replaced by expressions."""
+    return rewrite_expr(root, lambda node: values.get(node, node)) if values else root
+
+
+def rewrite(node: Stmt, *, on_expr: Callable[[Expr], Expr] | None = None, on_buffer: Callable[[Buffer], Buffer] | None = None,
+            post: Callable[[Stmt], Stmt | None] | None = None) -> Stmt:
+    """Rebuilds a statement bottom-up.
+
+    on_expr    maps every whole expression (use `rewrite_expr` inside to go into it).
+    on_buffer  maps buffers that statements and regions name; loads inside expressions are `on_expr`'s.
+    post       maps each rebuilt statement; None drops it.
+    """
+
+    def value(item: Any) -> Any:
+        if isinstance(item, Expr):
+            return on_expr(item) if on_expr else item
+        if isinstance(item, Buffer):
+            return on_buffer(item) if on_buffer else item
+        if isinstance(item, Region):
+            starts, extents, buffer = tuple(value(s) for s in item.starts), tuple(value(n) for n in item.extents), value(item.buffer)
+            same = buffer is item.buffer and _same(starts, item.starts) and _same(extents, item.extents)
+            return item if same else Region(buffer, starts, extents, item.is_slice, item.span)
+        if isinstance(item, Stmt):
+            return rewrite(item, on_expr=on_expr, on_buffer=on_buffer, post=post)
+        if isinstance(item, tuple):
+            new = tuple(value(x) for x in item)
+            return item if _same(new, item) else new
+        return item
+
+    changes = {}
+    for name in _fields(type(node)):
+        old = getattr(node, name)
+        new = value(old)
+        if isinstance(node, Seq) and name == "body":
+            new = tuple(s for s in new if not (isinstance(s, Seq) and not s.body))
+            new = old if _same(new, old) else new
+        if new is not old:
+            changes[name] = new
+    made = dataclasses.replace(node, **changes) if changes else node
+    if post is None:
+        return made
+    result = post(made)
+    return Seq(node.span, ()) if result is None else result
+
+
+def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
+def substitute(node: Stmt, values: Mapping[Expr, Expr]) -> Stmt:
+    """Variables replaced by expressions everywhere below `node`."""
+    memo: dict[Expr, Expr] = {}
+    return rewrite(node, on_expr=lambda e: rewrite_expr(e, lambda x: values.get(x, x), memo))

@@ -1,0 +1,213 @@
+"""The T namespace (floor 5): `import tilewright.language as T`. Every name that a kernel may use is exported here, and nowhere else."""
+
+from __future__ import annotations
+
+import difflib as _difflib
+from typing import Any as _Any
+
+from tilewright.dtypes import DType
+from tilewright.dtypes import as_dtype as _as_dtype
+from tilewright.errors import Kind as _Kind
+from tilewright.errors import fail as _fail
+from tilewright.ir.buffer import Buffer, Region
+from tilewright.ir.expr import Expr, Op as _Op
+from tilewright.language.alloc import alloc_barrier, alloc_fragment, alloc_global, alloc_local, alloc_reducer, alloc_shared, alloc_var
+from tilewright.language.annotate import (
+    annotate_compile_flags,
+    annotate_consumer_reg_alloc,
+    annotate_l2_hit_ratio,
+    annotate_layout,
+    annotate_min_blocks_per_sm,
+    annotate_pass_configs,
+    annotate_producer_reg_dealloc,
+    annotate_restrict_buffers,
+    annotate_safe_value,
+    assume,
+    dec_max_nreg,
+    disable_warp_group_reg_alloc,
+    inc_max_nreg,
+    no_set_max_nreg,
+    set_max_nreg,
+    use_swizzle,
+)
+from tilewright.language.debug import device_assert, print
+from tilewright.language.function import PrimFunc, Ref, macro, prim_func
+from tilewright.language.kernel import (
+    ClusterKernel,
+    Kernel,
+    get_block_binding,
+    get_block_bindings,
+    get_block_extent,
+    get_block_extents,
+    get_thread_binding,
+    get_thread_bindings,
+    get_thread_extent,
+    get_thread_extents,
+)
+from tilewright.language.loops import Parallel, Persistent, Pipelined, grid, parallel, serial, thread_binding, unroll, vectorized
+from tilewright.language.scalar import *  # noqa: F403 - its __all__ is the list of scalar functions
+from tilewright.language.scalar import __all__ as _scalar_names
+from tilewright.language.tensor import (
+    StridedTensor,
+    Tensor,
+    const,
+    dyn,
+    dynamic,
+    empty,
+    make_tensor,
+    make_tensor_from_addr,
+    ptr,
+    reshape,
+    symbolic,
+    view,
+)
+from tilewright.language.trace import loop_break
+from tilewright.ops.atomic import atomic_add, atomic_addx2, atomic_addx4, atomic_load, atomic_max, atomic_min, atomic_or, atomic_store
+from tilewright.ops.copy import copy
+from tilewright.ops.fill import clear, fill
+from tilewright.ops.gemm import GemmWarpPolicy, gemm
+from tilewright.ops.reduce import (
+    reduce,
+    reduce_absmax,
+    reduce_abssum,
+    reduce_bitand,
+    reduce_bitor,
+    reduce_bitxor,
+    reduce_max,
+    reduce_min,
+    reduce_sum,
+)
+from tilewright.ops.reducer import finalize_reducer, reducer_init, reducer_update
+from tilewright.ops.scan import cummax, cumsum
+from tilewright.ops.transpose import transpose
+from tilewright.spans import span_of_caller as _span_of_caller
+
+# Spellings of the language that mean the same.
+Serial, Unroll, Vectorized = serial, unroll, vectorized
+Buffer = Tensor  # noqa: F811 - the older spelling of an annotation
+FragmentBuffer = SharedBuffer = LocalBuffer = Tensor
+inline = macro
+PrimExpr = Expr
+
+
+class _VariableType(type):
+    def __instancecheck__(cls, value: _Any) -> bool:
+        return isinstance(value, Expr) and value.op is _Op.VAR
+
+
+class Var(metaclass=_VariableType):
+    """`isinstance(M, T.Var)`: whether a size is a symbol."""
+
+
+def dtype(value: _Any) -> DType:
+    """A dtype from a name, a torch or numpy dtype, or a Python type."""
+    return _as_dtype(value)
+
+
+# -- dtypes
+bool = _as_dtype("bool")
+int8 = _as_dtype("int8")
+int16 = _as_dtype("int16")
+int32 = _as_dtype("int32")
+int64 = _as_dtype("int64")
+uint8 = _as_dtype("uint8")
+uint16 = _as_dtype("uint16")
+uint32 = _as_dtype("uint32")
+uint64 = _as_dtype("uint64")
+int4 = _as_dtype("int4")
+uint4 = _as_dtype("uint4")
+float16 = _as_dtype("float16")
+bfloat16 = _as_dtype("bfloat16")
+float32 = _as_dtype("float32")
+float64 = _as_dtype("float64")
+tfloat32 = _as_dtype("tfloat32")
+float8_e3m4 = _as_dtype("float8_e3m4")
+float8_e4m3 = _as_dtype("float8_e4m3")
+float8_e4m3fn = _as_dtype("float8_e4m3fn")
+float8_e4m3fnuz = _as_dtype("float8_e4m3fnuz")
+float8_e4m3b11fnuz = _as_dtype("float8_e4m3b11fnuz")
+float8_e5m2 = _as_dtype("float8_e5m2")
+float8_e5m2fnuz = _as_dtype("float8_e5m2fnuz")
+float8_e8m0fnu = _as_dtype("float8_e8m0fnu")
+float4_e2m1fn = _as_dtype("float4_e2m1fn")
+handle = _as_dtype("handle")
+half = float16
+float = float32
+double = float64
+short = int16
+int = int32
+long = int64
+uint = uint32
+float16x2 = _as_dtype("float16x2")
+float16x4 = _as_dtype("float16x4")
+float16x8 = _as_dtype("float16x8")
+float16x16 = _as_dtype("float16x16")
+bfloat16x2 = _as_dtype("bfloat16x2")
+bfloat16x4 = _as_dtype("bfloat16x4")
+bfloat16x8 = _as_dtype("bfloat16x8")
+bfloat16x16 = _as_dtype("bfloat16x16")
+float32x2 = _as_dtype("float32x2")
+float32x4 = _as_dtype("float32x4")
+float32x8 = _as_dtype("float32x8")
+float32x16 = _as_dtype("float32x16")
+float64x2 = _as_dtype("float64x2")
+float64x4 = _as_dtype("float64x4")
+float64x8 = _as_dtype("float64x8")
+float64x16 = _as_dtype("float64x16")
+int8x2 = _as_dtype("int8x2")
+int8x4 = _as_dtype("int8x4")
+int8x8 = _as_dtype("int8x8")
+int8x16 = _as_dtype("int8x16")
+int32x2 = _as_dtype("int32x2")
+int32x4 = _as_dtype("int32x4")
+int32x8 = _as_dtype("int32x8")
+int32x16 = _as_dtype("int32x16")
+uint8x2 = _as_dtype("uint8x2")
+uint8x4 = _as_dtype("uint8x4")
+uint8x8 = _as_dtype("uint8x8")
+uint8x16 = _as_dtype("uint8x16")
+uint32x2 = _as_dtype("uint32x2")
+uint32x4 = _as_dtype("uint32x4")
+uint32x8 = _as_dtype("uint32x8")
+uint32x16 = _as_dtype("uint32x16")
+float8_e4m3fnx2 = _as_dtype("float8_e4m3fnx2")
+float8_e4m3fnx4 = _as_dtype("float8_e4m3fnx4")
+float8_e4m3fnx8 = _as_dtype("float8_e4m3fnx8")
+float8_e4m3fnx16 = _as_dtype("float8_e4m3fnx16")
+float8_e5m2x2 = _as_dtype("float8_e5m2x2")
+float8_e5m2x4 = _as_dtype("float8_e5m2x4")
+float8_e5m2x8 = _as_dtype("float8_e5m2x8")
+float8_e5m2x16 = _as_dtype("float8_e5m2x16")
+int4x2 = _as_dtype("int4x2")
+int4x4 = _as_dtype("int4x4")
+int4x8 = _as_dtype("int4x8")
+int4x16 = _as_dtype("int4x16")
+float4_e2m1fnx2 = _as_dtype("float4_e2m1fnx2")
+float4_e2m1fnx4 = _as_dtype("float4_e2m1fnx4")
+float4_e2m1fnx8 = _as_dtype("float4_e2m1fnx8")
+float4_e2m1fnx16 = _as_dtype("float4_e2m1fnx16")
+
+# Constructs of the language that this version does not run: using one is a diagnostic, not a missing name.
+_THREAD_LEVEL = frozenset({
+    "sync_threads", "named_barrier_arrive", "sync_warp", "syncthreads_count", "syncthreads_and", "syncthreads_or", "sync_grid", "sync_global", "tvm_storage_sync",
+    "pdl_trigger", "pdl_sync", "get_lane_idx", "get_warp_idx", "get_warp_idx_sync", "get_warp_group_idx", "shuffle_elect", "shfl_sync", "shfl_xor", "shfl_up", "shfl_down",
+    "tvm_warp_shuffle", "any_sync", "all_sync", "ballot_sync", "ballot", "activemask", "match_any_sync", "match_all_sync", "warp_reduce_sum", "warp_reduce_max",
+    "warp_reduce_min", "warp_reduce_bitand", "warp_reduce_bitor", "mbarrier_wait_parity", "barrier_wait", "mbarrier_arrive", "barrier_arrive", "mbarrier_expect_tx",
+    "mbarrier_arrive_expect_tx", "alloc_cluster_barrier", "ws", "tma_copy", "tma_load", "tma_store_arrive", "tma_store_wait", "fence_proxy_async", "async_copy",
+    "ptx_wait_group", "ptx_commit_group", "ptx_cp_async", "cp_async_barrier_noinc", "copy_cluster", "wgmma_gemm", "wait_wgmma", "warpgroup_arrive",
+    "warpgroup_commit_batch", "warpgroup_wait", "warpgroup_fence_operand", "cluster_sync", "cluster_arrive", "cluster_wait", "block_rank_in_cluster",
+    "tvm_thread_allreduce", "comm_reducer", "attr", "call_extern", "call_pure_extern", "call_intrin", "import_source", "address_of", "access_ptr", "dp4a", "gemm_sp",
+    "im2col", "c2d_im2col", "rng_init", "rng_rand", "rng_rand_float", "alloc_tmem", "alloc_descriptor", "annotate_ws_schedule", "ws_op", "PersistentTileScheduler",
+    "CUDASourceCodeKernel", "Layout", "Fragment", "extract_lane", "Shuffle", "Broadcast", "Ramp", "add2", "sub2", "mul2", "fma2", "max2", "min2", "abs2"})
+
+
+def __getattr__(name: str) -> _Any:
+    if name.startswith("__") and name.endswith("__"):
+        raise AttributeError(name)
+    if name in _THREAD_LEVEL:
+        _fail(_Kind.THREAD_LEVEL, f"T.{name} is part of the language, but this version does not run it", _span_of_caller(),
+              because="tile-level constructs are supported; thread-level and device-specific ones are not yet",
+              help="express it with T.Parallel, T.copy, T.gemm, T.reduce_* and T.Pipelined")
+    close = _difflib.get_close_matches(name, [*globals(), *_THREAD_LEVEL], 1, 0.6)
+    _fail(_Kind.UNKNOWN_NAME, f"there is no T.{name}", _span_of_caller(), because="the language does not have this name",
+          help=f"did you mean T.{close[0]}?" if close else "the README lists the names")

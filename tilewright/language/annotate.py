@@ -1,0 +1,127 @@
+"""Annotations and hints of the language (floor 5; language.md 9). None changes a result but `annotate_safe_value`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tilewright.errors import Kind, fail
+from tilewright.ir.buffer import Buffer, Scope
+from tilewright.ir.expr import as_condition, as_expr, cast, describe_operand
+from tilewright.ir.program import Hint, HintKind
+from tilewright.ir.stmt import Assume
+from tilewright.language.builder import program_builder
+
+
+def _hint(kind: HintKind, *values: Any) -> None:
+    builder = program_builder()
+    builder.hints.append(Hint(kind, builder.here(), values))
+
+
+def _buffers(mapping: Any, name: str) -> list[tuple[Buffer, Any]]:
+    builder = program_builder()
+    if not isinstance(mapping, dict) or not all(isinstance(b, Buffer) for b in mapping):
+        wrong = next((describe_operand(b) for b in mapping if not isinstance(b, Buffer)), "") if isinstance(mapping, dict) else describe_operand(mapping)
+        fail(Kind.ANNOTATION, f"T.{name} was given {wrong}", builder.here(), because="it takes a dictionary from buffers to their annotation", help=f"write T.{name}({{A_shared: ...}})")
+    return list(mapping.items())
+
+
+def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> None:
+    """The order in which blocks run, for locality: panels of `panel_size` rows or columns."""
+    builder = program_builder()
+    if not isinstance(panel_size, int) or panel_size <= 0:
+        fail(Kind.ANNOTATION, f"T.use_swizzle has panel_size={panel_size!r}", builder.here(), because="a panel is a positive number of blocks wide", help="write T.use_swizzle(panel_size=8)")
+    if order not in ("row", "column", "mlx"):
+        fail(Kind.ANNOTATION, f"T.use_swizzle has order={order!r}", builder.here(), because='known are "row", "column" and "mlx"', help='leave it out for "row"')
+    if enable:
+        _hint(HintKind.SWIZZLE_BLOCKS, panel_size, order)
+
+
+def annotate_layout(layouts: Any) -> None:
+    """The physical layout of shared tiles and fragments; a CPU keeps tiles in its own layouts, which no program can tell."""
+    for buffer, layout in _buffers(layouts, "annotate_layout"):
+        _hint(HintKind.LAYOUT, buffer, layout)
+
+
+def annotate_safe_value(values: Any) -> None:
+    """What a load outside a global tensor gives, instead of 0."""
+    builder = program_builder()
+    launch = builder.require_launch("T.annotate_safe_value", builder.here())
+    for buffer, value in _buffers(values, "annotate_safe_value"):
+        if buffer.scope is not Scope.GLOBAL:
+            fail(Kind.ANNOTATION, f"{buffer.name} is a {buffer.scope.value} buffer", builder.here(), because="only loads from global tensors are guarded", help="annotate the tensor it is copied from")
+        launch.safe_values.append((buffer, cast(as_expr(value), buffer.dtype)))
+
+
+def annotate_l2_hit_ratio(ratios: Any) -> None:
+    """How much of a tensor should stay in the L2 cache of a GPU."""
+    for buffer, ratio in _buffers(ratios, "annotate_l2_hit_ratio"):
+        _hint(HintKind.L2_HIT_RATIO, buffer, ratio)
+
+
+def annotate_restrict_buffers(*buffers: Any) -> None:
+    """Parameters that may alias each other."""
+    _hint(HintKind.RESTRICT, *buffers)
+
+
+def annotate_min_blocks_per_sm(count: int) -> None:
+    """Blocks that should fit one multiprocessor of a GPU."""
+    _hint(HintKind.MIN_BLOCKS_PER_SM, count)
+
+
+def annotate_compile_flags(flags: Any) -> None:
+    """Flags for the compiler of a GPU target."""
+    _hint(HintKind.COMPILE_FLAGS, flags)
+
+
+def annotate_pass_configs(configs: Any) -> None:
+    """Pass configurations inside the function; arguments of `compile` win."""
+    _hint(HintKind.PASS_CONFIGS, configs)
+
+
+def _register_hint(*values: Any) -> None:
+    _hint(HintKind.WARP_REGISTERS, *values)
+
+
+def disable_warp_group_reg_alloc() -> None:
+    """Leaves the registers of warp groups as they are."""
+    _register_hint("disable")
+
+
+def set_max_nreg(count: int, is_increase: int | bool) -> None:
+    """Registers of a warp group."""
+    _register_hint(count, is_increase)
+
+
+def inc_max_nreg(count: int) -> None:
+    """More registers for a warp group."""
+    _register_hint(count, True)
+
+
+def dec_max_nreg(count: int) -> None:
+    """Fewer registers for a warp group."""
+    _register_hint(count, False)
+
+
+def annotate_producer_reg_dealloc(count: int = 24) -> None:
+    """Registers that a producer keeps."""
+    _register_hint("producer", count)
+
+
+def annotate_consumer_reg_alloc(count: int = 240) -> None:
+    """Registers that a consumer takes."""
+    _register_hint("consumer", count)
+
+
+def no_set_max_nreg() -> None:
+    """Leaves the registers of warp groups as they are."""
+    _register_hint("disable")
+
+
+def assume(condition: Any) -> None:
+    """A promise to the compiler, used to drop guards; no effect when the kernel runs."""
+    builder = program_builder()
+    if isinstance(condition, bool):
+        if not condition:
+            fail(Kind.ANNOTATION, "T.assume was given False", builder.here(), because="a promise must be able to hold", help="remove it, or correct the condition")
+        return
+    builder.emit(Assume(builder.here(), as_condition(condition)))

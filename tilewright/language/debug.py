@@ -1,0 +1,32 @@
+"""Looking inside a running kernel (floor 5; language.md 11)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tilewright.ir.buffer import Buffer, Region, Scope
+from tilewright.ir.expr import as_condition, as_expr
+from tilewright.ir.stmt import Assert, Print
+from tilewright.language.builder import program_builder
+
+
+def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int = 0) -> None:
+    """Prints a value, or all elements of a buffer, when the kernel runs; `obj=None` prints the message alone."""
+    builder = program_builder()
+    span = builder.here()
+    if isinstance(obj, Buffer) and obj.scope is not Scope.VARIABLE:
+        builder.emit(Print(span, msg or obj.name, (), obj))
+    elif isinstance(obj, Region) and any(obj.is_slice):
+        builder.emit(Print(span, msg or str(obj), (), obj.buffer))
+    else:
+        builder.emit(Print(span, msg, () if obj is None else (as_expr(obj),)))
+
+
+def device_assert(condition: Any, msg: str = "", no_stack_info: bool = False) -> None:
+    """Stops the kernel where the condition does not hold; the call of the kernel raises TileError (device-assert) with this line."""
+    builder = program_builder()
+    if isinstance(condition, bool):
+        if condition:
+            return
+        condition = as_expr(condition)
+    builder.emit(Assert(builder.here(), as_condition(condition), msg))

@@ -1,0 +1,193 @@
+"""Loops of the language (floor 5): what `for ... in T.xxx(...)` runs over. The statement itself is made by `trace.LoopState`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tilewright.errors import Kind, fail
+from tilewright.ir.expr import Expr, Op, as_expr, binary, ceildiv, const, describe_operand, maximum, select
+from tilewright.ir.stmt import LoopKind, Pipeline
+from tilewright.language.builder import ProgramBuilder, program_builder
+from tilewright.spans import span_of_caller
+
+
+@dataclass(frozen=True)
+class LoopRange:
+    """What a kernel loop runs over."""
+
+    text: str
+    extents: tuple[Expr, ...]
+    is_tuple: bool
+
+    def __iter__(self) -> Iterator[Any]:
+        fail(Kind.LOOP_ITERABLE, f"{self.text} was used outside a `for` statement of a kernel", span_of_caller(),
+             because="its iterations exist when the kernel runs, so Python cannot list them", help="write `for i in ...:` in the kernel; for Python values, use plain integers and comprehensions over tuples")
+
+
+@dataclass(frozen=True)
+class ParallelRange(LoopRange):
+    """T.Parallel: independent iterations over a box."""
+
+
+@dataclass(frozen=True)
+class SerialRange(LoopRange):
+    """Counted loops; index k of axis d is starts[d] + k * steps[d]."""
+
+    starts: tuple[Expr, ...] = ()
+    steps: tuple[Expr, ...] = ()
+    kind: LoopKind = LoopKind.SERIAL
+    pipeline: Pipeline | None = None
+
+    def value(self, axis: int, variable: Expr) -> Expr:
+        return self.starts[axis] + variable * self.steps[axis]
+
+
+@dataclass(frozen=True)
+class BindingLoop(LoopRange):
+    """T.thread_binding: a loop that is a grid or thread axis."""
+
+    thread: str = ""
+
+    def run(self, builder: ProgramBuilder, name: str) -> Iterator[Any]:
+        fail(Kind.THREAD_LEVEL, f"T.thread_binding over {self.thread} is thread-level code, which this version does not run", builder.here(),
+             because="tile-level constructs are supported; thread-level ones are not yet", help="write the launch as `with T.Kernel(...)` and the threads as T.Parallel")
+
+
+def as_extent(value: Any, what: str) -> Expr:
+    """A loop or grid extent: an integer, known or not."""
+    if isinstance(value, float) or not (isinstance(value, (int, Expr)) or hasattr(value, "as_expression") or hasattr(value, "__index__")):
+        fail(Kind.LOOP_EXTENT, f"{what} is {describe_operand(value) if not isinstance(value, float) else value!r}, not an integer", span_of_caller(),
+             because="a loop runs a whole number of times", help="use an int, T.ceildiv(a, b) or a // b")
+    expression = as_expr(value if isinstance(value, Expr) or hasattr(value, "as_expression") else int(value))
+    if not expression.dtype.is_integer:
+        fail(Kind.LOOP_EXTENT, f"{what} `{expression}` is {expression.dtype!s}, not an integer", span_of_caller(), because="a loop runs a whole number of times",
+             help="convert it with T.cast(x, 'int32')")
+    builder = program_builder()
+    return builder.snapshot(expression, "extent") if builder.launch is not None else expression
+
+
+def _serial_range(text: str, start: Any, stop: Any, step: Any, kind: LoopKind, pipeline: Pipeline | None = None) -> SerialRange:
+    if stop is None:
+        start, stop = 0, start
+    first, last = as_extent(start, f"the start of {text}"), as_extent(stop, f"the end of {text}")
+    stride = const(1) if step is None else as_extent(step, f"the step of {text}")
+    if stride.is_const and stride.value == 0:
+        fail(Kind.LOOP_STEP, f"the step of {text} is 0", span_of_caller(), because="the loop would never end", help="leave the step out, or give a positive or negative one")
+    if not stride.is_const:
+        warnings.warn(f"{span_of_caller()}: the step of {text} is not constant", stacklevel=4)
+    if stride.is_const:
+        extent = ceildiv(last - first, stride) if stride.value > 0 else ceildiv(first - last, -stride)
+    else:
+        extent = select(stride > 0, ceildiv(last - first, maximum(stride, 1)), ceildiv(first - last, maximum(-stride, 1)))
+    if extent.is_const and extent.value < 0:
+        extent = const(0, extent.dtype)
+    return SerialRange(text, (extent,), False, (first,), (stride,), kind, pipeline)
+
+
+def serial(start: Any, stop: Any = None, step: Any = None, *, annotations: Any = None) -> SerialRange:
+    """`for i in T.serial(start, stop, step)`, and `range` inside kernels: one iteration after the other."""
+    return _serial_range("T.serial", start, stop, step, LoopKind.SERIAL)
+
+
+def unroll(start: Any, stop: Any = None, step: Any = None, *, explicit: bool = False, unroll_factor: int | None = None, annotations: Any = None) -> SerialRange:
+    """A serial loop that should be unrolled; `explicit` and `unroll_factor` exclude each other and never change a result."""
+    if explicit and unroll_factor is not None:
+        fail(Kind.OPTION_VALUE, f"T.unroll was given explicit=True and unroll_factor={unroll_factor}", span_of_caller(),
+             because="an explicit unroll expands every iteration, a factor only some", help="give one of the two")
+    return _serial_range("T.unroll", start, stop, step, LoopKind.UNROLLED)
+
+
+def vectorized(start: Any, stop: Any = None, *, annotations: Any = None) -> SerialRange:
+    """A loop that one thread does as a vector operation."""
+    return _serial_range("T.vectorized", start, stop, None, LoopKind.VECTORIZED)
+
+
+def Pipelined(start: Any, stop: Any = None, num_stages: int = 0, order: Any = None, stage: Any = None, sync: Any = None, group: Any = None,
+              annotations: Any = None) -> SerialRange:
+    """A serial loop whose global-to-shared copies may run `num_stages` turns ahead; the results are those of the serial loop.
+
+    order, stage   one entry per statement of the body: the place in the turn, and how many turns later it runs.
+    """
+    if not isinstance(num_stages, int) or isinstance(num_stages, bool) or num_stages < 0:
+        fail(Kind.PIPELINE_STAGES, f"num_stages is {num_stages!r}", span_of_caller(), because="it counts tiles in flight: an integer from 0 (no pipelining)",
+             help="write num_stages=2")
+    plan = Pipeline(num_stages, tuple(order or ()), tuple(stage or ()), tuple(tuple(g) for g in group or ()))
+    return _serial_range("T.Pipelined", start, stop, None, LoopKind.PIPELINED, plan)
+
+
+def Parallel(*extents: Any, coalesced_width: int | None = None, loop_layout: Any = None, prefer_async: Any = None, annotations: Any = None) -> ParallelRange:
+    """`for i, j in T.Parallel(m, n)`: independent iterations, in any order, spread over the block."""
+    if not extents:
+        fail(Kind.LOOP_EXTENT, "T.Parallel has no extent", span_of_caller(), because="a parallel loop needs one extent per index", help="write T.Parallel(n)")
+    made = tuple(as_extent(e, f"extent {k} of T.Parallel") for k, e in enumerate(extents))
+    for k, extent in enumerate(made):
+        if extent.is_const and extent.value < 0:
+            fail(Kind.LOOP_EXTENT, f"extent {k} of T.Parallel is {extent.value}", span_of_caller(), because="a loop cannot run a negative number of times",
+                 help="give an extent of at least 0")
+    return ParallelRange("T.Parallel", made, len(made) > 1)
+
+
+def parallel(start: Any, stop: Any = None, *, annotations: Any = None) -> ParallelRange:
+    """The one-dimensional spelling of T.Parallel."""
+    return Parallel(start if stop is None else as_extent(stop, "the end of T.parallel") - as_extent(start, "the start of T.parallel"))
+
+
+def grid(*extents: Any) -> SerialRange:
+    """Nested serial loops, the last index fastest."""
+    made = tuple(as_extent(e, f"extent {k} of T.grid") for k, e in enumerate(extents))
+    return SerialRange("T.grid", made, True, tuple(const(0, e.dtype) for e in made), tuple(const(1, e.dtype) for e in made))
+
+
+def thread_binding(extent: Any, thread: str = "blockIdx.x", *, annotations: Any = None) -> BindingLoop:
+    """A loop bound to a grid or thread axis."""
+    return BindingLoop("T.thread_binding", (as_extent(extent, "the extent of T.thread_binding"),), False, thread)
+
+
+def Persistent(domain: Any, wave_size: Any, index: Any, group_size: int = 8) -> PersistentRange:
+    """Tile coordinates for one of `wave_size` persistent blocks: ids index, index + wave_size, ... over the domain.
+
+    The last dimension is visited in groups of `group_size` columns (a group's rows first), so every point is visited exactly once overall.
+    """
+    extents = tuple(as_extent(e, f"domain[{k}] of T.Persistent") for k, e in enumerate(domain))
+    return PersistentRange("T.Persistent", extents, True, as_extent(wave_size, "wave_size"), as_expr(index), as_extent(group_size, "group_size"))
+
+
+@dataclass(frozen=True)
+class PersistentRange(LoopRange):
+    """T.Persistent."""
+
+    wave_size: Expr
+    index: Expr
+    group_size: Expr
+
+    def total(self) -> Expr:
+        count = const(1)
+        for extent in self.extents:
+            count = count * extent
+        return count
+
+    def coordinates(self, flat: Expr) -> tuple[Expr, ...]:
+        """The domain point of a linear id: the last axis in groups, the other axes in row-major order inside a group.
+
+        A group of g columns over R rows (all other axes flattened) holds R * g points; the last group may be narrower, which keeps every id
+        in range and the map one to one.
+        """
+        *outer, last = self.extents
+        rows = const(1)
+        for extent in outer:
+            rows = rows * extent
+        group_points = rows * self.group_size
+        group = flat // group_points
+        inside = flat % group_points
+        width = binary(Op.MIN, last - group * self.group_size, self.group_size)
+        row, column = inside // width, group * self.group_size + inside % width
+        coordinates: list[Expr] = []
+        for extent in reversed(outer):
+            coordinates.append(row % extent)
+            row = row // extent
+        return (*reversed(coordinates), column)
+
+

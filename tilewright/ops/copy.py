@@ -1,0 +1,147 @@
+"""`T.copy`: moves a tile between any two memories, converting and clipping on the way (floor 4; language.md 7.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tilewright.errors import Kind, Label, Span, fail
+from tilewright.ir import build
+from tilewright.ir.buffer import Extent, Region, Scope, format_shape
+from tilewright.ir.expr import Expr, as_expr, cast, const, load, minimum, select, var
+from tilewright.ir.stmt import If, ParallelFor, Seq, Stmt, Store
+from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
+from tilewright.ops.operand import as_region, bounds_conditions, has_extent, index_arrays, is_one, name_region, same_extent
+
+_CLOSENESS = {Scope.GLOBAL: 0, Scope.SHARED: 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Copy(TileOp):
+    """dst[dst.starts + p] = src[src.starts + p] for every p of the domain.
+
+    extents            of the domain.
+    src_axes, dst_axes per buffer axis: the domain axis it runs along, -1 where it stands still.
+    A source outside its buffer gives the buffer's safe value; a destination outside is not written.
+    """
+
+    src: Region
+    dst: Region
+    extents: tuple[Expr, ...]
+    src_axes: tuple[int, ...]
+    dst_axes: tuple[int, ...]
+
+    def effects(self) -> Effects:
+        return Effects(reads=(self.src,), writes=(self.dst,))
+
+    def reference(self, environment: ReferenceEnvironment) -> None:
+        domain = tuple(max(0, int(environment.value(e))) for e in self.extents)
+        src_indices, readable = index_arrays(environment, self.src, self.src_axes, domain)
+        dst_indices, writable = index_arrays(environment, self.dst, self.dst_axes, domain)
+        source, target = environment.array(self.src.buffer), environment.array(self.dst.buffer)
+        clipped = tuple(np.broadcast_to(np.clip(i, 0, max(n - 1, 0)), domain) for i, n in zip(src_indices, source.shape, strict=True))
+        values = source[clipped] if source.size else np.zeros(domain, source.dtype)
+        values = np.where(readable, values, np.asarray(environment.safe_value(self.src.buffer)).astype(source.dtype))
+        converted = environment.convert(values, self.src.dtype, self.dst.dtype)
+        target[tuple(np.broadcast_to(i, domain)[writable] for i in dst_indices)] = converted[writable]
+
+    def lower(self, context: LoweringContext) -> Stmt:
+        if self.src.buffer.scope is not Scope.GLOBAL and self.src.buffer.storage is self.dst.buffer.storage:
+            return self._through_scratch(context)
+        packed = context.lower_packed_copy(self)
+        return packed if packed is not None else self.loops(self.src, self.src_axes, self.dst, self.dst_axes)
+
+    def loops(self, src: Region, src_axes: tuple[int, ...], dst: Region, dst_axes: tuple[int, ...]) -> Stmt:
+        """The copy as a parallel loop over its domain."""
+        variables = tuple(var(name, e.dtype) for name, e in zip("ijklmnop", self.extents, strict=False))
+        src_at = tuple(s + variables[a] if a >= 0 else s for s, a in zip(src.starts, src_axes, strict=True))
+        dst_at = tuple(s + variables[a] if a >= 0 else s for s, a in zip(dst.starts, dst_axes, strict=True))
+        value = cast(load(src.buffer, src_at), dst.dtype)
+        readable = bounds_conditions(src, src_at)
+        if readable is not None:
+            value = select(readable, value, const(0, dst.dtype), is_lazy=True)
+        body: Stmt = Store(self.span, dst.buffer, dst_at, value)
+        writable = bounds_conditions(dst, dst_at)
+        if writable is not None:
+            body = If(self.span, writable, body)
+        return ParallelFor(self.span, variables, self.extents, body) if variables else body
+
+    def _through_scratch(self, context: LoweringContext) -> Stmt:
+        """Source and destination share memory: all is read before anything is written."""
+        shape = tuple(n for n in self._static_bound())
+        scratch = context.scratch("copied", self.dst.dtype, shape, self.span)
+        middle = Region(scratch, tuple(const(0) for _ in shape), shape, (True,) * len(shape), self.span)
+        axes = tuple(range(len(shape)))
+        return Seq(self.span, (self.loops(self.src, self.src_axes, middle, axes), self.loops(middle, axes, self.dst, self.dst_axes)))
+
+    def _static_bound(self) -> list[int]:
+        """An upper bound of each extent: the destination tile's."""
+        shape = self.dst.buffer.static_shape
+        return [shape[self.dst_axes.index(d)] if not e.is_const else max(e.value, 1) for d, e in enumerate(self.extents)]
+
+
+def copy(src: Any, dst: Any, *, coalesced_width: int | None = None, disable_tma: bool = False, eviction_policy: str | None = None,
+         prefer_instruction: str | None = None, annotations: Any = None, loop_layout: Any = None) -> None:
+    """Copies a tile; the hints never change the result.
+
+    An operand is a buffer, a region, or an element that says where the tile begins (it takes the other side's extents). Sizes of 1 are ignored where
+    the numbers of other sizes agree; otherwise axes are matched from the right and 1 is stretched.
+
+    Raises TileError (copy-shape) where the shapes cannot match.
+    """
+    builder = build.current()
+    span = builder.here()
+    source, target = as_region(src, "the source of T.copy", span), as_region(dst, "the destination of T.copy", span)
+    if not has_extent(source) and not has_extent(target):
+        builder.emit(Store(span, target.buffer, target.starts, cast(load(source.buffer, source.starts), target.dtype)))
+        return
+    builder.emit(match_tiles(source, target, src is source.buffer and dst is target.buffer, span))
+
+
+def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> Copy:
+    """The copy between two operands, its domain found by the rules of language.md 7.1."""
+    if are_whole and not (source.buffer.rank == target.buffer.rank and all(map(same_extent, source.buffer.shape, target.buffer.shape))):
+        _fail_shapes(source, target, span, "two whole buffers must have the same shape", "copy a region of the larger one, as in A[0:n]")
+    source, target = _with_extents(source, target, span), _with_extents(target, source, span)
+    source_axes = [a for a, n in enumerate(source.extents) if not is_one(n)]
+    target_axes = [a for a, n in enumerate(target.extents) if not is_one(n)]
+    if len(source_axes) == len(target_axes):
+        pairs: list[tuple[int | None, int | None]] = list(zip(source_axes, target_axes, strict=True))
+    else:
+        rank = max(len(source.extents), len(target.extents))
+        aligned = [(a if (a := len(source.extents) - rank + d) >= 0 else None, b if (b := len(target.extents) - rank + d) >= 0 else None) for d in range(rank)]
+        pairs = [(a, b) for a, b in aligned if not (a is None or is_one(source.extents[a])) or not (b is None or is_one(target.extents[b]))]
+    is_source_closer = _CLOSENESS.get(source.buffer.scope, 2) >= _CLOSENESS.get(target.buffer.scope, 2)
+    src_axes, dst_axes = [-1] * source.buffer.rank, [-1] * target.buffer.rank
+    extents: list[Expr] = []
+    for a, b in pairs:
+        n: Extent = 1 if a is None else source.extents[a]
+        m: Extent = 1 if b is None else target.extents[b]
+        is_stretched = is_one(n) and len(source_axes) != len(target_axes)
+        if not is_stretched and not is_source_closer and isinstance(n, int) and isinstance(m, int) and m < n:
+            _fail_shapes(source, target, span, f"the destination tile has {m} elements where the source has {n}", "make the tile as large as the source region")
+        if a is not None and not is_stretched:
+            src_axes[a] = len(extents)
+        if b is not None:
+            dst_axes[b] = len(extents)
+        extents.append(as_expr(m if is_stretched or same_extent(n, m) else minimum(as_expr(n), as_expr(m))))
+    return Copy(span, source, target, tuple(extents), tuple(src_axes), tuple(dst_axes))
+
+
+def _with_extents(region: Region, other: Region, span: Span) -> Region:
+    """A point takes the other side's extents, aligned at the right."""
+    if has_extent(region):
+        return region
+    wanted = other.extents if len(other.extents) <= region.buffer.rank else other.shape
+    if len(wanted) > region.buffer.rank:
+        _fail_shapes(region, other, span, f"{region} has {region.buffer.rank} indices, the tile has {len(wanted)} dimensions", "give one index per dimension of the tile")
+    extents = (1,) * (region.buffer.rank - len(wanted)) + tuple(wanted)
+    return Region(region.buffer, region.starts, extents, tuple(not is_one(n) for n in extents), region.span)
+
+
+def _fail_shapes(source: Region, target: Region, span: Span, because: str, help: str) -> None:
+    fail(Kind.COPY_SHAPE, f"{name_region(source)} is {format_shape(source)}, {name_region(target)} is {format_shape(target)}",
+         (Label(span), Label(source.buffer.span, f"{source.buffer.name}: {format_shape(source.buffer)}"),
+          Label(target.buffer.span, f"{target.buffer.name}: {format_shape(target.buffer)}")), because=because, help=help)

@@ -1,0 +1,242 @@
+"""`T.reduce_*`: a tile combined along one axis (floor 4; language.md 7.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from tilewright import dtypes
+from tilewright.dtypes import DType
+from tilewright.errors import Kind, Label, fail
+from tilewright.ir import build
+from tilewright.ir.buffer import Extent, Region, format_shape
+from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, load, logical, maximum, minimum, select, var
+from tilewright.ir.stmt import ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
+from tilewright.ops.operand import as_region, is_one, name_region, same_extent
+
+
+class Reduction(Enum):
+    """What T.reduce takes as `reduce_type`."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    ABSMAX = "absmax"
+    ABSSUM = "abssum"
+    BIT_AND = "bitand"
+    BIT_OR = "bitor"
+    BIT_XOR = "bitxor"
+
+    @property
+    def kind(self) -> ReduceKind:
+        return {Reduction.ABSMAX: ReduceKind.MAX, Reduction.ABSSUM: ReduceKind.SUM}.get(self) or ReduceKind(self.value)
+
+    @property
+    def is_absolute(self) -> bool:
+        return self in (Reduction.ABSMAX, Reduction.ABSSUM)
+
+    @property
+    def is_bitwise(self) -> bool:
+        return self in (Reduction.BIT_AND, Reduction.BIT_OR, Reduction.BIT_XOR)
+
+
+def identity(kind: ReduceKind, dtype: DType) -> Expr:
+    """What combining with changes nothing."""
+    if kind in (ReduceKind.MAX, ReduceKind.MIN):
+        sign = -1 if kind is ReduceKind.MAX else 1
+        if dtype.has_infinity:
+            return const(sign * float("inf"), dtype)
+        return const(dtype.minimum if kind is ReduceKind.MAX else dtype.maximum, dtype)
+    if kind is ReduceKind.BIT_AND:
+        return const(True if dtype.is_bool else dtype.maximum if not dtype.is_signed else -1, dtype)
+    return const(0, dtype)
+
+
+def combine(kind: ReduceKind, a: Expr, b: Expr) -> Expr:
+    """Two partial results into one."""
+    if kind is ReduceKind.SUM:
+        return a + b
+    if kind in (ReduceKind.MAX, ReduceKind.MIN):
+        return maximum(a, b) if kind is ReduceKind.MAX else minimum(a, b)
+    if a.dtype.is_bool:
+        return logical(Op.AND, a, b) if kind is ReduceKind.BIT_AND else logical(Op.OR, a, b) if kind is ReduceKind.BIT_OR else binary(Op.NE, a, b)
+    return binary({ReduceKind.BIT_AND: Op.BIT_AND, ReduceKind.BIT_OR: Op.BIT_OR, ReduceKind.BIT_XOR: Op.BIT_XOR}[kind], a, b)
+
+
+def accumulation_dtype(dtype: DType) -> DType:
+    """What partial results are kept in: float32 at least, so that the order of a sum matters little; the result is rounded once."""
+    return dtypes.float32 if dtype.is_float and dtype.bits < 32 else dtype
+
+
+def absolute(value: Expr) -> Expr:
+    return value if value.dtype.is_bool or not value.dtype.is_signed else select(value < 0, -value, value) if value.dtype.is_integer else maximum(value, -value)
+
+
+_NUMPY: dict[ReduceKind, Callable[..., Any]] = {
+    ReduceKind.SUM: np.sum, ReduceKind.BIT_AND: np.bitwise_and.reduce, ReduceKind.BIT_OR: np.bitwise_or.reduce, ReduceKind.BIT_XOR: np.bitwise_xor.reduce}
+_NUMPY_MERGE: dict[ReduceKind, Callable[..., Any]] = {
+    ReduceKind.SUM: np.add, ReduceKind.MAX: np.fmax, ReduceKind.MIN: np.fmin, ReduceKind.BIT_AND: np.bitwise_and, ReduceKind.BIT_OR: np.bitwise_or,
+    ReduceKind.BIT_XOR: np.bitwise_xor}
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(TileOp):
+    """dst[rest] = combination over `axis` of src, from the identity where `clear`, else from what dst holds.
+
+    Elements are converted to dst's dtype first; partial sums of narrow floats are kept in float32 and rounded once.
+    """
+
+    src: Region
+    dst: Region
+    reduction: Reduction
+    axis: int
+    clear: bool
+    dst_axes: tuple[int, ...]  # per axis of src: the axis of dst it runs along, -1 for the reduced one
+
+    def effects(self) -> Effects:
+        return Effects(reads=(self.src,) if self.clear else (self.src, self.dst), writes=(self.dst,))
+
+    def reference(self, environment: ReferenceEnvironment) -> None:
+        source = environment.array(self.src.buffer)[tuple(slice(s, s + n) for s, n in environment.box(self.src))]
+        target = environment.array(self.dst.buffer)[tuple(slice(s, s + n) for s, n in environment.box(self.dst))]
+        dtype, kind = self.dst.dtype, self.reduction.kind
+        wide: Any = np.float64 if dtype.is_float else np.bool_ if dtype.is_bool else np.int64 if dtype.is_signed else np.uint64
+        values = environment.convert(source, self.src.dtype, dtype).astype(wide)
+        if self.reduction.is_absolute:
+            values = np.abs(values)
+        with np.errstate(all="ignore"):
+            if kind in (ReduceKind.MAX, ReduceKind.MIN):
+                start = np.asarray(identity(kind, dtype).value, wide)
+                merge = _NUMPY_MERGE[kind]
+                reduced = merge(merge.reduce(values, axis=self.axis), start) if values.shape[self.axis] else np.full(_without(values.shape, self.axis), start)
+            elif dtype.is_bool and kind is ReduceKind.BIT_XOR:
+                reduced = np.logical_xor.reduce(values, axis=self.axis)
+            else:
+                reduced = _NUMPY[kind](values, axis=self.axis)
+            reduced = reduced.reshape(target.shape)
+            if not self.clear:
+                old = target.astype(wide)
+                reduced = _NUMPY_MERGE[kind](np.abs(old) if self.reduction.is_absolute else old, reduced)
+        target[...] = environment.convert(reduced.astype(dtype.numpy) if not dtype.is_float else reduced, dtypes.float64 if dtype.is_float else dtype, dtype)
+
+    def lower(self, context: LoweringContext) -> Stmt:
+        dtype, kind = self.dst.dtype, self.reduction.kind
+        wide = accumulation_dtype(dtype)
+        axis_variable = var("r")
+        outer = [a for a in range(len(self.src.extents)) if a != self.axis]
+        variables = {a: var("ijklmn"[p]) for p, a in enumerate(outer)}
+        src_at = tuple(s + (axis_variable if a == self.axis else variables[a]) for a, s in enumerate(self.src.starts))
+        dst_at = list(self.dst.starts)
+        for a in outer:
+            if self.dst_axes[a] >= 0:
+                dst_at[self.dst_axes[a]] = dst_at[self.dst_axes[a]] + variables[a]
+        value = cast(cast(load(self.src.buffer, src_at), dtype), wide)
+        old = cast(load(self.dst.buffer, tuple(dst_at)), wide)
+        if self.reduction.is_absolute:
+            value, old = absolute(value), absolute(old)
+        result = var("reduced", wide)
+        initial = identity(kind, wide if not dtype.is_float or dtype.has_infinity else dtype) if self.clear else old
+        body = Seq(self.span, (
+            ReduceLoop(self.span, result, kind, cast(initial, wide), axis_variable, as_expr(self.src.extents[self.axis]), value),
+            Store(self.span, self.dst.buffer, tuple(dst_at), cast(result, dtype))))
+        if not outer:
+            return ParallelFor(self.span, (var("i"),), (const(1),), body)
+        return ParallelFor(self.span, tuple(variables[a] for a in outer), tuple(as_expr(self.src.extents[a]) for a in outer), body)
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return tuple(n for a, n in enumerate(shape) if a != axis)
+
+
+def reduce(buffer: Any, out: Any, reduce_type: str, dim: int, clear: bool = True, batch: int = 1, nan_propagate: bool = False, annotations: Any = None) -> None:
+    """out = `buffer` combined along `dim`. `out` has the shape of `buffer` without `dim`, or with 1 there; a 1-D buffer reduces to shape (1,).
+
+    clear=False combines with what `out` holds. The reduction is done in `out`'s dtype. `batch` is a performance hint.
+
+    Raises TileError where shapes, axis or dtypes do not fit.
+    """
+    builder = build.current()
+    span = builder.here()
+    if reduce_type not in {r.value for r in Reduction}:
+        fail(Kind.REDUCE_OPERATION, f"there is no reduction {reduce_type!r}", span, because=f"known are {', '.join(r.value for r in Reduction)}", help="write T.reduce_sum or T.reduce_max")
+    reduction = Reduction(reduce_type)
+    src, dst = as_region(buffer, f"the source of T.reduce_{reduction.value}", span), as_region(out, f"the result of T.reduce_{reduction.value}", span)
+    kept = [a for a, k in enumerate(src.is_slice) if k]
+    if not isinstance(dim, int) or not -len(kept) <= dim < len(kept):
+        fail(Kind.REDUCE_AXIS, f"dim is {dim!r}, but {name_region(src)} has {len(kept)} dimension{'s' * (len(kept) != 1)} ({format_shape(src)})", span,
+             because=f"an axis lies between {-len(kept)} and {len(kept) - 1}", help="count the axes from 0, or from -1 at the end")
+    axis = kept[dim]
+    if reduction.is_bitwise and (src.dtype.is_float or dst.dtype.is_float):
+        fail(Kind.REDUCE_DTYPE, f"a bitwise reduction ({reduction.value}) of {src.dtype!s} into {dst.dtype!s}", (Label(span), Label(src.buffer.span)),
+             because="bitand, bitor and bitxor work on integers and bools", help="use reduce_max, reduce_min or reduce_sum, or view the bits with T.view(buffer, dtype='uint32')")
+    if dst.dtype.is_bool and not (reduction.is_bitwise or reduction in (Reduction.MAX, Reduction.MIN)):
+        fail(Kind.REDUCE_DTYPE, f"{reduction.value} into a bool", (Label(span), Label(dst.buffer.span)), because="a sum of bools is a count", help="reduce into an int32 tile")
+    builder.emit(Reduce(span, src, dst, reduction, axis, bool(clear), _match_result(src, dst, axis, kept, span)))
+
+
+def _match_result(src: Region, dst: Region, axis: int, kept: list[int], span: Any) -> tuple[int, ...]:
+    """Per axis of src: the axis of dst it runs along."""
+    rest = [a for a in kept if a != axis]
+    dst_kept = [a for a, k in enumerate(dst.is_slice) if k] or list(range(len(dst.extents)))
+    wanted: list[Extent] = [src.extents[a] for a in rest]
+    found: list[Extent] = [dst.extents[a] for a in dst_kept]
+    if len(found) == len(kept) and is_one(dst.extents[dst_kept[kept.index(axis)]]):
+        matched = [a for p, a in enumerate(dst_kept) if p != kept.index(axis)]
+    elif not rest and len(found) == 1 and is_one(found[0]):
+        matched = []
+    else:
+        matched = dst_kept
+    if len(matched) != len(rest) or not all(same_extent(dst.extents[b], src.extents[a]) for a, b in zip(rest, matched, strict=False)):
+        shape = f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})" if wanted else "(1,)"
+        fail(Kind.REDUCE_SHAPE, f"{name_region(src)} is {format_shape(src)}; without dimension {kept.index(axis)} it is {shape}, but {name_region(dst)} is {format_shape(dst)}",
+             (Label(span), Label(src.buffer.span, f"{src.buffer.name}: {format_shape(src.buffer)}"), Label(dst.buffer.span, f"{dst.buffer.name}: {format_shape(dst.buffer)}")),
+             because="the result has the shape of the source without the reduced axis, or with 1 in its place", help=f"allocate {dst.buffer.name} with shape {shape}, or reduce another axis")
+    axes = [-1] * len(src.extents)
+    for a, b in zip(rest, matched, strict=True):
+        axes[a] = b
+    return tuple(axes)
+
+
+def reduce_sum(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None) -> None:
+    """The sum along `dim`."""
+    reduce(buffer, out, "sum", dim, clear, batch)
+
+
+def reduce_max(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None, nan_propagate: bool = False) -> None:
+    """The greatest element along `dim`; NaN loses against a number."""
+    reduce(buffer, out, "max", dim, clear, batch, nan_propagate)
+
+
+def reduce_min(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None, nan_propagate: bool = False) -> None:
+    """The least element along `dim`; NaN loses against a number."""
+    reduce(buffer, out, "min", dim, clear, batch, nan_propagate)
+
+
+def reduce_absmax(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None, nan_propagate: bool = False) -> None:
+    """The greatest absolute value along `dim`."""
+    reduce(buffer, out, "absmax", dim, clear, batch, nan_propagate)
+
+
+def reduce_abssum(buffer: Any, out: Any, dim: int = -1, batch: int = 1, annotations: Any = None) -> None:
+    """The sum of absolute values along `dim`; always starts from zero."""
+    reduce(buffer, out, "abssum", dim, True, batch)
+
+
+def reduce_bitand(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None) -> None:
+    """The bitwise and along `dim`, of integers or bools."""
+    reduce(buffer, out, "bitand", dim, clear, batch)
+
+
+def reduce_bitor(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None) -> None:
+    """The bitwise or along `dim`, of integers or bools."""
+    reduce(buffer, out, "bitor", dim, clear, batch)
+
+
+def reduce_bitxor(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None) -> None:
+    """The bitwise exclusive or along `dim`, of integers or bools."""
+    reduce(buffer, out, "bitxor", dim, clear, batch)

@@ -1,0 +1,45 @@
+"""The pass pipelines (floor 5): one list per family of targets; the comment says why a pass stands where it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+from tilewright.ir.program import Program
+from tilewright.passes.check_program import check_program
+from tilewright.passes.context import PassContext, Remark
+from tilewright.passes.guard_accesses import guard_accesses
+from tilewright.passes.lower_tile_ops import lower_tile_ops
+from tilewright.passes.plan_tiles import plan_tiles
+
+Pass = Callable[[Program, PassContext], Program]
+
+CPU_PASSES: tuple[Pass, ...] = (
+    check_program,  # the user's mistakes, on the program as the user wrote it
+    plan_tiles,  # how tiles are stored: before lowering, which reads it
+    lower_tile_ops,  # loops and products; no tile operation afterwards
+    guard_accesses,  # after lowering, so that the accesses of tile operations are guarded by the same rule as the user's own
+)
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did: for `tilewright inspect` and the compile-time benchmark."""
+
+    name: str
+    program: Program
+    seconds: float
+
+
+def run_passes(program: Program, context: PassContext, passes: tuple[Pass, ...] = CPU_PASSES, records: list[PassRecord] | None = None) -> Program:
+    """Applies the passes in order; `records`, where given, receives the program after each."""
+    for apply in passes:
+        start = perf_counter()
+        program = apply(program, context)
+        if records is not None:
+            records.append(PassRecord(apply.__name__, program, perf_counter() - start))
+    return program
+
+
+__all__ = ["CPU_PASSES", "PassContext", "PassRecord", "Remark", "run_passes"]

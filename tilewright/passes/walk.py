@@ -1,0 +1,52 @@
+"""Statements together with what is known where they stand (floor 5): loop ranges, grid ranges, assumptions and enclosing conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tilewright.arith.bounds import Facts
+from tilewright.ir.expr import Op, const
+from tilewright.ir.program import Launch
+from tilewright.ir.stmt import Assume, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, While
+from tilewright.ir.visit import subexpressions
+
+
+def launch_facts(launch: Launch) -> Facts:
+    """What holds everywhere in a launch: the ranges of block and thread variables, and symbols that size something are not negative."""
+    facts = Facts()
+    for extent in launch.grid:
+        for node in subexpressions(extent):
+            if node.op is Op.VAR:
+                facts = facts.with_range(node, low=0) if node.dtype.is_integer and facts.range_of(node).low is None else facts
+    for variable, extent in zip((*launch.block_variables, *launch.thread_variables), (*launch.grid, *map(const, launch.threads)), strict=True):
+        facts = facts.with_loop(variable, extent)
+    return facts
+
+
+def statements_with_facts(launch: Launch) -> Iterator[tuple[Stmt, Facts]]:
+    """Every statement of a launch, outermost first, with the facts that hold when it runs."""
+    yield from _walk(launch.body, launch_facts(launch))
+
+
+def _walk(stmt: Stmt, facts: Facts) -> Iterator[tuple[Stmt, Facts]]:
+    yield stmt, facts
+    match stmt:
+        case Seq():
+            for inner in stmt.body:
+                yield from _walk(inner, facts)
+                if isinstance(inner, Assume):
+                    facts = facts.assuming(inner.condition)
+                elif isinstance(inner, Let):
+                    facts = facts.with_definition(inner.variable, inner.value)
+        case For():
+            yield from _walk(stmt.body, facts.with_loop(stmt.variable, stmt.extent))
+        case ParallelFor():
+            yield from _walk(stmt.body, facts.with_box(stmt.variables, stmt.extents))
+        case If():
+            yield from _walk(stmt.then_body, facts.assuming(stmt.condition))
+            if stmt.else_body is not None:
+                yield from _walk(stmt.else_body, facts.assuming_not(stmt.condition))
+        case While():
+            yield from _walk(stmt.body, facts)
+        case ReduceLoop():
+            pass

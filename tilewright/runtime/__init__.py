@@ -1,0 +1,1 @@
+"""What happens when a kernel runs: compiled artifacts, drivers, launches (floor 7)."""

@@ -1,0 +1,1 @@
+"""What machines can do: instruction sets, widths and sizes (floor 1)."""
