@@ -232,6 +232,12 @@ def test_tiles_begin_poisoned_and_variables_zero() -> None:
     assert np.isnan(got["Y"][0]) and got["Z"].tolist() == [0x5A5A5A5A, 0]
 
 
+def test_what_unwritten_elements_hold_can_be_chosen() -> None:
+    y, f = tensor("Y", (1,)), tile("f", (1,))
+    options = ReferenceOptions(initial=lambda dtype: dtype.numpy.type(3))
+    assert run((y,), put(y, 0, at(f, 0)), given={"Y": np.zeros(1, np.float32)}, buffers=(f,), options=options)["Y"].tolist() == [3]
+
+
 def test_tiles_are_fresh_in_every_block() -> None:
     y, s, b = tensor("Y", (3,)), tile("s", (1,)), var("b")
     got = run((y,), put(y, b, at(s, 0)), put(s, 0, 1), given={"Y": np.zeros(3, np.float32)}, grid=(3,), blocks=(b,), buffers=(s,))

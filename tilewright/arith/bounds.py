@@ -28,6 +28,9 @@ _OPERATIONS: dict[Op, Callable[[ValueRange, ValueRange], ValueRange]] = {
     Op.SHIFT_LEFT: vr.shift_left, Op.SHIFT_RIGHT: vr.shift_right}
 
 
+_MAX_NESTING = 6
+
+
 class Facts:
     """What holds wherever an expression is evaluated.
 
@@ -39,7 +42,7 @@ class Facts:
     memo              what other parts of `arith` computed under these facts, by the class that computed it.
     """
 
-    __slots__ = ("_assumed", "_known", "_structural", "conditions", "inequalities", "is_contradictory", "linearizer", "memo", "ranges", "unequal")
+    __slots__ = ("_assumed", "_known", "_nesting", "_structural", "conditions", "inequalities", "is_contradictory", "linearizer", "memo", "ranges", "unequal")
 
     def __init__(self) -> None:
         self.linearizer = Linearizer(is_expanding=True)
@@ -48,6 +51,7 @@ class Facts:
         self.unequal: tuple[LinearForm, ...] = ()
         self.conditions: tuple[Expr, ...] = ()
         self.is_contradictory = False
+        self._nesting = 0
         self._start_memos()
 
     def _start_memos(self) -> None:
@@ -60,6 +64,7 @@ class Facts:
         facts = Facts.__new__(Facts)
         facts.linearizer, facts.ranges, facts.inequalities = self.linearizer, dict(self.ranges), self.inequalities
         facts.unequal, facts.conditions, facts.is_contradictory = self.unequal, self.conditions, self.is_contradictory
+        facts._nesting = self._nesting
         facts._start_memos()
         return facts
 
@@ -124,6 +129,7 @@ class Facts:
         if found is None:
             found = self._assumed[key] = self._copy()
             found.conditions += (condition,)
+            found._nesting += 1
             found._assume(condition, True, has_stable_loads)
         return found
 
@@ -328,6 +334,8 @@ class Facts:
         decided = self.range_of(condition)
         if decided.is_constant:
             return self.range_of(if_true if decided.residue else if_false)
+        if self._nesting >= _MAX_NESTING or any(node.op in (Op.SELECT, Op.IF_THEN_ELSE) for node in subexpressions(condition)):
+            return vr.join(self.range_of(if_true), self.range_of(if_false))  # facts from nested conditions would multiply
         # One expression is evaluated at one moment, so what it loads in the condition and in a side is the same.
         sides = ((if_true, self.assuming(condition, has_stable_loads=True)), (if_false, self.assuming_not(condition, has_stable_loads=True)))
         ranges = [facts.range_of(side) for side, facts in sides if not facts.is_contradictory]

@@ -114,36 +114,40 @@ class LinearForm:
         return LinearForm(self.constant, {a: c for a, c in self.terms.items() if a is not atom}).plus(value, coefficient)
 
     def to_expr(self, dtype: DType = int32) -> Expr:
-        """The form as an expression of `dtype`: terms in order, but one with a positive coefficient first where there is one; the constant last."""
-        common = self.content()
-        if common > 1 and len(self.terms) > 1:
-            reduced = LinearForm(0, {atom: c // common for atom, c in self.terms.items()})
-            return _plus_constant(binary(Op.MUL, reduced.to_expr(dtype), const(common, dtype)), self.constant)
-        positive = next((atom for atom, c in self.terms.items() if c > 0), None)
-        total: Expr | None = None if positive is None else _term(positive, self.terms[positive], dtype)
+        """The form as an expression of `dtype`: the first positive term, the others in order, the constant last.
+
+        Terms whose coefficients differ only in sign share one multiplication: `(i - j) * 64 + k`.
+        """
+        groups: dict[int, dict[Expr, int]] = {}
+        for atom, c in self.terms.items():
+            if abs(c) > 1:
+                groups.setdefault(abs(c), {})[atom] = 1 if c > 0 else -1
+        parts: list[tuple[Expr, int]] = []  # (sum of atoms, coefficient)
+        for atom, c in self.terms.items():
+            group = groups.pop(abs(c), None) if abs(c) > 1 else {atom: 1 if c > 0 else -1}
+            if group is not None:
+                sign = 1 if max(group.values()) > 0 else -1
+                total = cast(atom, dtype) if len(group) == 1 else LinearForm(0, {a: v * sign for a, v in group.items()}).to_expr(dtype)
+                parts.append((total, sign * abs(c)))
+        first = next((number for number, (_, c) in enumerate(parts) if c > 0), None)
+        if first is not None:
+            parts.insert(0, parts.pop(first))
         constant = self.constant
-        for atom, coefficient in self.terms.items():
-            if atom is positive:
+        result: Expr | None = None
+        for total, c in parts:
+            if result is None and (c > 0 or constant <= 0):
+                result = total if c == 1 else -total if c == -1 else binary(Op.MUL, total, const(c, dtype))
                 continue
-            if total is None and constant <= 0:
-                total = _term(atom, coefficient, dtype)
-            elif total is None:
-                total, constant = binary(Op.SUB, const(constant, dtype), _term(atom, -coefficient, dtype)), 0
-            else:
-                total = binary(Op.ADD if coefficient > 0 else Op.SUB, total, _term(atom, abs(coefficient), dtype))
-        return const(constant, dtype) if total is None else _plus_constant(total, constant)
+            if result is None:
+                result, constant = const(constant, dtype), 0
+            product = total if abs(c) == 1 else binary(Op.MUL, total, const(abs(c), dtype))
+            result = binary(Op.ADD if c > 0 else Op.SUB, result, product)
+        if result is None or constant == 0:
+            return const(constant, dtype) if result is None else result
+        return binary(Op.ADD if constant > 0 else Op.SUB, result, const(abs(constant), dtype))
 
     def __repr__(self) -> str:
         return f"LinearForm({' + '.join([*(f'{c}*({a})' for a, c in self.terms.items()), str(self.constant)])})"
-
-
-def _term(atom: Expr, coefficient: int, dtype: DType) -> Expr:
-    wide = cast(atom, dtype)
-    return wide if coefficient == 1 else -wide if coefficient == -1 else binary(Op.MUL, wide, const(coefficient, dtype))
-
-
-def _plus_constant(total: Expr, constant: int) -> Expr:
-    return total if constant == 0 else binary(Op.ADD if constant > 0 else Op.SUB, total, const(abs(constant), total.dtype))
 
 
 class Linearizer:
@@ -245,7 +249,7 @@ class Linearizer:
             case Op.MUL:
                 return self.product(self.form(args[0]), self.form(args[1]), node.dtype)
             case Op.MIN | Op.MAX:
-                return self._extremum(op, self.form(args[0]), self.form(args[1]), node)
+                return self.extremum(op, self.form(args[0]), self.form(args[1]), node)
             case _:
                 return self.opaque(node)
 
@@ -312,7 +316,7 @@ class Linearizer:
         if common > 1:
             outside = inner.constant % common
             reduced = LinearForm(inner.constant // common, {a: c // common for a, c in inner.terms.items()})
-            return self._remainder(reduced, k // common, dtype).scaled(common).shifted(outside)
+            return self.floormod(reduced, LinearForm(k // common), dtype).scaled(common).shifted(outside)
         return self._remainder(inner, k, dtype)
 
     def _remainder(self, inner: LinearForm, k: int, dtype: DType) -> LinearForm:
@@ -370,7 +374,7 @@ class Linearizer:
         """The factors of a product; the atom alone for any other."""
         return self._factors.get(atom, (atom,))
 
-    def _extremum(self, op: Op, a: LinearForm, b: LinearForm, node: Expr) -> LinearForm:
+    def extremum(self, op: Op, a: LinearForm, b: LinearForm, node: Expr) -> LinearForm:
         """min(x + s, y + s) = min(x, y) + s; decided where the two differ by a constant."""
         difference = a - b
         if difference.is_constant:
@@ -393,6 +397,10 @@ class Linearizer:
             return None
         for atom, c in form.terms.items():
             op, operands = self.meaning.get(atom, (None, ()))
+            if op is Op.MIN or op is Op.MAX:
+                if (moved := self._move_inside(form, atom, c, op, operands)) is not None:
+                    return moved
+                continue
             if op is not Op.FLOORMOD and op is not Op.FLOORDIV:
                 continue
             numerator, divisor = operands
@@ -415,6 +423,15 @@ class Linearizer:
                 if d == c * k and other_op is Op.FLOORMOD and parts[0] == quotient and parts[1].is_constant and parts[1].constant > 0:
                     whole = self.floormod(numerator, LinearForm(k * parts[1].constant), atom.dtype)
                     return form.plus(LinearForm(0, {atom: c, other: d}), -1).plus(whole, c)
+        return None
+
+    def _move_inside(self, form: LinearForm, atom: Expr, c: int, op: Op, operands: tuple[LinearForm, ...]) -> LinearForm | None:
+        """min(s + 4, y) - s = min(4, y - s): the terms of one operand cancel."""
+        for a, b in (operands, operands[::-1]):
+            if a.terms and all(form.terms.get(t) == -c * v for t, v in a.terms.items()):
+                part = LinearForm(0, a.terms)
+                moved = self._binary_atom(op, *((a - part, b - part) if a is operands[0] else (b - part, a - part)), atom.dtype)
+                return form.plus(LinearForm(0, {atom: 1}), -c).plus(part, c).plus(moved, c)
         return None
 
     # -- queries on forms

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from math import gcd
 
-from tilewright.arith.bounds import Facts
+from tilewright.arith.bounds import Facts, compare_with_zero
 from tilewright.arith.linear import LinearForm, Linearizer, is_exact, is_value_preserving
 from tilewright.arith.prove import decide, is_nonnegative
 from tilewright.dtypes import DType
 from tilewright.ir.expr import COMPARISONS, Expr, Op, binary, cast, const, logical, rebuild
 
-_ARITHMETIC = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.FLOORDIV, Op.FLOORMOD, Op.SHIFT_LEFT, Op.SHIFT_RIGHT})
-# What an operation costs when it runs: only the order matters, to choose between two expressions of one value.
-_COST = {Op.FLOORDIV: 6, Op.FLOORMOD: 6, Op.TRUNCDIV: 6, Op.TRUNCMOD: 6, Op.MUL: 3, Op.CONST: 0, Op.VAR: 0, Op.CAST: 1}
+# Operations that the normal form looks into.
+_ARITHMETIC = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.FLOORDIV, Op.FLOORMOD, Op.MIN, Op.MAX, Op.BIT_AND, Op.SHIFT_LEFT, Op.SHIFT_RIGHT})
+_TRUNCATED = {Op.TRUNCDIV: Op.FLOORDIV, Op.TRUNCMOD: Op.FLOORMOD}
 
 
 def simplify(expr: Expr, facts: Facts | None = None) -> Expr:
@@ -38,19 +38,16 @@ class Simplifier(Linearizer):
         super().__init__(is_expanding=False)
         self.facts = facts
         self._simplified: dict[Expr, Expr] = {}
-        self._costs: dict[Expr, int] = {}
 
     def simplify(self, expr: Expr) -> Expr:
         found = self._simplified.get(expr)
         if found is None:
             found = self._simplify(expr)
             self._simplified[expr] = found
-            self._simplified[found] = found
+            self._simplified.setdefault(found, found)
         return found
 
     def _simplify(self, expr: Expr) -> Expr:
-        if not expr.args:
-            return self._constant(expr) or expr
         if expr.op in _ARITHMETIC and is_exact(expr.dtype):
             return self._arithmetic(expr)
         return self.resolve(expr)
@@ -64,21 +61,8 @@ class Simplifier(Linearizer):
 
     def _arithmetic(self, expr: Expr) -> Expr:
         form = self.form(expr)
-        if not form.is_constant:
-            known = self.facts.range_of(expr)
-            if known.is_constant:
-                return const(known.residue, expr.dtype)
-        made = form.to_expr(expr.dtype)
-        if made is expr:
-            return expr
-        kept = rebuild(expr, tuple(self.simplify(a) for a in expr.args))
-        return kept if self.cost(kept) < self.cost(made) else made
-
-    def cost(self, expr: Expr) -> int:
-        found = self._costs.get(expr)
-        if found is None:
-            found = self._costs[expr] = _COST.get(expr.op, 2) + sum(self.cost(a) for a in expr.args)
-        return found
+        known = self.facts.range_of_form(form)
+        return const(known.residue, expr.dtype) if known.is_constant else form.to_expr(expr.dtype)
 
     # -- nodes that are no sums
 
@@ -86,12 +70,14 @@ class Simplifier(Linearizer):
         """The simplified form of a node that addition cannot take apart."""
         found = self._simplified.get(node)
         if found is None:
-            found = self._simplified[node] = self._constant(node) or self._node(node)
+            constant = self._constant(node)
+            found = self._simplified[node] = self._node(node) if constant is None else constant
+            self._simplified.setdefault(found, found)
         return found
 
     def _node(self, node: Expr) -> Expr:
         op, args = node.op, node.args
-        if not args:
+        if not args or (op is Op.CALL and not node.attribute.is_pure):
             return node
         if op is Op.IF_THEN_ELSE:
             return self._lazy(node)
@@ -102,8 +88,8 @@ class Simplifier(Linearizer):
         new = tuple(self.simplify(a) for a in args)
         if op is Op.SELECT and (decided := decide(new[0], self.facts)) is not None:
             return new[1] if decided else new[2]
-        if op in (Op.MIN, Op.MAX) and is_exact(node.dtype):
-            return self._extremum_node(op, new[0], new[1])
+        if op in _TRUNCATED and is_exact(node.dtype) and all(self.facts.range_of(a).is_inside(0, None) for a in new):
+            return self.simplify(binary(_TRUNCATED[op], *new))
         if op is Op.CAST and is_exact(node.dtype) and self._keeps_value(new[0], node.dtype):
             return self._cast(new[0], node.dtype)
         return rebuild(node, new) if any(a is not b for a, b in zip(new, args, strict=True)) else node
@@ -117,11 +103,12 @@ class Simplifier(Linearizer):
             operand = operand.args[0]
         return cast(operand, target)
 
-    def _extremum_node(self, op: Op, a: Expr, b: Expr) -> Expr:
-        decided = decide(binary(Op.LE, a, b), self.facts)
-        if decided is not None:
-            return a if decided is (op is Op.MIN) else b
-        return binary(op, a, b)
+    def extremum(self, op: Op, a: LinearForm, b: LinearForm, node: Expr) -> LinearForm:
+        known = self.facts.range_of_form(a - b)
+        for low, high, left, right, is_known in ((*node.args, a, b, known.is_inside(None, 0)), (*node.args[::-1], b, a, known.is_inside(0, None))):
+            if is_known or decide(binary(Op.LE, low, high), self.facts):
+                return left if op is Op.MIN else right
+        return super().extremum(op, a, b, node)
 
     def _lazy(self, node: Expr) -> Expr:
         condition = self.simplify(node.args[0])
@@ -145,35 +132,30 @@ class Simplifier(Linearizer):
         decided = decide(node, self.facts)
         if decided is not None:
             return const(decided)
-        a, b = (self.simplify(x) for x in node.args)
-        kept = rebuild(node, (a, b)) if a is not node.args[0] or b is not node.args[1] else node
-        if not is_exact(node.args[0].dtype) or kept.op is not node.op:
-            return kept
-        made = self._canonical_comparison(node.op, self.form(a) - self.form(b), node.args[0].dtype)
-        return made if self.cost(made) < self.cost(kept) else kept
+        if is_exact(node.args[0].dtype):
+            return self._canonical_comparison(node.op, self.form(node.args[0]) - self.form(node.args[1]), node.args[0].dtype)
+        return rebuild(node, tuple(self.simplify(a) for a in node.args))
 
     def _canonical_comparison(self, op: Op, difference: LinearForm, dtype: DType) -> Expr:
         """difference op 0 with the common factor taken out and negative terms moved to the right."""
-        content = difference.content()
-        constant, terms = difference.constant, difference.terms
-        if content == 0:
-            return binary(op, const(constant, dtype), const(0, dtype))
+        answer = compare_with_zero(op, self.facts.range_of_form(difference))
+        if answer is not None:
+            return const(answer)
+        content, constant, terms = difference.content(), difference.constant, difference.terms
         if op in (Op.EQ, Op.NE):
             if constant % content:
                 return const(op is Op.NE)
             constant //= content
-        elif op in (Op.LT, Op.GE):  # c * s + c0 < 0 is s < -c0 / c, so s < ceil(-c0 / c)
+        elif op in (Op.LT, Op.GE):  # c * s + c0 < 0 where s < -c0 / c, that is s < ceil(-c0 / c)
             constant = constant // content
-        else:  # c * s + c0 <= 0 is s <= floor(-c0 / c)
+        else:  # c * s + c0 <= 0 where s <= floor(-c0 / c)
             constant = -(-constant // content)
         left = LinearForm(0, {t: c // content for t, c in terms.items() if c > 0})
         right = LinearForm(0, {t: -c // content for t, c in terms.items() if c < 0})
-        if left.terms and (right.terms or constant <= 0):
+        if left.terms:
             right = right.shifted(-constant)
-        elif not left.terms:  # -x + c < 0 reads c < x
-            left = left.shifted(constant)
         else:
-            right = right.shifted(-constant)
+            left = left.shifted(constant)
         return binary(op, left.to_expr(dtype), right.to_expr(dtype))
 
     # -- quotients that ranges decide

@@ -62,6 +62,8 @@ from tilewright.language.tensor import (
     view,
 )
 from tilewright.language.trace import loop_break
+from tilewright.layout.annotations import FragmentAnnotation as Fragment
+from tilewright.layout.annotations import LayoutAnnotation as Layout
 from tilewright.ops.atomic import atomic_add, atomic_addx2, atomic_addx4, atomic_load, atomic_max, atomic_min, atomic_or, atomic_store
 from tilewright.ops.copy import copy
 from tilewright.ops.fill import clear, fill
@@ -198,7 +200,7 @@ _THREAD_LEVEL = frozenset({
     "warpgroup_commit_batch", "warpgroup_wait", "warpgroup_fence_operand", "cluster_sync", "cluster_arrive", "cluster_wait", "block_rank_in_cluster",
     "tvm_thread_allreduce", "comm_reducer", "attr", "call_extern", "call_pure_extern", "call_intrin", "import_source", "address_of", "access_ptr", "dp4a", "gemm_sp",
     "im2col", "c2d_im2col", "rng_init", "rng_rand", "rng_rand_float", "alloc_tmem", "alloc_descriptor", "annotate_ws_schedule", "ws_op", "PersistentTileScheduler",
-    "CUDASourceCodeKernel", "Layout", "Fragment", "extract_lane", "Shuffle", "Broadcast", "Ramp", "add2", "sub2", "mul2", "fma2", "max2", "min2", "abs2"})
+    "CUDASourceCodeKernel", "extract_lane", "Shuffle", "Broadcast", "Ramp", "add2", "sub2", "mul2", "fma2", "max2", "min2", "abs2"})
 
 
 def __getattr__(name: str) -> _Any:

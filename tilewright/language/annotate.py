@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tilewright.errors import Kind, fail
-from tilewright.ir.buffer import Buffer, Scope
+from tilewright.errors import Kind, Label, fail
+from tilewright.ir.buffer import Buffer, Scope, format_shape
 from tilewright.ir.expr import as_condition, as_expr, cast, describe_operand
 from tilewright.ir.program import Hint, HintKind
 from tilewright.ir.stmt import Assume
 from tilewright.language.builder import program_builder
+from tilewright.layout.annotations import FragmentAnnotation, LayoutAnnotation
 
 
 def _hint(kind: HintKind, *values: Any) -> None:
@@ -38,7 +39,15 @@ def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> Non
 
 def annotate_layout(layouts: Any) -> None:
     """The physical layout of shared tiles and fragments; a CPU keeps tiles in its own layouts, which no program can tell."""
+    builder = program_builder()
     for buffer, layout in _buffers(layouts, "annotate_layout"):
+        if not isinstance(layout, (LayoutAnnotation, FragmentAnnotation)):
+            layout = LayoutAnnotation(buffer.static_shape, layout) if callable(layout) else fail(
+                Kind.ANNOTATION, f"the layout of {buffer.name} is {describe_operand(layout)}", builder.here(), because="a layout is a T.Layout, a T.Fragment or an index function",
+                help=f"write T.annotate_layout({{{buffer.name}: T.Layout({buffer.shape}, lambda ...: ...)}})")
+        if layout.shape != buffer.shape:
+            fail(Kind.LAYOUT_SHAPE, f"the layout has the shape {layout.shape}, but {buffer.name} is {format_shape(buffer)}", (Label(builder.here()), Label(buffer.span, "allocated here")),
+                 because="a layout places each element of its tile", help=f"make the layout for the shape {buffer.shape}")
         _hint(HintKind.LAYOUT, buffer, layout)
 
 

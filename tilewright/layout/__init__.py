@@ -5,6 +5,15 @@ It knows only ints.
 
 from __future__ import annotations
 
+from tilewright.layout.annotations import (
+    FragmentAnnotation,
+    LayoutAnnotation,
+    make_full_bank_swizzled_layout,
+    make_half_bank_swizzled_layout,
+    make_linear_layout,
+    make_quarter_bank_swizzled_layout,
+    make_swizzled_layout,
+)
 from tilewright.layout.banks import bank_conflict_ways
 from tilewright.layout.digits import LANE, OFFSET, REG, REPLICA, STAGE, THREAD, WARP, Axis, LayoutError, factor, place_values, tile_axes
 from tilewright.layout.distribute import Distribution, distribute
@@ -46,6 +55,13 @@ from tilewright.layout.swizzle import (
 from tilewright.layout.table import Collision, TableLayout, first_collision
 
 __all__ = [
+    "FragmentAnnotation",
+    "LayoutAnnotation",
+    "make_full_bank_swizzled_layout",
+    "make_half_bank_swizzled_layout",
+    "make_linear_layout",
+    "make_quarter_bank_swizzled_layout",
+    "make_swizzled_layout",
     "LANE",
     "OFFSET",
     "REG",

@@ -18,7 +18,7 @@ from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Scope, format_shape
 from tilewright.ir.expr import Op
 from tilewright.ir.stmt import AtomicKind
-from tilewright.reference.memory import Array, Memory, Storage, poison
+from tilewright.reference.memory import Array, Memory, Storage
 from tilewright.reference.races import RaceDetector
 
 _COMBINE = {AtomicKind.ADD: Op.ADD, AtomicKind.MAX: Op.MAX, AtomicKind.MIN: Op.MIN, AtomicKind.AND: Op.BIT_AND, AtomicKind.OR: Op.BIT_OR,
@@ -56,9 +56,9 @@ class ElementAccess:
         """Leaves a parallel loop: what its lanes wrote into variables has no value afterwards."""
         for root, (array, _) in self._private.items():
             if root not in before:
-                self.memory.storage(root).elements(root.dtype)[...] = poison(root.dtype)
+                self.memory.storage(root).elements(root.dtype)[...] = self.memory.initial(root.dtype)
             elif before[root][0] is not array:
-                before[root][0][...] = poison(root.dtype)
+                before[root][0][...] = self.memory.initial(root.dtype)
         self.shape, self._private = shape, before
 
     def _array(self, buffer: Buffer) -> tuple[Array, int]:

@@ -15,7 +15,7 @@ from tilewright.ir.buffer import Buffer, Extent, format_shape
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Parameter, ParameterKind, Program
 from tilewright.ir.visit import subexpressions
-from tilewright.reference.memory import Array, Storage, pack_nibbles, unpack_nibbles
+from tilewright.reference.memory import Array, Storage, pack_nibbles, strided, unpack_nibbles
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class BoundArguments:
                 return known.storage
         flat = np.zeros(_span_elements(array), array.dtype)
         if array.size:
-            np.lib.stride_tricks.as_strided(flat, array.shape, array.strides)[...] = array
+            strided(flat, array.shape, array.strides)[...] = array
         storage = Storage(dtype, flat if flat.dtype == dtype.numpy else flat.view(dtype.numpy))
         self._ranges.append(_Range(array, size_bytes, storage))
         return storage

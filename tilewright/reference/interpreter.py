@@ -37,7 +37,7 @@ from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import statements
 from tilewright.reference.access import ElementAccess
 from tilewright.reference.arguments import bind_arguments, require_bound, result_array
-from tilewright.reference.memory import Array, Memory
+from tilewright.reference.memory import Array, Memory, poison
 from tilewright.reference.races import RaceDetector
 from tilewright.reference.reduce import reduce_values
 
@@ -50,12 +50,14 @@ class ReferenceOptions:
     """How a reference run goes.
 
     block_order_seed   None runs blocks in order, x fastest; a number shuffles them, to show programs that depend on the order.
+    initial            what unwritten elements hold, by dtype: two runs that differ only here show a program that reads them.
     is_detecting_races refuses parallel loops whose iterations disturb each other.
     max_turns          a `while` that turns more often than this is refused; a program that never ends must not hang its test.
     printer            takes the lines of T.print.
     """
 
     block_order_seed: int | None = None
+    initial: Callable[[DType], Any] = poison
     is_detecting_races: bool = True
     max_turns: int = 1_000_000
     printer: Callable[[str], None] = print
@@ -103,7 +105,7 @@ class _Interpreter:
         self._bound = bind_arguments(program, arguments, pointees)
         self._variables: dict[Expr, Any] = dict(self._bound.values)
         self._safe_values: dict[Buffer, Any] = {}
-        self._memory = Memory(self._integer, self._bound.pointee)
+        self._memory = Memory(self._integer, self._bound.pointee, options.initial)
         self._access = ElementAccess(self._memory, RaceDetector() if options.is_detecting_races else None, self.safe_value)
         self._mask: Array = np.asarray(True)
         self._broken: list[Array] = []  # per open loop: the lanes that left it in this turn

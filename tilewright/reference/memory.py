@@ -34,6 +34,11 @@ def bits(values: Array) -> Array:
     return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
 
 
+def strided(flat: Array, shape: tuple[int, ...], steps: tuple[int, ...]) -> Array:
+    """A writable view with these steps in bytes; numpy's own function knows only numpy's own dtypes."""
+    return np.lib.stride_tricks.as_strided(flat.view(f"u{flat.dtype.itemsize}"), shape, steps).view(flat.dtype)
+
+
 def unpack_nibbles(packed: Array, dtype: DType) -> Array:
     """Bytes that hold two 4-bit elements each, low nibble first, as one element per byte: (..., n) to (..., 2 n)."""
     raw = packed.view(np.uint8)
@@ -74,10 +79,12 @@ class Memory:
 
     integer    evaluates an extent or a stride.
     pointee    the storage and the element offset in bytes that an address means; raises TileError for addresses that nobody gave.
+    initial    what unwritten elements of a dtype hold.
     """
 
-    def __init__(self, integer: Callable[[Extent], int], pointee: Callable[[int, Buffer], tuple[Storage, int]]) -> None:
-        self._integer, self._pointee = integer, pointee
+    def __init__(self, integer: Callable[[Extent], int], pointee: Callable[[int, Buffer], tuple[Storage, int]],
+                 initial: Callable[[DType], Any] = poison) -> None:
+        self._integer, self._pointee, self.initial = integer, pointee, initial
         self._storages: dict[Buffer, Storage] = {}
         self._arrays: dict[Buffer, tuple[Array, Array]] = {}
 
@@ -86,12 +93,12 @@ class Memory:
         self._storages[buffer] = storage
 
     def allocate(self, buffers: Iterable[Buffer]) -> None:
-        """Fresh memory for root buffers among `buffers`: poison, and zero for variables and barriers."""
+        """Fresh memory for root buffers among `buffers`: `initial`, and zero for variables and barriers."""
         for buffer in buffers:
             if buffer.source is None and buffer.pointer is None:
                 count = math.prod(self._integer(n) for n in buffer.shape) * buffer.dtype.lanes
                 is_zero = buffer.scope in (Scope.VARIABLE, Scope.BARRIER)
-                initial = np.zeros((), buffer.dtype.numpy)[()] if is_zero else poison(buffer.dtype)
+                initial = np.zeros((), buffer.dtype.numpy)[()] if is_zero else self.initial(buffer.dtype)
                 self.bind(buffer, Storage(buffer.dtype, np.full(max(count, 0), initial, buffer.dtype.numpy)))
 
     def is_bound(self, buffer: Buffer) -> bool:
@@ -144,4 +151,4 @@ class Memory:
             return flat[: needed * buffer.dtype.lanes].reshape(shape + lanes)
         item = flat.dtype.itemsize
         steps = tuple(s * buffer.dtype.lanes * item for s in strides) + ((item,) if lanes else ())
-        return np.lib.stride_tricks.as_strided(flat, shape + lanes, steps)
+        return strided(flat, shape + lanes, steps)

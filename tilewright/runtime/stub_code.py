@@ -1,6 +1,6 @@
 """How CPython calls a kernel without any Python in between: the launch stub as textual LLVM IR (floor 7). `stub` compiles it.
 
-Everything that depends on the layout of CPython's and numpy's objects is in this file, and `layout_obstacle` checks it in the running process.
+Everything that depends on how CPython and numpy lay out their objects is in this file, and `layout_obstacle` checks it in this process.
 The IR names every object it compares with by a symbol, so the text depends on the signature alone.
 """
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tilewright import dtypes
 from tilewright.dtypes import promote
 from tilewright.testing import bounds
 from tilewright.testing.bounds import Bound
 from tilewright.testing.expressions import Expressions, Index, Term, integer
-from tilewright.testing.scene import Scene, Size, Tensor, Tile
+from tilewright.testing.scene import Scene, Tensor, Tile
 from tilewright.testing.tile_statements import TILE_STATEMENTS, Statement, gemm, reduce
 
 LOOP_NAMES = "ijlm"
@@ -141,14 +142,18 @@ def _inner_loop(scene: Scene, expressions: Expressions, leaves: Leaves, own: lis
     if is_while:
         scene.allocations.append(f"{index.text} = T.alloc_var('int32')")
         scene.emit(f"{index.text} = 0")
+
+    def turn(text: str) -> str:
+        """The while loop counts before it computes."""
+        return re.sub(rf"\b{index.text}\b", f"({index.text} - 1)", text) if is_while else text
+
     head = f"while {index.text} < {count}:" if is_while else f"for {index.text} in {rng.choice(('range', 'T.serial', 'T.unroll'))}({count}):"
     with scene.block(head):
         if is_while:
             scene.emit(f"{index.text} += 1")
-            term = Term(term.text.replace(index.text, f"({index.text} - 1)"), term.bound)
+            term = Term(turn(term.text), term.bound)
         if rng.random() < 0.4:
-            condition = inner.condition(0).text
-            with scene.block(f"if {condition.replace(index.text, f'({index.text} - 1)') if is_while else condition}:"):
+            with scene.block(f"if {turn(inner.condition(0).text)}:"):
                 scene.emit(rng.choice(("break", "continue")))
         scene.emit(f"{total} += {term.text}" if rng.random() < 0.6 else f"{total} = {total} + {term.text}")
     return Term(total, bound)
@@ -187,6 +192,10 @@ def _header(scene: Scene) -> _Header:
     rng, name = scene.rng, scene.name("k")
     count = rng.choice((0, 1, 1, 2, 2, 3, 4, 5) if scene.turns == 1 else (1, 2, 3))
     draw = rng.random()
+    if scene.scalars and rng.random() < 0.3:
+        scalar = rng.choice(scene.scalars)
+        kind = rng.choice((f"T.serial({scalar.text})", f"range({scalar.text})", f"T.Pipelined({scalar.text}, num_stages={rng.randrange(4)})"))
+        return _Header(f"for {name} in {kind}:", (Index(name, max(scalar.value, 1)),), scalar.value)
     if draw < 0.4:
         stages = rng.choice((0, 1, 2, 3, 4))
         return _Header(f"for {name} in T.Pipelined({count}, num_stages={stages}):", (Index(name, max(count, 1)),), count)
@@ -275,6 +284,3 @@ def statement(scene: Scene) -> None:
     for _ in range(6):
         if scene.rng.choices(choices, weights)[0](scene):
             return
-
-
-__all__ = ["Leaves", "Size", "parallel_loop", "replace", "statement"]

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tilewright import dtypes
-from tilewright.dtypes import DType
+from tilewright.dtypes import DType, as_dtype
 from tilewright.testing.bounds import Bound, join
 from tilewright.testing.expressions import Index
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 16, 17, 23, 24, 31, 32, 33, 40, 47, 48, 63, 64, 65)
 TILE_DTYPES = (dtypes.float32,) * 6 + (dtypes.float16,) * 4 + (dtypes.bfloat16,) * 2 + (dtypes.int32,) * 4 + (
-    dtypes.int8, dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.int64, dtypes.uint32, dtypes.float64, dtypes.float8_e4m3fn, dtypes.float8_e5m2)
+    dtypes.int8, dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.int64, dtypes.uint32, dtypes.float64, as_dtype("float8_e4m3fn"), as_dtype("float8_e5m2"))
 ACCUMULATOR_DTYPES = (dtypes.float32, dtypes.float32, dtypes.int32, dtypes.float64, dtypes.float16)
 
 
@@ -76,6 +76,7 @@ class Scene:
     axes        the domain: one or two axes that outputs run along.
     batch       a block variable over slices, if there is one.
     indices     uniform integers in scope.
+    scalars     runtime parameters that a loop may turn by.
     turns       how often the statement being written runs at most in one block.
     hidden      tiles that may not be touched: accumulators of the open loops.
     writable    None: every tile; else those that the open loop or branch may write.
@@ -86,6 +87,7 @@ class Scene:
     batch: Index | None
     indices: list[Index]
     inputs: list[Tensor]
+    scalars: list[Size] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     allocations: list[str] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tilewright import dtypes
-from tilewright.dtypes import DType
+from tilewright.dtypes import DType, as_dtype
 from tilewright.testing import bounds
 from tilewright.testing.bounds import Bound
 from tilewright.testing.scene import ACCUMULATOR_DTYPES, SIZES, Scene, Size, Tensor, Tile
@@ -14,7 +14,7 @@ from tilewright.testing.scene import ACCUMULATOR_DTYPES, SIZES, Scene, Size, Ten
 Statement = Callable[[Scene], bool]
 GEMM_DTYPES: tuple[tuple[DType, tuple[DType, ...]], ...] = (
     (dtypes.float16, (dtypes.float32, dtypes.float32, dtypes.float16)), (dtypes.bfloat16, (dtypes.float32,)), (dtypes.float32, (dtypes.float32,)),
-    (dtypes.float64, (dtypes.float64,)), (dtypes.int8, (dtypes.int32,)), (dtypes.float8_e4m3fn, (dtypes.float32,)), (dtypes.float8_e5m2, (dtypes.float32,)))
+    (dtypes.float64, (dtypes.float64,)), (dtypes.int8, (dtypes.int32,)), (as_dtype("float8_e4m3fn"), (dtypes.float32,)), (as_dtype("float8_e5m2"), (dtypes.float32,)))
 
 
 def origin(scene: Scene, size: Size, extent: int) -> str:

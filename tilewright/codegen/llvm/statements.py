@@ -11,13 +11,14 @@ from tilewright.codegen.llvm.atomics import emit_atomic_update
 from tilewright.codegen.llvm.emitter import Loop, Value, constant
 from tilewright.codegen.llvm.expressions import Expressions
 from tilewright.codegen.llvm.hoist import enter_loop
+from tilewright.codegen.llvm.pack import PackShape, emit_pack
 from tilewright.codegen.llvm.matrix import MatrixShape, emit_matrix_multiply
 from tilewright.codegen.llvm.memory import Memory
 from tilewright.codegen.llvm.task import Task, is_scalar
 from tilewright.codegen.llvm.vectorize import Vectorizer, conjuncts
 from tilewright.errors import CompilerBug
 from tilewright.ir.expr import Expr, load
-from tilewright.ir.stmt import (Assert, Assume, AtomicUpdate, Break, Continue, For, If, Let, MatrixMultiply, ParallelFor, Print, ReduceLoop, Seq, Stmt,
+from tilewright.ir.stmt import (Assert, Assume, AtomicUpdate, Break, Continue, For, If, Let, MatrixMultiply, PackPanels, ParallelFor, Print, ReduceLoop, Seq, Stmt,
                                 Store, While)
 
 PRINT_SYMBOL = "tw_print"
@@ -41,7 +42,7 @@ class Statements:
         self._loops: list[tuple[str, str]] = []  # (next, end) labels
         self._handlers: dict[type[Stmt], Callable[[Any], None]] = {
             Seq: self._seq, For: self._for, While: self._while, If: self._if, Let: self._let, Store: self._store, Break: self._break,
-            Continue: self._continue, Assume: lambda node: None, Assert: self._assert, Print: self._print, MatrixMultiply: self._matrix_multiply,
+            Continue: self._continue, Assume: lambda node: None, Assert: self._assert, Print: self._print, MatrixMultiply: self._matrix_multiply, PackPanels: self._pack_panels,
             AtomicUpdate: self._atomic, ParallelFor: self.vectorizer.parallel_for, ReduceLoop: self.vectorizer.reduce,
         }
 
@@ -158,6 +159,16 @@ class Statements:
         depth, is_overwriting = self.expressions.scalar_index(node.depth), self.expressions.scalar(node.is_overwriting)
         f.line(f"call void @{name}({', '.join(map(str, addresses))}, {depth}, i1 zeroext {is_overwriting.text})")
         self.task.forget((node.c.storage,))
+
+    def _pack_panels(self, node: PackPanels) -> None:
+        f = self.task.f
+        dtype, source_dtype = self.memory.element_dtype(node.panels), self.memory.element_dtype(node.source)
+        shape = PackShape(node.depth, node.columns, source_dtype, dtype, node.panel, node.panel, node.depth * node.panel, node.is_transposed)
+        name = emit_pack(self.task.module, self.task.target, shape)
+        source = f.element_address(self.memory.base_address(node.source), registers.memory_type(source_dtype), self.expressions.scalar_index(node.offset))
+        integers = ", ".join(str(self.expressions.scalar_index(e)) for e in (node.leading_stride, node.valid_depth, node.valid_columns))
+        f.line(f"call void @{name}({source}, {self.memory.base_address(node.panels)}, {integers})")
+        self.task.forget((node.panels.storage,))
 
     # -- the host
     def _assert(self, node: Assert) -> None:

@@ -9,6 +9,7 @@ Numbers become constants of the other operand's type. Everything works alike for
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tilewright.codegen.llvm.emitter import FLOAT_TYPES, Function, Value, constant, vector_type
@@ -117,6 +118,13 @@ class Term:
             return self * factor + addend
         return Term(self.scope, self.scope.function.fma(self.value, self.operand(factor).value, self.operand(addend).value))
 
+    def polynomial(self, coefficients: Sequence[float]) -> Term:
+        """coefficients[0] + coefficients[1] * self + ..., by Horner's rule; at least two of them."""
+        result = self.mad(coefficients[-1], coefficients[-2])
+        for coefficient in reversed(coefficients[:-2]):
+            result = result.mad(self, coefficient)
+        return result
+
     def sqrt(self) -> Term:
         return self.call("llvm.sqrt")
 
@@ -192,3 +200,33 @@ class Term:
         assert isinstance(model, Term)
         a, b = model.operand(if_true), model.operand(if_false)
         return Term(self.scope, self.scope.function.select(self.value, a.value, b.value))
+
+    def any_lane(self) -> Term:
+        """A scalar condition: true where it holds in some lane."""
+        if self.value.lanes == 1:
+            return self
+        return Term(self.scope, self.scope.function.intrinsic(f"llvm.vector.reduce.or.{self.value.overload}", "i1", self.value))
+
+
+def rarely(condition: Term, usual: Sequence[Term], otherwise: Callable[[], Sequence[Term]]) -> list[Term]:
+    """`usual`, unless the condition holds in some lane: then what `otherwise` computes, for all lanes, on a path of its own."""
+    f = condition.scope.function
+    rare, end = f.label("rare."), f.label("usual.")
+    before = f.block
+    f.branch_if(condition.any_lane().value, rare, end)
+    f.start(rare)
+    replaced = otherwise()
+    after = f.block
+    f.start(end)
+    return [Term(condition.scope, f.phi(a.value.type, [(a.value, before), (b.value, after)])) for a, b in zip(usual, replaced, strict=True)]
+
+
+def through_double(function: Callable[..., Term]) -> Callable[..., Term]:
+    """A function of doubles that also takes floats, by way of double."""
+
+    def widened(*terms: Term) -> Term:
+        if terms[0].element == "double":
+            return function(*terms)
+        return function(*(t.convert("fpext", "double") for t in terms)).convert("fptrunc", "float")
+
+    return widened

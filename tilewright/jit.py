@@ -1,0 +1,307 @@
+"""`tilewright.compile` and `@tilewright.jit` (floor 8; language.md 1.1 and 13)."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tilewright.driver import resolve_target
+from tilewright.errors import Kind, Label, TileError, fail
+from tilewright.ir.expr import describe_operand
+from tilewright.ir.program import Program
+from tilewright.kernel import Kernel, make_kernel
+from tilewright.language.eager import Signature, learn_signature, runtime_names, trace_eager
+from tilewright.language.function import PrimFunc, resolve_annotations
+from tilewright.language.rewrite import has_inner_prim_func, rewrite_function
+from tilewright.spans import span_of_caller
+
+
+def compile(func: Any, out_idx: int | Sequence[int] | None = None, execution_backend: str | None = None, target: Any = None, target_host: Any = None,
+            verbose: bool | None = None, pass_configs: Mapping[Any, Any] | None = None, compile_flags: Any = None) -> Kernel:
+    """A `PrimFunc` as a callable kernel.
+
+    out_idx   positions of parameters that the call allocates and returns; negative ones count from the end.
+    target    "cpu" (also "llvm", "c"), or "auto".
+
+    Raises TileError for mistakes in the program or in the arguments.
+    """
+    span = span_of_caller()
+    if isinstance(func, (EagerFunction, LazyFactory)):
+        fail(Kind.NOT_A_PRIM_FUNC, "tilewright.compile was given a function decorated with @tilewright.jit", span, because="it compiles itself when it is called",
+             help="call it, or use its .compile(...) method")
+    if not isinstance(func, PrimFunc):
+        fail(Kind.NOT_A_PRIM_FUNC, f"tilewright.compile was given {describe_operand(func)}", span, because="it compiles a function decorated with @T.prim_func",
+             help="decorate the function with @T.prim_func, and pass it without calling it")
+    _check_options(pass_configs, execution_backend)
+    return make_kernel(func, resolve_target(target), output_positions(func.program, out_idx))
+
+
+def output_positions(program: Program, out_idx: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Positions of the parameters that a call returns, in the order given."""
+    declared = tuple(k for k, p in enumerate(program.parameters) if p.is_output)
+    if out_idx is None:
+        return declared
+    labels = (Label(span_of_caller()), Label(program.span, program.name))
+    if declared:
+        fail(Kind.OUT_IDX_EAGER, f"out_idx={out_idx!r} was given for {program.name}, which makes its outputs with T.empty", labels,
+             because="outputs are named once: by T.empty and return, or by out_idx", help="leave out_idx out")
+    count = len(program.parameters)
+    positions: list[int] = []
+    for item in out_idx if isinstance(out_idx, (list, tuple)) else (out_idx,):
+        if not isinstance(item, int) or isinstance(item, bool) or not -count <= item < count:
+            fail(Kind.OUT_IDX_RANGE, f"out_idx={out_idx!r} names parameter {item!r}, but {program.name} has {count} parameter{'s' * (count != 1)}", labels,
+                 because=f"a position lies between {-count} and {count - 1}", help=f"the parameters are {', '.join(f'{k}: {p.name}' for k, p in enumerate(program.parameters))}")
+        position = item % count
+        if program.parameters[position].buffer is None:
+            fail(Kind.OUT_IDX_RANGE, f"out_idx={out_idx!r} names {program.parameters[position].name}, which is no tensor", labels, because="a call returns tensors",
+                 help="name the position of a tensor parameter")
+        if position in positions:
+            fail(Kind.OUT_IDX_RANGE, f"out_idx={out_idx!r} names {program.parameters[position].name} twice", labels, because="each output is returned once", help="leave one out")
+        positions.append(position)
+    return tuple(positions)
+
+
+_BACKENDS = ("auto", "tvm_ffi", "cython", "nvrtc", "torch", "cutedsl", "ctypes")
+
+
+def _check_options(pass_configs: Any, execution_backend: Any) -> None:
+    if pass_configs is not None and not (isinstance(pass_configs, Mapping) and all(isinstance(k, str) for k in pass_configs)):
+        fail(Kind.OPTION_VALUE, f"pass_configs is {describe_operand(pass_configs)}", span_of_caller(), because="it maps keys such as PassConfigKey.TL_ENABLE_FAST_MATH to values",
+             help="write pass_configs={tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True}")
+    if execution_backend is not None and execution_backend not in _BACKENDS:
+        fail(Kind.OPTION_VALUE, f"execution_backend is {execution_backend!r}", span_of_caller(), because=f"known are {', '.join(_BACKENDS)}, which all mean the same here",
+             help="leave it out")
+
+
+def par_compile(funcs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False, **options: Any) -> list[Kernel | None]:
+    """`compile` for each function, in threads; with `ignore_error` a failed one gives None."""
+
+    def one(func: Any) -> Kernel | None:
+        try:
+            return compile(func, **options)
+        except TileError:
+            if ignore_error:
+                return None
+            raise
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        return list(pool.map(one, funcs))
+
+
+def jit(func: Callable[..., Any] | None = None, *, out_idx: int | Sequence[int] | None = None, target: Any = None, target_host: Any = None,
+        execution_backend: str | None = None, verbose: bool | None = None, pass_configs: Mapping[Any, Any] | None = None, debug_root_path: Any = None,
+        compile_flags: Any = None) -> Any:
+    """Compiles on call.
+
+    A function that returns a @T.prim_func becomes a factory of kernels, one per set of arguments (lazy style). A function that computes inside
+    `with T.Kernel(...)` itself runs when it is called with tensors, one compile per set of T.const sizes and plain arguments (eager style).
+    """
+    if func is None:
+        return functools.partial(jit, out_idx=out_idx, target=target, execution_backend=execution_backend, pass_configs=pass_configs, compile_flags=compile_flags)
+    if isinstance(func, PrimFunc):
+        return compile(func, out_idx=out_idx, target=target, pass_configs=pass_configs)
+    _check_options(pass_configs, execution_backend)
+    rewritten = rewrite_function(func)
+    if has_inner_prim_func(rewritten.original) or not _has_launch(rewritten.node):
+        return LazyFactory(func, out_idx, target)
+    if out_idx is not None:
+        fail(Kind.OUT_IDX_EAGER, f"out_idx={out_idx!r} was given for the eager function {func.__name__}", (Label(span_of_caller()), Label(rewritten.span)),
+             because="an eager function makes its outputs with T.empty and returns them", help="leave out_idx out")
+    return EagerFunction(func, target, resolve_annotations(rewritten.original, sys._getframe(1)))
+
+
+def _has_launch(node: ast.FunctionDef) -> bool:
+    """Whether the body itself opens a launch."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.With):
+            for item in inner.items:
+                call = item.context_expr
+                name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+                if name in ("Kernel", "ClusterKernel"):
+                    return True
+    return False
+
+
+class _Specialised:
+    """What both styles share: a function, its signature, and the kernels made so far."""
+
+    def __init__(self, func: Callable[..., Any], target: Any) -> None:
+        self.func, self.target = func, target
+        self.signature = inspect.signature(func)
+        self.kernels: dict[Any, Kernel] = {}
+        functools.update_wrapper(self, func)
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_partial: bool = False) -> dict[str, Any]:
+        """Arguments by name, defaults filled in."""
+        try:
+            bound = self.signature.bind_partial(*args, **kwargs) if is_partial else self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            kind = Kind.UNKNOWN_ARGUMENT if "unexpected" in str(error) else Kind.MISSING_ARGUMENT
+            fail(kind, f"{self.func.__name__}: {error}", span_of_caller(), because=f"its arguments are {', '.join(self.signature.parameters)}", help="call it with these")
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def key(self, values: Mapping[str, Any]) -> Any:
+        key = tuple((name, _freeze(v)) for name, v in values.items())
+        try:
+            hash(key)
+        except TypeError:
+            name = next(n for n, v in values.items() if not _is_hashable(_freeze(v)))
+            fail(Kind.UNHASHABLE_ARGUMENT, f"the argument {name} of {self.func.__name__} is {describe_operand(values[name])}, which cannot be hashed", span_of_caller(),
+                 because="compile-time arguments are the key under which a kernel is kept", help="pass a tuple, a number, a string or a dtype")
+        return key
+
+
+def _freeze(value: Any) -> Any:
+    """A hashable stand-in that tells 1, 1.0 and True apart."""
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, tuple(map(_freeze, value))
+    return type(value).__name__, value
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+class LazyFactory(_Specialised):
+    """A function that returns a prim_func: calling it gives the compiled kernel."""
+
+    def __init__(self, func: Callable[..., Any], out_idx: Any, target: Any) -> None:
+        super().__init__(func, target)
+        self.out_idx = out_idx
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Kernel:
+        values = self.bind(args, kwargs)
+        key = self.key(values)
+        if key not in self.kernels:
+            self.kernels[key] = compile(self._trace(values), out_idx=self.out_idx, target=self.target)
+        return self.kernels[key]
+
+    def compile(self, *args: Any, **kwargs: Any) -> Kernel:
+        """The same as calling it."""
+        return self(*args, **kwargs)
+
+    def get_tir(self, *args: Any, **kwargs: Any) -> PrimFunc:
+        """The prim_func that the arguments give."""
+        return self._trace(self.bind(args, kwargs))
+
+    def get_kernel_source(self, *args: Any, **kwargs: Any) -> str:
+        return self(*args, **kwargs).get_kernel_source()
+
+    def par_compile(self, configs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False) -> list[Kernel | None]:
+        """One kernel per configuration, a dictionary or a tuple of arguments."""
+        programs = [self.get_tir(**c) if isinstance(c, Mapping) else self.get_tir(*c) for c in configs]
+        return par_compile(programs, num_workers, ignore_error, out_idx=self.out_idx, target=self.target)
+
+    def _trace(self, values: dict[str, Any]) -> PrimFunc:
+        made = self.func(**values)
+        if not isinstance(made, PrimFunc):
+            fail(Kind.NOT_A_PRIM_FUNC, f"{self.func.__name__} returned {describe_operand(made)}", span_of_caller(), because="a lazy @tilewright.jit function returns its inner @T.prim_func",
+                 help="return the prim_func at the end")
+        return made
+
+
+class EagerFunction(_Specialised):
+    """A function of tensors that computes when it is called."""
+
+    def __init__(self, func: Callable[..., Any], target: Any, annotations: dict[str, Any]) -> None:
+        super().__init__(func, target)
+        self.rewritten = rewrite_function(func)
+        self.annotations = annotations
+        self.runtime = runtime_names(self.rewritten, annotations)
+        self.signatures: dict[Any, Signature] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        values = self.bind(args, kwargs)
+        given = [values.pop(name) for name in self.runtime]
+        signature = self._signature(values)
+        return self._kernel(values, self._sizes(signature, given))(*given)
+
+    def compile(self, *args: Any, **kwargs: Any) -> Kernel:
+        """The kernel for given T.const sizes, named as keywords, and compile-time arguments; tensors may be left out, or given to read the sizes from."""
+        values, sizes, given = self._compile_time(args, kwargs)
+        signature = self._signature(values)
+        missing = [n for n in signature.constants if n not in sizes]
+        if missing and all(g is not None for g in given):
+            sizes = self._sizes(signature, given)
+            missing = []
+        if missing:
+            fail(Kind.UNBOUND_SYMBOL, f"{self.func.__name__}.compile was not given {', '.join(missing)}", span_of_caller(), because="a kernel is specialised by its T.const sizes",
+                 help=f"write .compile({', '.join(f'{n}=...' for n in signature.constants)})")
+        return self._kernel(values, {n: sizes[n] for n in signature.constants})
+
+    def get_tir(self, *args: Any, **kwargs: Any) -> PrimFunc:
+        """The traced program for given sizes."""
+        return self.compile(*args, **kwargs).prim_func
+
+    def get_kernel_source(self, *args: Any, **kwargs: Any) -> str:
+        return self.compile(*args, **kwargs).get_kernel_source()
+
+    def par_compile(self, configs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False) -> list[Kernel | None]:
+        """One kernel per configuration, a dictionary of sizes and arguments."""
+        programs = [self.get_tir(**c) if isinstance(c, Mapping) else self.get_tir(*c) for c in configs]
+        return par_compile(programs, num_workers, ignore_error, target=self.target)
+
+    def _compile_time(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int], list[Any]]:
+        own = {k: v for k, v in kwargs.items() if k in self.signature.parameters}
+        sizes = {k: v for k, v in kwargs.items() if k not in own}
+        values = self.bind(args, own, is_partial=True)
+        given = [values.pop(name, None) for name in self.runtime]
+        unknown = [n for n in sizes if not isinstance(sizes[n], int)]
+        if unknown:
+            fail(Kind.SHAPE_VALUE, f"{unknown[0]}={sizes[unknown[0]]!r} is no size", span_of_caller(), because="a T.const size is an int", help=f"write {unknown[0]}=128")
+        return values, sizes, given
+
+    def _signature(self, values: Mapping[str, Any]) -> Signature:
+        key = self.key(values)
+        if key not in self.signatures:
+            self.signatures[key] = learn_signature(self.rewritten, self.annotations, self.runtime, values)
+        return self.signatures[key]
+
+    def _sizes(self, signature: Signature, given: list[Any]) -> dict[str, int]:
+        """The T.const sizes, read from the shapes (or strides) of the arguments."""
+        sizes: dict[str, int] = {}
+        holders: dict[str, str] = {}
+        names = {symbol: name for name, symbol in signature.constants.items()}
+        for parameter, value in zip(signature.runtime, given, strict=True):
+            if parameter.buffer is None:
+                continue
+            shape = getattr(value, "shape", None)
+            found = tuple(shape) if shape is not None else ()
+            if shape is None or len(found) != parameter.buffer.rank:
+                what = f"has {len(found)} dimension{'s' * (len(found) != 1)}" if shape is not None else f"is {describe_operand(value)}"
+                fail(Kind.ARGUMENT_RANK if shape is not None else Kind.ARGUMENT_KIND, f"the argument {parameter.name} of {self.func.__name__} {what}, expected a tensor of {parameter.buffer.rank}",
+                     (Label(span_of_caller()), Label(parameter.span, f"{parameter.name} is declared here")), because="its shape gives the sizes of the kernel", help="pass a tensor of the declared rank")
+            packing = 2 if parameter.buffer.dtype.is_packed else 1
+            for axis, (extent, size) in enumerate(zip(parameter.buffer.shape, found, strict=True)):
+                name = names.get(extent) if not isinstance(extent, int) else None
+                if name is None:
+                    continue
+                actual = int(size) * (packing if axis == len(found) - 1 else 1)
+                if sizes.setdefault(name, actual) != actual:
+                    fail(Kind.ARGUMENT_SYMBOL, f"{name} is {sizes[name]} in {holders[name]} but {actual} in {parameter.name}",
+                         (Label(span_of_caller()), Label(parameter.span, f"{parameter.name} is declared here")), because="one size has one value", help="pass tensors whose shapes agree")
+                holders.setdefault(name, parameter.name)
+            for axis, stride in enumerate(parameter.buffer.strides or ()):
+                name = names.get(stride) if not isinstance(stride, int) else None
+                if name is not None:
+                    raw = value.stride()[axis] if hasattr(value, "stride") else value.strides[axis] // value.itemsize
+                    sizes.setdefault(name, int(raw))
+                    holders.setdefault(name, parameter.name)
+        return sizes
+
+    def _kernel(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Kernel:
+        key = self.key(values), tuple(sizes.items())
+        if key not in self.kernels:
+            program = trace_eager(self.rewritten, self.annotations, self.runtime, values, sizes)
+            self.kernels[key] = compile(PrimFunc(program), target=self.target)
+        return self.kernels[key]

@@ -1,0 +1,231 @@
+"""Random valid tile programs as Python source, the same for the same seed (floor 9).
+
+A program has no undefined behaviour: tiles are written before they are read, indices into tiles stay inside, iterations and blocks do not race,
+nothing overflows a float. What may be inexact is bounded, and the bound is the tolerance of the comparison.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from tilewright import dtypes
+from tilewright.dtypes import DType
+from tilewright.testing import bounds
+from tilewright.testing.bounds import Bound
+from tilewright.testing.expressions import Expressions, Index, Term
+from tilewright.testing.loop_statements import Leaves, parallel_loop, statement
+from tilewright.testing.scene import SIZES, TILE_DTYPES, Axis, Scene, Size, Tensor, Tile
+
+_INPUT_LIMITS = {"float8_e4m3fn": 2, "float8_e5m2": 2, "bfloat16": 3, "float16": 3}
+_MOST_BLOCKS = 24
+_MOST_LINES = 60
+_ATOMIC_DTYPES = (dtypes.int32, dtypes.float32, dtypes.uint32, dtypes.int64)
+
+
+@dataclass(frozen=True)
+class GeneratedProgram:
+    """One program: `source` is a module that defines `kernel`, and beside it what a run needs (see `header`)."""
+
+    seed: int
+    number: int
+    source: str
+
+
+def generate(seed: int, number: int, length: int = 8) -> GeneratedProgram:
+    """Program `number` of a seed, with about `length` statements per launch."""
+    made = _Program(random.Random(f"{seed}/{number}"), length)
+    title = f'"""Generated: seed {seed}, program {number}."""\n'
+    return GeneratedProgram(seed, number, title + made.source())
+
+
+class _Program:
+    """Everything about one program while it is made."""
+
+    def __init__(self, rng: random.Random, length: int) -> None:
+        self.rng, self.length = rng, length
+        self.symbols: list[Size] = []
+        self.inputs: list[Tensor] = []
+        self.limits: dict[str, tuple[int, int]] = {}
+        self.outputs: list[Tensor] = []
+        self.scalars = [Size("count", rng.choice((0, 1, 2, 3, 5)))] if rng.random() < 0.25 else []
+        self.body: list[str] = []
+        self.counter = 0
+        self.domain = self._domain()
+        self._add_inputs()
+        for _ in range(rng.choice((1, 1, 1, 2, 3))):
+            self._launch()
+
+    # -- tensors
+    def _size(self, limit: int) -> Size:
+        value = self.rng.choice([n for n in SIZES if n <= limit])
+        if self.rng.random() < 0.2:
+            symbol = Size(f"n{len(self.symbols)}", value)
+            self.symbols.append(symbol)
+            return symbol
+        return Size(str(value), value)
+
+    def _domain(self) -> tuple[Size, ...]:
+        return tuple(self._size(65) for _ in range(self.rng.choice((1, 2, 2, 2))))
+
+    def _add_inputs(self) -> None:
+        shapes = [self.domain]
+        for _ in range(self.rng.randrange(1, 4)):
+            rank = self.rng.choice((1, 2, 2, 2, 3))
+            sizes = [self.rng.choice(self.domain) if self.rng.random() < 0.5 else self._size(48) for _ in range(rank)]
+            if rank == 3:
+                sizes[0] = self._size(4)
+            shapes.append(tuple(sizes))
+        for shape in shapes:
+            dtype = self.rng.choice(TILE_DTYPES)
+            self.inputs.append(self._tensor("ABCDE"[len(self.inputs)], shape, dtype))
+
+    def _tensor(self, name: str, sizes: tuple[Size, ...], dtype: DType) -> Tensor:
+        limit = _INPUT_LIMITS.get(str(dtype), self.rng.choice((1, 3, 3, 7)))
+        self.limits[name] = (-limit if dtype.is_signed else 0, limit)
+        return Tensor(name, sizes, dtype, Bound(dtype, float(limit)))
+
+    def _output(self, sizes: tuple[Size, ...], dtype: DType) -> Tensor:
+        made = self._tensor(f"Y{len(self.outputs)}", sizes, dtype)
+        self.outputs.append(made)
+        return made
+
+    # -- launches
+    def _launch(self) -> None:
+        rng = self.rng
+        variables = ["bx", "by"]
+        axes = [Axis(size, self._block(size), variables[k]) for k, size in enumerate(reversed(self.domain))][::-1]
+        batch = Index("bz", rng.choice((1, 2, 3))) if rng.random() < 0.25 else None
+        while (batch.extent if batch else 1) * _product(a.count for a in axes) > _MOST_BLOCKS:
+            largest = max(axes, key=lambda a: a.count)
+            largest.block *= 2
+        names = [a.variable for a in reversed(axes)] + ([batch.text] if batch else [])
+        grid = [f"T.ceildiv({a.size.text}, {a.block})" for a in reversed(axes)] + ([str(batch.extent)] if batch else [])
+        indices = [Index(a.variable, a.count) for a in axes] + ([batch] if batch else [])
+        readable = self.inputs + [t for t in self.outputs if t.bound is not None]
+        scene = Scene(rng, axes, batch, indices, readable, self.scalars, counter=self.counter)
+        first = len(self.outputs)
+        for _ in range(rng.randrange(self.length // 2, self.length + 1)):
+            if len(scene.lines) < _MOST_LINES:
+                statement(scene)
+        if not scene.readable():
+            tile = scene.tile(tuple(a.block for a in axes))
+            scene.emit(f"T.clear({tile.name})")
+            tile.bound = Bound(tile.dtype, 0.0)
+        results = rng.sample(scene.readable(), min(len(scene.readable()), rng.choice((1, 1, 2, 3))))
+        bounds_after: dict[str, Bound] = {}
+        for tile in results:
+            self._store(scene, tile, bounds_after)
+        for tensor in self.outputs[first:]:
+            assert tensor.bound is not None
+            tensor.bound = bounds_after[tensor.name]
+        target = f"({', '.join(names)})" if len(names) > 1 else names[0]
+        self.body.append(f"    with T.Kernel({', '.join(grid)}, threads={rng.choice((32, 64, 96, 128, 256))}) as {target}:")
+        self.body += [f"        {line}" for line in scene.allocations] + scene.lines
+        self.counter = scene.counter
+
+    def _block(self, size: Size) -> int:
+        choices = [n for n in SIZES if n <= 33 and n * 6 >= size.value]
+        return self.rng.choice(choices)
+
+    def _store(self, scene: Scene, tile: Tile, after: dict[str, Bound]) -> None:
+        """Writes a tile to an output of its own, so that every element is written by one block."""
+        rng = self.rng
+        blocks = tuple(a.block for a in scene.axes)
+        if tile.shape == (scene.axes[0].block,) and len(scene.axes) == 2 and rng.random() < 0.5 and self._atomics(scene, tile, after):
+            return
+        dtype = tile.dtype
+        if rng.random() < 0.4:
+            dtype = rng.choice([d for d in TILE_DTYPES if bounds.convert(tile.readable_bound, d) is not None] or [dtype])
+        value = bounds.convert(tile.readable_bound, dtype)
+        assert value is not None
+        batch = [scene.batch] if scene.batch else []
+        if tile.shape == blocks:
+            sizes = tuple(a.size for a in scene.axes)
+            starts = [a.start for a in scene.axes]
+            extents: tuple[int, ...] = blocks
+            leading = batch
+        else:
+            leading = [Index(a.variable, a.count) for a in scene.axes] + batch
+            counts = [_quotient(a) for a in scene.axes]
+            sizes = tuple(Size(str(n), n) for n in tile.shape)
+            starts, extents = ["0"] * len(tile.shape), tile.shape
+        leading_sizes = tuple(Size(str(b.extent), b.extent) for b in batch) if tile.shape == blocks else (*counts, *(Size(str(b.extent), b.extent) for b in batch))
+        output = self._output((*leading_sizes, *sizes), dtype)
+        assert output.bound is not None
+        lead = [b.text for b in leading]
+        draw = rng.random()
+        if draw < 0.4:
+            scene.emit(f"T.copy({tile.name}, {output.name}[{', '.join(lead + starts)}])")
+        elif draw < 0.6:
+            windows = [f"{s}:{s} + {n}" if s != "0" else f"0:{n}" for s, n in zip(starts, extents, strict=True)]
+            scene.emit(f"T.copy({tile.name}, {output.name}[{', '.join(lead + windows)}])")
+        else:
+            value = self._store_elements(scene, tile, output, lead, starts, value)
+        after[output.name] = bounds.join(output.bound, value)
+
+    def _store_elements(self, scene: Scene, tile: Tile, output: Tensor, lead: list[str], starts: list[str], value: Bound) -> Bound:
+        """A parallel loop that stores the tile, or an expression over it."""
+        rng = self.rng
+        with parallel_loop(scene, tile.shape) as own:
+            places = [i.text if s == "0" else f"{s} + {i.text}" for s, i in zip(starts, own, strict=True)]
+            element = Term(f"{tile.name}[{', '.join(i.text for i in own)}]", tile.readable_bound)
+            text = element.text
+            if rng.random() < 0.5:
+                leaves = Leaves(scene, own)
+                expressions = Expressions(rng, lambda: element if rng.random() < 0.5 else leaves(), own)
+                term = expressions.of_dtype(output.dtype, 2)
+                text, value = term.text, bounds.convert(term.bound, output.dtype) or value
+            place = f"{output.name}[{', '.join(lead + places)}]"
+            sizes = output.sizes[len(lead):]
+            guard = " and ".join(f"{p} < {s.text}" for p, s in zip(places, sizes, strict=True))
+            if rng.random() < 0.4:
+                with scene.block(f"if {guard}:"):
+                    scene.emit(f"{place} = {text}")
+            else:
+                scene.emit(f"{place} = {text}")
+        return value
+
+    def _atomics(self, scene: Scene, tile: Tile, after: dict[str, Bound]) -> bool:
+        """Combines a vector of every block into one output with atomics, where no order of them can be told from another."""
+        rng, axis = self.rng, scene.axes[0]
+        dtype = rng.choice([d for d in _ATOMIC_DTYPES if d == tile.dtype] or _ATOMIC_DTYPES)
+        value = bounds.convert(tile.readable_bound, dtype)
+        if value is None or not value.is_certain:
+            return False
+        times = _product(a.count for a in scene.axes[1:]) * (scene.batch.extent if scene.batch else 1)
+        total = bounds.accumulate(dtype, value, times, Bound(dtype, 7.0))
+        kind = rng.choice(("add", "add", "max", "min"))
+        if total is None or (kind == "add" and not total.is_certain):
+            return False
+        output = self._output((axis.size,), dtype)
+        assert output.bound is not None
+        with parallel_loop(scene, tile.shape) as own:
+            element = f"{tile.name}[{own[0].text}]"
+            scene.emit(f"T.atomic_{kind}({output.name}[{axis.start} + {own[0].text}], {element})")
+        after[output.name] = total if kind == "add" else bounds.join(value, output.bound)
+        return True
+
+    # -- text
+    def source(self) -> str:
+        """The module's text: the kernel, and what a run needs."""
+        sizes = {s.text: s.value for s in (*self.symbols, *self.scalars)}
+        tolerances = {t.name: t.bound.error if t.bound else 0.0 for t in self.outputs}
+        parameters = [f"{t.name}: T.Tensor(({', '.join(s.text for s in t.sizes)},), '{t.dtype}')" for t in (*self.inputs, *self.outputs)]
+        parameters += [f"{s.text}: T.int32" for s in self.scalars]
+        lines = ["import tilewright.language as T", "", f"SIZES = {sizes}", f"RANGES = {self.limits}", f"TOLERANCES = {tolerances}",
+                 *(f"{s.text} = T.dynamic('{s.text}')" for s in self.symbols), "", "", "@T.prim_func",
+                 "def kernel(" + ",\n           ".join(parameters) + "):", *self.body]
+        return "\n".join(lines) + "\n"
+
+
+def _quotient(axis: Axis) -> Size:
+    """The number of blocks along an axis, as an extent."""
+    return Size(str(axis.count), axis.count) if axis.size.text.isdecimal() else Size(f"({axis.size.text} + {axis.block - 1}) // {axis.block}", axis.count)
+
+
+def _product(values: object) -> int:
+    result = 1
+    for value in values:  # type: ignore[attr-defined]
+        result *= value
+    return result
