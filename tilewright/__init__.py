@@ -1,1 +1,33 @@
-"""tilewright: a compiler in Python for tile programs."""
+"""tilewright: a compiler in Python for tile programs.
+
+`import tilewright as tl` and `import tilewright.language as T`, as in TileLang programs.
+"""
+
+from __future__ import annotations
+
+from tilewright import language, layout
+from tilewright.driver import version
+from tilewright.dtypes import DType, as_dtype
+from tilewright.errors import CompilerBug, Kind, TileError
+from tilewright.jit import compile, jit, par_compile
+from tilewright.kernel import Kernel
+from tilewright.language.scalar import cdiv
+from tilewright.layout.annotations import FragmentAnnotation as Fragment
+from tilewright.layout.annotations import LayoutAnnotation as Layout
+from tilewright.pass_configs import PassConfigKey
+from tilewright.profiler import Profiler, TensorSupplyType, do_bench
+from tilewright.reference import run_reference
+
+JITKernel = Kernel
+DataType = DType
+dtypes = as_dtype
+__version__ = version()
+
+
+def next_power_of_2(value: int) -> int:
+    """The least power of two that is not below `value`."""
+    return 1 << max(value - 1, 0).bit_length()
+
+
+__all__ = ["CompilerBug", "DataType", "Fragment", "JITKernel", "Kernel", "Kind", "Layout", "PassConfigKey", "Profiler", "TensorSupplyType", "TileError", "cdiv",
+           "compile", "do_bench", "dtypes", "jit", "language", "layout", "next_power_of_2", "par_compile", "run_reference"]

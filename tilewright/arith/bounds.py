@@ -80,6 +80,7 @@ class Facts:
         if modulus > 1:
             facts.conditions += (binary(Op.EQ, binary(Op.FLOORMOD, variable, modulus), residue % modulus),)
         facts._narrow(variable, value_range(low, high, modulus, residue))
+        facts._start_memos()
         return facts
 
     def with_loop(self, variable: Expr, extent: Extent) -> Facts:
@@ -97,7 +98,7 @@ class Facts:
                 facts._add_inequality(facts.linearizer.form(bound).plus(facts.linearizer.form(variable), -1).shifted(-1))
             elif (high := facts.range_of(bound).high) is not None:
                 facts._narrow(variable, value_range(None, high - 1))
-            facts._start_memos()
+        facts._start_memos()
         return facts
 
     def with_definition(self, variable: Expr, value: Expr) -> Facts:
@@ -111,12 +112,14 @@ class Facts:
             facts.conditions += (binary(Op.EQ, variable, value),)
             facts._add_equality(facts.linearizer.form(variable) - facts.linearizer.form(value))
             facts._narrow(variable, self.range_of(value))
+        facts._start_memos()
         return facts
 
     def with_inequality(self, form: LinearForm) -> Facts:
         """form >= 0, for a form of these facts' linearizer."""
         facts = self._copy()
         facts._add_inequality(form)
+        facts._start_memos()
         return facts
 
     def assuming(self, condition: Expr, *, has_stable_loads: bool = False) -> Facts:
@@ -131,6 +134,7 @@ class Facts:
             found.conditions += (condition,)
             found._nesting += 1
             found._assume(condition, True, has_stable_loads)
+            found._start_memos()
         return found
 
     def assuming_not(self, condition: Expr, *, has_stable_loads: bool = False) -> Facts:
@@ -149,7 +153,7 @@ class Facts:
         elif not _has_unstable_value(condition, may_load=has_stable_loads):
             if op in COMPARISONS and args[0].dtype.is_integer and args[0].dtype.lanes == 1:
                 self._compare(op if truth else NEGATED_COMPARISONS[op], args[0], args[1])
-            self._narrow(condition, exactly(int(truth)))
+            self.ranges[condition] = exactly(int(truth))
 
     def _compare(self, op: Op, left: Expr, right: Expr) -> None:
         difference = self.linearizer.form(left) - self.linearizer.form(right)
@@ -173,8 +177,8 @@ class Facts:
         if combined.is_empty:
             self.is_contradictory = True
         elif combined != self.range_of(atom):
-            self.ranges[atom] = combined
-            self._start_memos()
+            # What is remembered of larger expressions stays valid, only wider than need be; the methods that add facts end by forgetting it.
+            self.ranges[atom] = self._known[atom] = self._structural[atom] = combined
 
     def _add_inequality(self, form: LinearForm) -> None:
         """Records form >= 0."""

@@ -1,0 +1,177 @@
+"""A compiled kernel (floor 8): call it, look into it, time it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from tilewright.driver import CompiledProgram, compile_program
+from tilewright.errors import Kind, Label, fail
+from tilewright.ir.printer import print_program
+from tilewright.ir.program import Parameter
+from tilewright.language.function import PrimFunc
+from tilewright.options import environment
+from tilewright.passes import Remark
+from tilewright.passes.memory_use import memory_use
+from tilewright.profiler import Profiler, TensorSupplyType
+from tilewright.reference import run_reference
+from tilewright.runtime.arguments import CallPlan
+from tilewright.runtime.llvm_jit import target_machine
+from tilewright.target.cpu import CpuTarget
+
+
+class Kernel:
+    """What `tilewright.compile` gives.
+
+    Calling it takes the parameters in order, outputs left out: numpy arrays, torch CPU tensors, anything with `__dlpack__`, numbers for scalars. It
+    returns one output as a tensor of the caller's framework, several as a list, None where there is none.
+    """
+
+    def __init__(self, prim_func: PrimFunc, compiled: CompiledProgram, out_idx: tuple[int, ...]) -> None:
+        self.prim_func, self.compiled, self.out_idx = prim_func, compiled, out_idx
+        program = prim_func.program
+        use = memory_use(program)
+        # Memory reached through a raw pointer may be that of any tensor of the same kind of argument; pointers themselves count as used.
+        names = {p.buffer: p.name for p in program.parameters if p.buffer is not None}
+        touched = {names[b] for b in (*use.read, *use.written) if b in names}
+        self._plan = CallPlan(program, compiled.generated.slots, compiled.code.entry_address,
+                              written=[names[b] for b in use.written if b in names], unused=[n for n in names.values() if n not in touched], outputs=out_idx,
+                              asserts=compiled.generated.asserts, owner=compiled.code)
+        self.latency: float | None = None
+        self.config: Any = None
+        self.ref_latency: float | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        if environment().is_check_enabled:
+            return check_call(self, args)
+        return self._plan(*args)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.prim_func.name} for {self.compiled.target.name}>"
+
+    @property
+    def params(self) -> tuple[Parameter, ...]:
+        return self.prim_func.params
+
+    @property
+    def target(self) -> CpuTarget:
+        return self.compiled.target
+
+    @property
+    def source(self) -> str:
+        """The generated LLVM IR."""
+        return self.compiled.generated.text
+
+    kernel_source = source
+
+    @cached_property
+    def assembly(self) -> str:
+        """The machine code as text."""
+        text: str = target_machine(self.compiled.target).emit_assembly(llvm.parse_assembly(self.source))
+        return text
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """Choices that the compiler made."""
+        return tuple(self.compiled.context.remarks)
+
+    def ir(self, stage: str = "tile") -> str:
+        """The program as text: "tile" as traced, "lowered" after all passes."""
+        if stage not in ("tile", "lowered"):
+            fail(Kind.OPTION_VALUE, f"there is no stage {stage!r}", None, because='known are "tile" and "lowered"', help="tilewright inspect shows the program after each pass")
+        return print_program(self.compiled.program if stage == "tile" else self.compiled.lowered)
+
+    def get_kernel_source(self, kernel_only: bool = True) -> str:
+        """The generated source."""
+        return self.source
+
+    def get_host_source(self) -> str:
+        """The host side is part of the generated source: the entry function."""
+        return self.source
+
+    def show_source(self, which: str = "kernel") -> None:
+        print(self.source)
+
+    def export_sources(self, kernel_path: str | None = None, host_path: str | None = None) -> None:
+        """Writes the generated source to files."""
+        for path in (kernel_path, host_path):
+            if path is not None:
+                Path(path).write_text(self.source)
+
+    def get_profiler(self, tensor_supply_type: TensorSupplyType = TensorSupplyType.Auto) -> Profiler:
+        """A profiler that makes inputs for this kernel."""
+        return Profiler(self, self.params, self.out_idx, tensor_supply_type)
+
+    def run_once(self, func: Any = None) -> Any:
+        """One call on made-up inputs."""
+        return self.get_profiler().run_once(func)
+
+
+def make_kernel(prim_func: PrimFunc, target: CpuTarget, out_idx: tuple[int, ...]) -> Kernel:
+    """Compiles a traced function."""
+    return Kernel(prim_func, compile_program(prim_func.program, target), out_idx)
+
+
+def check_call(kernel: Kernel, args: Sequence[Any]) -> Any:
+    """TILEWRIGHT_CHECK=1: runs the reference on copies of the arguments, then the kernel, and compares everything that it wrote.
+
+    Raises TileError (check-mismatch) naming the tensor, the first differing element and both values.
+    """
+    program = kernel.prim_func.program
+    inputs = [p for k, p in enumerate(program.parameters) if k not in kernel.out_idx]
+    if len(inputs) != len(args):
+        return kernel._plan(*args)  # reports the count
+    before = {p.name: _as_array(a) for p, a in zip(inputs, args, strict=True)}
+    expected = run_reference(program, {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in before.items()})
+    result = kernel._plan(*args)
+    outputs = [] if result is None else list(result) if isinstance(result, list) else [result]
+    found = {program.parameters[k].name: _as_array(o) for k, o in zip(kernel.out_idx, outputs, strict=True)}
+    found |= {p.name: _as_array(a) for p, a in zip(inputs, args, strict=True) if p.buffer is not None and a is not None}
+    for parameter in program.parameters:
+        if parameter.name in found and parameter.name in expected:
+            _compare(parameter, expected[parameter.name], found[parameter.name])
+    return result
+
+
+def _as_array(value: Any) -> Any:
+    """A tensor of any framework as a numpy array over the same memory; bf16 and fp8 tensors of torch by way of their bits."""
+    if isinstance(value, (int, float, bool)) or value is None or isinstance(value, (np.ndarray, np.generic)):
+        return value
+    name = str(getattr(value, "dtype", "")).removeprefix("torch.")
+    if hasattr(value, "detach"):
+        import ml_dtypes
+        import torch
+
+        tensor = value.detach()
+        special = {"bfloat16": (torch.int16, ml_dtypes.bfloat16), "float8_e4m3fn": (torch.int8, ml_dtypes.float8_e4m3fn), "float8_e5m2": (torch.int8, ml_dtypes.float8_e5m2)}
+        if name in special:
+            bits, dtype = special[name]
+            return tensor.view(bits).numpy().view(dtype)
+        return tensor.numpy()
+    return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
+
+
+def _compare(parameter: Parameter, expected: Any, found: Any) -> None:
+    assert parameter.buffer is not None
+    dtype = parameter.buffer.dtype
+    want, got = np.asarray(expected), np.asarray(found)
+    if want.shape != got.shape:
+        return
+    if dtype.is_float:
+        # The order of sums is free: allow the error of a long sum in the narrowest type on the way.
+        precision = 2.0 ** -max(dtype.mantissa_bits, 1)
+        a, b = want.astype(np.float64), got.astype(np.float64)
+        scale = np.nanmax(np.abs(a[np.isfinite(a)]), initial=1.0)
+        wrong = ~((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= precision * 8 * np.abs(a) + max(precision, 1e-6) * 8 * scale))
+    else:
+        wrong = want != got
+    if wrong.any():
+        first = tuple(int(i) for i in np.argwhere(wrong)[0])
+        fail(Kind.CHECK_MISMATCH, f"{parameter.name}{list(first)} is {got[first]} from the compiled kernel but {want[first]} from the reference; {int(wrong.sum())} of {wrong.size} elements differ",
+             (Label(parameter.span, "this tensor"),), because="TILEWRIGHT_CHECK=1 compares every call with the reference interpreter",
+             help="if the program reads elements that it never wrote, write them first; otherwise this is a fault of the compiler: please report it with the program")

@@ -1,0 +1,130 @@
+"""Timing and comparing kernels (floor 8; language.md 14)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from tilewright.dtypes import DType
+from tilewright.errors import Kind, fail
+from tilewright.ir.expr import Expr
+from tilewright.ir.program import Parameter, ParameterKind
+from tilewright.spans import span_of_caller
+
+
+class TensorSupplyType(Enum):
+    """How a profiler fills the inputs."""
+
+    Integer = 1
+    Uniform = 2
+    Normal = 3
+    Randn = 4
+    Zero = 5
+    One = 6
+    Auto = 7
+
+
+def do_bench(fn: Callable[[], Any], warmup: float = 25, rep: float = 100, _n_warmup: int = 0, _n_repeat: int = 0, quantiles: Sequence[float] | None = None,
+             fast_flush: bool = True, backend: str = "event", return_mode: str = "mean", device: Any = None, cache_size: int = 256,
+             early_stop_baseline: float | None = None) -> Any:
+    """Milliseconds of one call of `fn` on the CPU.
+
+    warmup, rep     milliseconds to spend before and while measuring; `_n_warmup`, `_n_repeat` give counts instead.
+    return_mode     "mean", "median", "min" or "max"; with `quantiles`, a list of those instead.
+    """
+    if return_mode not in ("mean", "median", "min", "max"):
+        fail(Kind.OPTION_VALUE, f"return_mode is {return_mode!r}", span_of_caller(), because='known are "mean", "median", "min" and "max"', help="leave it out for the mean")
+    start = time.perf_counter()
+    fn()
+    once_ms = max((time.perf_counter() - start) * 1e3, 1e-6)
+    for _ in range(_n_warmup or max(1, int(warmup / once_ms))):
+        fn()
+    times = []
+    for _ in range(_n_repeat or max(3, int(rep / once_ms))):
+        start = time.perf_counter()
+        fn()
+        times.append((time.perf_counter() - start) * 1e3)
+    if quantiles is not None:
+        return [float(np.quantile(times, q)) for q in quantiles]
+    return {"mean": statistics.fmean, "median": statistics.median, "min": min, "max": max}[return_mode](times)
+
+
+class Profiler:
+    """Makes inputs for a kernel, compares it with a reference and times it."""
+
+    def __init__(self, kernel: Callable[..., Any], parameters: Sequence[Parameter], output_positions: Sequence[int], supply_type: TensorSupplyType = TensorSupplyType.Auto) -> None:
+        self.kernel, self.parameters, self.supply_type = kernel, tuple(parameters), supply_type
+        self.result_idx = tuple(output_positions)
+
+    def _inputs(self, sizes: Mapping[str, int] | None = None) -> list[Any]:
+        rng = np.random.default_rng(0)
+        return [self._input(p, rng, sizes or {}) for k, p in enumerate(self.parameters) if k not in self.result_idx]
+
+    def _input(self, parameter: Parameter, rng: np.random.Generator, sizes: Mapping[str, int]) -> Any:
+        if parameter.kind is ParameterKind.TENSOR and parameter.buffer is not None:
+            shape = tuple(self._size(n, parameter, sizes) for n in parameter.buffer.shape)
+            return _random(rng, shape, parameter.buffer.dtype, self.supply_type)
+        fail(Kind.OPTION_VALUE, f"{parameter.name} is a {parameter.kind.value}, which a profiler cannot make up", parameter.span, because="only tensors are filled with random values",
+             help="pass input_tensors=[...]")
+
+    def _size(self, extent: int | Expr, parameter: Parameter, sizes: Mapping[str, int]) -> int:
+        if isinstance(extent, int):
+            return extent
+        name = str(extent)
+        if name not in sizes:
+            fail(Kind.UNBOUND_SYMBOL, f"{parameter.name} has the symbolic dimension {name}", parameter.span, because="a profiler needs sizes to make inputs",
+                 help=f"pass dynamic_symbolic_constraints={{{name!r}: 1024}}")
+        return sizes[name]
+
+    def run_once(self, func: Callable[..., Any] | None = None) -> Any:
+        """One call on made-up inputs."""
+        return (func or self.kernel)(*self._inputs())
+
+    def assert_allclose(self, reference_program: Callable[..., Any], input_tensors: Sequence[Any] | None = None, atol: float = 1e-2, rtol: float = 1e-2,
+                        max_mismatched_ratio: float = 0.01) -> None:
+        """Runs kernel and reference on the same inputs. Raises AssertionError where more than the given share of elements differs."""
+        inputs = list(input_tensors) if input_tensors is not None else self._inputs()
+        wanted, found = _as_list(reference_program(*inputs)), _as_list(self.kernel(*inputs))
+        for position, (want, got) in enumerate(zip(wanted, found, strict=True)):
+            a, b = np.asarray(want).astype(np.float64), np.asarray(got).astype(np.float64)
+            wrong = ~np.isclose(b, a, rtol=rtol, atol=atol, equal_nan=True)
+            if wrong.mean() > max_mismatched_ratio:
+                raise AssertionError(f"output {position}: {int(wrong.sum())} of {wrong.size} elements differ by more than rtol={rtol}, atol={atol}")
+
+    def assert_consistent(self, repeat: int = 10) -> None:
+        """Raises AssertionError unless repeated calls give the same bits."""
+        inputs = self._inputs()
+        first = [np.array(x, copy=True) for x in _as_list(self.kernel(*inputs))]
+        for _ in range(repeat):
+            if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, map(np.asarray, _as_list(self.kernel(*inputs))), strict=True)):
+                raise AssertionError("two calls with the same inputs gave different results")
+
+    def do_bench(self, func: Callable[..., Any] | None = None, warmup: float = 25, rep: float = 100, n_warmup: int = 0, n_repeat: int = 0,
+                 input_tensors: Sequence[Any] | None = None, backend: str = "event", quantiles: Sequence[float] | None = None, return_mode: str = "mean",
+                 dynamic_symbolic_constraints: Mapping[str, int] | None = None, device: Any = None, early_stop_baseline: float | None = None) -> Any:
+        """Milliseconds of one call."""
+        inputs = list(input_tensors) if input_tensors is not None else self._inputs(dynamic_symbolic_constraints)
+        called = func or self.kernel
+        return do_bench(lambda: called(*inputs), warmup, rep, n_warmup, n_repeat, quantiles, return_mode=return_mode)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, supply: TensorSupplyType) -> Any:
+    """Auto: floats uniform in [-1, 1), signed integers in [-2, 3), unsigned in [0, 3), bools, fp8 from small integers."""
+    if supply in (TensorSupplyType.Zero, TensorSupplyType.One):
+        return np.full(shape, int(supply is TensorSupplyType.One)).astype(dtype.numpy)
+    if dtype.is_bool:
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if dtype.is_integer or supply is TensorSupplyType.Integer or (dtype.is_float and dtype.bits <= 8 and supply is TensorSupplyType.Auto):
+        return rng.integers(-2 if dtype.is_signed else 0, 3, shape).astype(np.float32).astype(dtype.numpy)
+    if supply in (TensorSupplyType.Normal, TensorSupplyType.Randn):
+        return rng.standard_normal(shape).astype(np.float32).astype(dtype.numpy)
+    return rng.uniform(-1, 1, shape).astype(np.float32).astype(dtype.numpy)

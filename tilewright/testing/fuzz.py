@@ -1,0 +1,109 @@
+"""Compares the CPU with the reference on random programs: `python -m tilewright.testing.fuzz --count 100 --seed 1 [--jobs 2]` (floor 9).
+
+A failing program is minimised and written to a file that reproduces it: `python -m tilewright.testing.fuzz --replay FILE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from tilewright.jit import compile as compile_kernel
+from tilewright.language import PrimFunc
+from tilewright.testing.case import Executor, Outcome, Verdict, run_case
+from tilewright.testing.generate import generate
+from tilewright.testing.minimise import minimise
+
+
+def run_on_cpu(kernel: PrimFunc, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """An executor: compiles for this machine and calls; gives the tensors afterwards, by name."""
+    values = [arguments[p.name] for p in kernel.program.parameters]
+    compile_kernel(kernel, target="cpu")(*values)
+    return dict(arguments)
+
+
+EXECUTORS: Mapping[str, Executor] = {"cpu": run_on_cpu}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One program's outcome; `minimal` is the smaller program that fails alike."""
+
+    number: int
+    outcome: Outcome
+    source: str
+    minimal: str = ""
+
+
+def fuzz_one(seed: int, number: int, *, length: int = 8, is_minimising: bool = True, is_checking_validity: bool = False,
+             executors: Mapping[str, Executor] = EXECUTORS) -> Result:
+    """Generates, runs and, where it fails, minimises one program."""
+    source = generate(seed, number, length).source
+    outcome = run_case(source, executors, is_checking_validity=is_checking_validity)
+    if not outcome.is_failure or not is_minimising:
+        return Result(number, outcome, source)
+    is_wrong_result = outcome.verdict is Verdict.MISMATCH
+    return Result(number, outcome, source, minimise(source, outcome, lambda text: run_case(text, executors, is_checking_validity=is_wrong_result)))
+
+
+def fuzz(count: int, seed: int, *, first: int = 0, jobs: int = 1, **options: Any) -> Iterator[Result]:
+    """Results of `count` programs in order."""
+    numbers = range(first, first + count)
+    if jobs <= 1:
+        for number in numbers:
+            yield fuzz_one(seed, number, **options)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        futures = [pool.submit(fuzz_one, seed, number, **options) for number in numbers]
+        for number, future in zip(numbers, futures, strict=True):
+            try:
+                yield future.result()
+            except Exception as error:  # a worker that died: a crash of generated code takes its process along
+                yield Result(number, Outcome(Verdict.CRASH, "process", repr(error)), generate(seed, number, options.get("length", 8)).source)
+
+
+def write_reproducer(folder: Path, seed: int, result: Result) -> Path:
+    """A file that `--replay` runs, the outcome in its head."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"fuzz_{seed}_{result.number}.py"
+    story = "".join(f"# {line}\n" for line in f"{result.outcome.verdict.value}: {result.outcome.detail}".splitlines())
+    path.write_text(story + (result.minimal or result.source))
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit code is 1 where a program failed."""
+    parser = argparse.ArgumentParser(prog="python -m tilewright.testing.fuzz", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=100, help="programs to run")
+    parser.add_argument("--seed", type=int, default=0, help="programs of different seeds differ")
+    parser.add_argument("--first", type=int, default=0, help="number of the first program")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--length", type=int, default=8, help="statements per launch, about")
+    parser.add_argument("--output", type=Path, default=Path("fuzz-failures"), help="folder for reproducers")
+    parser.add_argument("--no-minimise", action="store_true", help="write failing programs as they were generated")
+    parser.add_argument("--check-generator", action="store_true", help="also show that each program has no undefined behaviour")
+    parser.add_argument("--replay", type=Path, help="run one file instead")
+    options = parser.parse_args(arguments)
+    if options.replay is not None:
+        outcome = run_case(options.replay.read_text(), EXECUTORS, is_checking_validity=options.check_generator)
+        print(f"{outcome.verdict.value} {outcome.what}\n{outcome.detail}".strip())
+        return int(outcome.is_failure)
+    start, failures = perf_counter(), 0
+    for result in fuzz(options.count, options.seed, first=options.first, jobs=options.jobs, length=options.length,
+                       is_minimising=not options.no_minimise, is_checking_validity=options.check_generator):
+        if result.outcome.is_failure:
+            failures += 1
+            path = write_reproducer(options.output, options.seed, result)
+            print(f"program {result.number}: {result.outcome.verdict.value} {result.outcome.what}: {path}\n{result.outcome.detail[:2000]}", flush=True)
+    print(f"{options.count} programs, {failures} failures, {perf_counter() - start:.0f} s")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
