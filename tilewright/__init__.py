@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from tilewright import language, layout
+from tilewright import dtypes, language, layout
 from tilewright.driver import version
-from tilewright.dtypes import DType, as_dtype
+from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, TileError
 from tilewright.jit import compile, jit, par_compile
 from tilewright.kernel import Kernel
@@ -20,7 +20,6 @@ from tilewright.reference import run_reference
 
 JITKernel = Kernel
 DataType = DType
-dtypes = as_dtype
 __version__ = version()
 
 

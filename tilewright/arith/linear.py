@@ -46,6 +46,10 @@ class LinearForm:
         return not self.terms
 
     @property
+    def is_zero(self) -> bool:
+        return not self.terms and self.constant == 0
+
+    @property
     def single_atom(self) -> Expr | None:
         """The atom of a form that is just one atom."""
         if self.constant == 0 and len(self.terms) == 1:
@@ -379,7 +383,7 @@ class Linearizer:
         difference = a - b
         if difference.is_constant:
             return a if (difference.constant <= 0) == (op is Op.MIN) else b
-        shared = LinearForm(0, {t: c for t, c in a.terms.items() if b.terms.get(t) == c})
+        shared = LinearForm(a.constant if a.constant == b.constant else 0, {t: c for t, c in a.terms.items() if b.terms.get(t) == c})
         a, b = a - shared, b - shared
         return shared + self._binary_atom(op, a, b, node.dtype)
 
@@ -426,11 +430,11 @@ class Linearizer:
         return None
 
     def _move_inside(self, form: LinearForm, atom: Expr, c: int, op: Op, operands: tuple[LinearForm, ...]) -> LinearForm | None:
-        """min(s + 4, y) - s = min(4, y - s): the terms of one operand cancel."""
-        for a, b in (operands, operands[::-1]):
-            if a.terms and all(form.terms.get(t) == -c * v for t, v in a.terms.items()):
-                part = LinearForm(0, a.terms)
-                moved = self._binary_atom(op, *((a - part, b - part) if a is operands[0] else (b - part, a - part)), atom.dtype)
+        """min(s + x, y) - s = min(x, y - s): terms of one operand cancel."""
+        for operand in operands:
+            part = LinearForm(0, {t: v for t, v in operand.terms.items() if form.terms.get(t) == -c * v})
+            if part.terms:
+                moved = self._binary_atom(op, operands[0] - part, operands[1] - part, atom.dtype)
                 return form.plus(LinearForm(0, {atom: 1}), -c).plus(part, c).plus(moved, c)
         return None
 

@@ -23,12 +23,7 @@ _TRUNCATED = {Op.TRUNCDIV: Op.FLOORDIV, Op.TRUNCMOD: Op.FLOORMOD}
 
 def simplify(expr: Expr, facts: Facts | None = None) -> Expr:
     """A cheaper expression that has the value and the dtype of `expr` wherever the facts hold; the same object if there is none."""
-    facts = facts if facts is not None else Facts()
-    simplifier = facts.memo.get(Simplifier)
-    if simplifier is None:
-        simplifier = facts.memo[Simplifier] = Simplifier(facts)
-    result: Expr = simplifier.simplify(expr)
-    return result
+    return Simplifier.under(facts if facts is not None else Facts()).simplify(expr)
 
 
 class Simplifier(Linearizer):
@@ -38,6 +33,14 @@ class Simplifier(Linearizer):
         super().__init__(is_expanding=False)
         self.facts = facts
         self._simplified: dict[Expr, Expr] = {}
+
+    @classmethod
+    def under(cls, facts: Facts) -> Simplifier:
+        """The simplifier of these facts, which remembers what it has done."""
+        found: Simplifier | None = facts.memo.get(cls)
+        if found is None:
+            found = facts.memo[cls] = cls(facts)
+        return found
 
     def simplify(self, expr: Expr) -> Expr:
         found = self._simplified.get(expr)
@@ -105,9 +108,10 @@ class Simplifier(Linearizer):
 
     def extremum(self, op: Op, a: LinearForm, b: LinearForm, node: Expr) -> LinearForm:
         known = self.facts.range_of_form(a - b)
-        for low, high, left, right, is_known in ((*node.args, a, b, known.is_inside(None, 0)), (*node.args[::-1], b, a, known.is_inside(0, None))):
-            if is_known or decide(binary(Op.LE, low, high), self.facts):
-                return left if op is Op.MIN else right
+        if known.is_inside(None, 0) or decide(binary(Op.LE, *node.args), self.facts):
+            return a if op is Op.MIN else b
+        if known.is_inside(0, None) or decide(binary(Op.GE, *node.args), self.facts):
+            return b if op is Op.MIN else a
         return super().extremum(op, a, b, node)
 
     def _lazy(self, node: Expr) -> Expr:

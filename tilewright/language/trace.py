@@ -12,7 +12,7 @@ from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, Op, as_condition, ceildiv, const, describe_operand, logical, select, unary, var
-from tilewright.ir.stmt import Break, Continue, For, If, LoopKind, ParallelFor, Seq, Stmt, While
+from tilewright.ir.stmt import Break, Continue, For, If, Let, LoopKind, ParallelFor, Seq, Stmt, While
 from tilewright.language.builder import FrameKind, ProgramBuilder, is_named, name_buffer, program_builder
 from tilewright.language.loops import BindingLoop, LoopRange, ParallelRange, PersistentRange, SerialRange, serial
 
@@ -349,6 +349,10 @@ class LoopState(_Scoped):
         with builder.frame(FrameKind.PARALLEL, self.span, variables), builder.block() as body:
             yield variables[0] if self.width == 0 and len(variables) == 1 else variables
         nested = body[0] if len(body) == 1 and isinstance(body[0], ParallelFor) else None
+        inner = next((s for s in body if isinstance(s, ParallelFor)), None)
+        if inner is not None and not all(isinstance(s, Let) or s is inner for s in body):
+            fail(Kind.LOOP_NESTING, "a T.Parallel loop stands inside another one, beside other statements", (Label(inner.span), Label(self.span, "the outer loop")),
+                 because="parallel loops nest only directly, as one box of iterations", help="write one T.Parallel with all extents, or two loops one after the other")
         if nested is not None:
             builder.emit(ParallelFor(self.span, variables + nested.variables, loop.extents + nested.extents, nested.body))
         elif body:

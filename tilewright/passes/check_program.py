@@ -76,21 +76,28 @@ def _check_body(loop: ParallelFor, stmt: Stmt, pinned: frozenset[Expr], definiti
 
 
 def _check_store(loop: ParallelFor, store: Store, pinned: frozenset[Expr]) -> None:
-    if store.buffer.scope is Scope.REDUCER:
+    if store.buffer.scope is Scope.REDUCER or _is_set_by_iteration(loop, store.buffer):
         return
     used: frozenset[Expr] = frozenset().union(*(_variables(i) for i in store.indices)) if store.indices else frozenset()
-    has_indirect = any(n.op is Op.VAR and n not in loop.variables for i in store.indices for n in subexpressions(i)) or any(
+    has_indirect = any(n.op is Op.VAR and not any(n is v for v in loop.variables) for i in store.indices for n in subexpressions(i)) or any(
         n.op is Op.LOAD for i in store.indices for n in subexpressions(i))
     for variable, extent in zip(loop.variables, loop.extents, strict=True):
         if extent.is_const and extent.value <= 1:
             continue
-        is_private = store.buffer.scope in (Scope.LOCAL, Scope.VARIABLE)
-        if variable in used or variable in pinned or has_indirect or (is_private and variable not in _variables(store.value)):
+        if variable in used or variable in pinned or has_indirect:
             continue
         if variable in _variables(store.value) or any(n.op is Op.LOAD for n in subexpressions(store.value) if n.op is Op.LOAD and n.buffer is store.buffer):
             fail(Kind.PARALLEL_RACE, f"all iterations of `{variable}` write the same element of {store.buffer.name}", (Label(store.span), Label(loop.span, "the parallel loop")),
                  because="the iterations run in any order and at the same time, so which value stays is not defined",
                  help=f"index {store.buffer.name} by `{variable}`, combine with T.reduce_sum or T.atomic_add, or write a T.serial loop")
+
+
+def _is_set_by_iteration(loop: ParallelFor, buffer: Buffer) -> bool:
+    """Whether an iteration has a copy of its own: a per-thread buffer whose first store in the body does not read it."""
+    if buffer.scope not in (Scope.LOCAL, Scope.VARIABLE):
+        return False
+    first = next(s for s in statements(loop.body) if isinstance(s, Store) and s.buffer is buffer)
+    return not any(n.op is Op.LOAD and n.buffer is buffer for n in subexpressions(first.value))
 
 
 def _variables(expression: Expr) -> frozenset[Expr]:

@@ -6,24 +6,27 @@ import functools
 import operator
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tilewright.arith.evaluate import evaluate
 from tilewright.codegen.llvm.program import Slot, SlotKind
-from tilewright.errors import CompilerBug, Kind, Label, fail
+from tilewright.errors import CompilerBug, Kind, fail
+from tilewright.ir.buffer import Buffer, Extent
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Parameter, ParameterKind, Program
 from tilewright.ir.stmt import Assert
 from tilewright.ir.visit import own_expressions, statements, subexpressions
-from tilewright.runtime.argument_checks import Callee, LogicalTensor, equations_of, is_sharing_memory
+from tilewright.runtime.argument_checks import Callee, given_itemsize, tensor_buffer
+from tilewright.runtime.argument_text import joined, refuse
 from tilewright.runtime.fast_path import FastPath, build_fast_path, workspace_sizes_bytes
 from tilewright.runtime.frames import CallFrame, FramePool, place_workspaces
+from tilewright.runtime.logical_tensors import LogicalTensor, equations_of
 from tilewright.runtime.nibbles import pack_nibbles, unpack_nibbles
 from tilewright.runtime.scalars import pointer_word, python_float, python_integer, scalar_converter
 from tilewright.runtime.stub import LaunchSignature, ScalarArgument, ScalarKind, ScalarValue, Stub, make_stub
-from tilewright.runtime.symbols import Equation, SolvedSymbols, free_variables, integer_value, label, refuse_load, solve_symbols
+from tilewright.runtime.symbols import Equation, SolvedSymbols, free_variables, integer_value, refuse_load, solve_symbols
 from tilewright.runtime.tensors import NUMPY, Framework, array_address, framework_of
 
 __all__ = ["CallPlan"]
@@ -58,6 +61,7 @@ class _CheckedCall:
     symbol_words: tuple[int, ...]
     framework: Framework
     first_tensor: int | None
+    output_shapes: tuple[tuple[int, ...], ...]
     allocators: tuple[Callable[[], Any], ...]
     workspace_offsets: tuple[int, ...]
     workspace_bytes: int
@@ -86,6 +90,7 @@ class CallPlan:
         self._outputs = tuple(program.parameters[k] for k in outputs)
         inputs = tuple(p for p in program.parameters if p not in self._outputs)
         self._callee = Callee(program.name, program.parameters, inputs, frozenset(written), frozenset(unused))
+        self._output_dtypes = tuple(p.buffer.dtype.scalar for p in self._outputs if p.buffer is not None)
         self._frames = FramePool()
         self._checked: dict[tuple[object, ...], _CheckedCall] = {}
         keyed = self._keyed_variables()
@@ -126,8 +131,7 @@ class CallPlan:
 
     # -- every call
     def _call_checked(self, arguments: tuple[Any, ...], frame: CallFrame) -> list[Any]:
-        key, words, views = self._read(arguments)
-        checked = self._checked.get(key)
+        key, words, views, checked = self._read(arguments)
         if checked is None:
             checked = self._check(arguments)
             if len(self._checked) >= _REMEMBERED_CALLS:
@@ -139,7 +143,7 @@ class CallPlan:
         for pair in checked.pairs:
             written, other = words[pair.written], words[pair.other]
             if written + pair.written_begin < other + pair.other_end and other + pair.other_begin < written + pair.written_end:
-                self._check_overlap(pair.written, pair.other, arguments)
+                self._callee.check_overlap(self._callee.inputs[pair.written], self._callee.inputs[pair.other], (arguments[pair.written], arguments[pair.other]))
         staged = [pack_nibbles(views[position]) for position in checked.staged]
         for position, octets in zip(checked.staged, staged, strict=True):
             words[position] = array_address(octets)
@@ -161,10 +165,10 @@ class CallPlan:
         if not outputs:
             return outputs
         like = None if checked.first_tensor is None else arguments[checked.first_tensor]
-        return [framework.finish(output, p.buffer.dtype, like) for output, p in zip(outputs, self._outputs, strict=True) if p.buffer is not None]
+        return [framework.finish(output, shape, dtype, like) for output, shape, dtype in zip(outputs, checked.output_shapes, self._output_dtypes, strict=True)]
 
-    def _read(self, arguments: tuple[Any, ...]) -> tuple[tuple[object, ...], list[int], list[Any]]:
-        """The key of a call, and word and view of every argument."""
+    def _read(self, arguments: tuple[Any, ...]) -> tuple[tuple[object, ...], list[int], list[Any], _CheckedCall | None]:
+        """The key of a call, word and view of every argument, and what is known of such calls."""
         key: list[object] = []
         words: list[int] = []
         views: list[Any] = []
@@ -172,8 +176,7 @@ class CallPlan:
             for reader, argument in zip(self._readers, arguments, strict=True):
                 reader(argument, key, words, views)
             made = tuple(key)
-            hash(made)
-            return made, words, views
+            return made, words, views, self._checked.get(made)
         except Exception as error:  # any object may be given, and may fail in any way; the checks find out what is wrong with it
             self._check(arguments)
             raise CompilerBug(f"an argument of {self._program.name} cannot be read ({type(error).__name__}: {error})") from error
@@ -214,7 +217,7 @@ class CallPlan:
         if parameter.name in self._callee.written and parameter.buffer is not None:
             array[...] = unpack_nibbles(octets, parameter.buffer.dtype)[: array.size].reshape(array.shape)
 
-    def _fail_status(self, status: int, frame: CallFrame) -> None:
+    def _fail_status(self, status: int, frame: CallFrame) -> NoReturn:
         frame.reset()
         self._frames.give_back(frame)
         if not 1 <= status <= len(self._asserts):
@@ -233,12 +236,12 @@ class CallPlan:
         equations: list[Equation] = []
         scalars: dict[Expr, Any] = {}
         for position, (parameter, argument) in enumerate(zip(callee.inputs, arguments, strict=True)):
-            if not callee.check_present(parameter, argument):
+            if not callee.is_given(parameter, argument):
                 continue
             if parameter.kind is ParameterKind.TENSOR:
                 framework, tensors[position] = callee.read_tensor(parameter, argument)
                 frameworks.append((position, framework))
-                equations += equations_of(parameter, tensors[position])
+                equations += equations_of(parameter, tensor_buffer(parameter), tensors[position])
             elif parameter.kind is ParameterKind.POINTER:
                 callee.pointer_word(parameter, argument)
             else:
@@ -246,18 +249,18 @@ class CallPlan:
                 assert parameter.variable is not None
                 scalars[parameter.variable] = _scalar_value(parameter.variable, argument)
         solved = self._solve(equations, scalars)
-        for position, tensor in tensors.items():
-            callee.check_overlap_with_itself(callee.inputs[position], tensor)
         first_tensor, framework = frameworks[0] if frameworks else (None, NUMPY)
+        shapes = tuple(self._output_shape(p, solved) for p in self._outputs)
         offsets, size_bytes = place_workspaces(workspace_sizes_bytes(self._program.workspaces, solved.values))
         return _CheckedCall(
-            masks=tuple((k, _itemsize(callee.inputs[k]) - 1) for k, t in tensors.items() if _itemsize(callee.inputs[k]) > 1 and 0 not in t.shape),
+            masks=tuple((k, tensor_buffer(callee.inputs[k]).dtype.itemsize - 1) for k, t in tensors.items() if not t.is_empty),
             pairs=self._pairs(tensors),
             staged=tuple(k for k, t in tensors.items() if t.is_staged),
             symbol_words=tuple(int(solved.values.get(s, 0)) for s in self._symbols),
             framework=framework,
             first_tensor=first_tensor,
-            allocators=tuple(self._allocator(p, framework, solved) for p in self._outputs),
+            output_shapes=shapes,
+            allocators=tuple(framework.allocator(shape, dtype) for shape, dtype in zip(shapes, self._output_dtypes, strict=True)),
             workspace_offsets=offsets,
             workspace_bytes=size_bytes,
         )
@@ -268,15 +271,14 @@ class CallPlan:
         solved = solve_symbols(equations, scalars, owners, program.name)
         for symbol in self._symbols:
             if symbol not in solved.values and symbol in self._needed:
-                carriers = [p for p in program.parameters if p.buffer is not None and any(v is symbol for n in (*p.buffer.shape, *(p.buffer.strides or ())) for v in free_variables(n))]
-                names = " and ".join(p.name for p in carriers)
-                fail(Kind.UNBOUND_SYMBOL, f"no argument of this call says what {symbol.name} is: it appears in {names} only", tuple(label(p) for p in carriers),
-                     because=f"{program.name} uses {symbol.name}; a symbol gets its value from a dimension or stride of an argument",
-                     help=f"pass a tensor for {carriers[0].name}, or make {symbol.name} a scalar parameter")
+                carriers = [p for p in program.parameters if p.buffer is not None and symbol in {v for n in _extents(p.buffer) for v in free_variables(n)}]
+                names = joined([p.name for p in carriers])
+                refuse(Kind.UNBOUND_SYMBOL, f"no argument of this call says what {symbol.name} is, which appears in {names}", *carriers,
+                       because=f"{program.name} computes with {symbol.name}, and a symbol gets its value from a dimension or stride of an argument",
+                       help=f"pass a tensor that has the dimension {symbol.name}, or make it a scalar parameter")
         for check in program.checks:
-            if not bool(evaluate(check.condition, solved.values, refuse_load)):
-                variables = [v for v in free_variables(check.condition) if v in solved.values]
-                facts = ", ".join(f"{v.name} is {solved.values[v]}" for v in variables)
+            if not evaluate(check.condition, solved.values, refuse_load):
+                facts = ", ".join(f"{v.name} is {solved.values[v]}" for v in free_variables(check.condition))
                 fail(Kind.HOST_ASSERT, f"an assert of {program.name} does not hold: {check.message or check.condition}", check.span,
                      because=f"`{check.condition}` is false" + (f": {facts}" if facts else ""), help="pass arguments that satisfy it")
         return solved
@@ -291,7 +293,7 @@ class CallPlan:
                 roots += own_expressions(statement)
         buffers = [p.buffer for p in program.parameters if p.buffer is not None and p.name not in self._callee.unused]
         for buffer in (*buffers, *program.workspaces, *(p.buffer for p in self._outputs if p.buffer is not None)):
-            roots += [n for n in (*buffer.shape, *(buffer.strides or ())) if isinstance(n, Expr)]
+            roots += [n for n in _extents(buffer) if isinstance(n, Expr)]
         for root in roots:
             found.update(node for node in subexpressions(root) if node.op is Op.VAR)
         return frozenset(found)
@@ -300,33 +302,25 @@ class CallPlan:
         """Scalars whose value decides what a check finds or how large something is."""
         program = self._program
         buffers = [*(p.buffer for p in program.parameters if p.buffer is not None), *program.workspaces]
-        extents = [n for b in buffers for n in (*b.shape, *(b.strides or ()))]
+        extents = [n for b in buffers for n in _extents(b)]
         return {v for extent in (*extents, *(c.condition for c in program.checks)) for v in free_variables(extent)}
 
-    def _allocator(self, parameter: Parameter, framework: Framework, solved: SolvedSymbols) -> Callable[[], Any]:
-        buffer = parameter.buffer
-        assert buffer is not None
+    def _output_shape(self, parameter: Parameter, solved: SolvedSymbols) -> tuple[int, ...]:
+        buffer = tensor_buffer(parameter)
         shape = tuple(integer_value(n, solved.values) for n in buffer.shape)
         if any(n < 0 for n in shape):
             facts = ", ".join(f"{v.name} is {solved.values[v]}" for n in buffer.shape for v in free_variables(n))
-            fail(Kind.ARGUMENT_SHAPE, f"{parameter.name}, which {self._program.name} returns, would have the shape {shape}", (label(parameter),),
-                 because=facts or "a dimension is negative", help="pass larger tensors")
-        return framework.allocator((*shape, buffer.dtype.lanes) if buffer.dtype.lanes > 1 else shape, buffer.dtype.scalar)
+            refuse(Kind.ARGUMENT_SHAPE, f"{parameter.name}, which {self._program.name} returns, would have the shape {shape}", parameter,
+                   because=facts or "a dimension is negative", help="pass larger tensors")
+        return (*shape, buffer.dtype.lanes) if buffer.dtype.lanes > 1 else shape
 
     def _pairs(self, tensors: dict[int, LogicalTensor]) -> tuple[_Pair, ...]:
         inputs, callee = self._callee.inputs, self._callee
-        touched = [k for k, t in tensors.items() if inputs[k].name not in callee.unused and 0 not in t.shape]
+        touched = [k for k, t in tensors.items() if inputs[k].name not in callee.unused and not t.is_empty]
         written = [k for k in touched if inputs[k].name in callee.written]
         pairs = [(w, o) for w in written for o in touched if o != w and (o not in written or w < o)]
-        reach = {k: _reach_bytes(inputs[k], tensors[k]) for k in touched}
+        reach = {k: tensors[k].reach_bytes(given_itemsize(inputs[k])) for k in touched}
         return tuple(_Pair(w, *reach[w], o, *reach[o]) for w, o in pairs)
-
-    def _check_overlap(self, written: int, other: int, arguments: tuple[Any, ...]) -> None:
-        first, second = (self._callee.inputs[k] for k in (written, other))
-        _, a = self._callee.read_tensor(first, arguments[written])
-        _, b = self._callee.read_tensor(second, arguments[other])
-        if is_sharing_memory(a.given, _given_itemsize(first), b.given, _given_itemsize(second)):
-            self._callee.fail_overlap(first, second)
 
 
 def _read_tensor(argument: Any, key: list[object], words: list[int], views: list[Any]) -> None:
@@ -335,7 +329,8 @@ def _read_tensor(argument: Any, key: list[object], words: list[int], views: list
         words.append(0)
         views.append(None)
         return
-    framework: Any = framework_of(type(argument))  # None fails like any other unreadable object
+    kind: Any = type(argument)
+    framework: Any = framework_of(kind)  # None fails like any other unreadable object
     view = framework.view(argument)
     key.append(framework.key(view))
     words.append(framework.address(view))
@@ -348,20 +343,5 @@ def _scalar_value(variable: Expr, argument: Any) -> Any:
     return np.float64(python_float(argument)).astype(variable.dtype.numpy)
 
 
-def _itemsize(parameter: Parameter) -> int:
-    return parameter.buffer.dtype.itemsize if parameter.buffer is not None else 1
-
-
-def _given_itemsize(parameter: Parameter) -> int:
-    """Bytes of one element as the caller's framework counts it."""
-    return parameter.buffer.dtype.scalar.itemsize if parameter.buffer is not None else 1
-
-
-def _reach_bytes(parameter: Parameter, tensor: LogicalTensor) -> tuple[int, int]:
-    """First and one-past-last byte of a tensor with elements, relative to its address."""
-    given, size = tensor.given, _given_itemsize(parameter)
-    steps = [(n - 1) * s * size for n, s in zip(given.shape, given.strides or (), strict=True)]
-    return sum(min(s, 0) for s in steps), sum(max(s, 0) for s in steps) + size
-
-
-_ = Label
+def _extents(buffer: Buffer) -> tuple[Extent, ...]:
+    return (*buffer.shape, *(buffer.strides or ()))

@@ -77,20 +77,23 @@ def export(source: Any) -> Exported:
     else:
         tensor = _Tensor.from_address(address)
     shape = tuple(tensor.shape[axis] for axis in range(tensor.rank))
-    strides = tuple(tensor.strides[axis] for axis in range(tensor.rank)) if tensor.strides else _row_major(shape)
-    return Exported((tensor.data or 0) + tensor.byte_offset, shape, strides, _dtype_name(tensor, flags), not flags & (_FLAG_READ_ONLY | _FLAG_COPIED), name, capsule)
+    strides = tuple(tensor.strides[axis] for axis in range(tensor.rank)) if tensor.strides else row_major(shape)
+    is_writable = not flags & (_FLAG_READ_ONLY | _FLAG_COPIED)
+    return Exported((tensor.data or 0) + tensor.byte_offset, shape, strides, _dtype_name(tensor, flags), is_writable, name, capsule)
 
 
 def _dtype_name(tensor: Any, flags: int) -> str:
     code, bits, lanes = tensor.code, tensor.bits, tensor.lanes
-    name = "bool" if code == 6 else _FLOAT_CODES.get(code) or (f"{_INTEGER_CODES[code]}{bits}" if code in _INTEGER_CODES else f"DLPack type {code} of {bits} bits")
+    integer = f"{_INTEGER_CODES[code]}{bits}" if code in _INTEGER_CODES else f"DLPack type {code} of {bits} bits"
+    name = "bool" if code == 6 else _FLOAT_CODES.get(code, integer)
     if bits < 8 and code != 6:
         # torch exports two packed elements as two lanes of one element.
         return f"{name}_x2" if lanes == 2 else f"{name} (one per byte)" if flags & _FLAG_PADDED else f"{name} (packed)"
     return name if lanes == 1 else f"{name}x{lanes}"
 
 
-def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, of a tensor without gaps whose last axis is the fastest."""
     strides, step = [], 1
     for extent in reversed(shape):
         strides.append(step)

@@ -84,7 +84,8 @@ def workspace_sizes_bytes(workspaces: Sequence[Buffer], values: dict[Expr, Any])
     return tuple(-(-math.prod(max(integer_value(n, values), 0) for n in w.shape) * w.dtype.storage_bits // 8) for w in workspaces)
 
 
-def build_fast_path(program: Program, callee: Callee, slots: Sequence[NativeSlot], outputs: Sequence[Parameter], entry_address: int, owner: object) -> FastPath | None:
+def build_fast_path(program: Program, callee: Callee, slots: Sequence[NativeSlot], outputs: Sequence[Parameter], entry_address: int,
+                    owner: object) -> FastPath | None:
     """The fast path of a kernel; None where it can have none."""
     if program.checks:
         return None

@@ -24,7 +24,8 @@ class CallFrame:
     def __init__(self) -> None:
         self._status = ctypes.c_int64(0)
         self.status_address = ctypes.addressof(self._status)
-        self._memory, self._base, self._size_bytes = None, 0, 0
+        self._memory = np.empty(0, np.uint8)
+        self._base = self._size_bytes = 0
 
     def reset(self) -> None:
         """Makes the frame ready for another call after one that failed."""

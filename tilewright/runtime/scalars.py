@@ -48,7 +48,7 @@ def scalar_converter(dtype: DType) -> Callable[[Any], int]:
 def python_integer(value: Any) -> int:
     """An integer or bool as an int. Raises ScalarMismatchError."""
     if isinstance(value, int):
-        return int(value)
+        return operator.index(value)
     number = _item(value)
     if isinstance(number, (int, np.integer, np.bool_)):
         return int(number)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from tilewright.arith.evaluate import evaluate
-from tilewright.errors import CompilerBug, Kind, Label, fail
-from tilewright.ir.buffer import Buffer, Extent, format_shape
+from tilewright.errors import CompilerBug, Kind
+from tilewright.ir.buffer import Buffer, Extent
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Parameter
 from tilewright.ir.visit import subexpressions
-
-_HOST_NAME = "kernel"
+from tilewright.runtime.argument_text import joined, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,10 @@ class Equation:
     def unit(self) -> str:
         return " elements" if self.is_stride else ""
 
+    @property
+    def kind(self) -> Kind:
+        return Kind.ARGUMENT_STRIDES if self.is_stride else Kind.ARGUMENT_SHAPE
+
 
 Source = Equation | Parameter  # where a symbol's value came from: an equation, or a scalar parameter
 
@@ -50,10 +53,10 @@ class SolvedSymbols:
     sources: dict[Expr, Source]
 
 
-def solve_symbols(equations: Sequence[Equation], scalars: Mapping[Expr, int], parameters: Mapping[Expr, Parameter], name: str = _HOST_NAME) -> SolvedSymbols:
+def solve_symbols(equations: Sequence[Equation], scalars: Mapping[Expr, int], parameters: Mapping[Expr, Parameter], name: str) -> SolvedSymbols:
     """The symbols that make all equations true. Bare symbols bind first, then what is linear in one unknown; everything is verified.
 
-    scalars     values of the integer scalar parameters; parameters says which parameter each variable is.
+    scalars     values of the scalar parameters; `parameters` says which parameter each variable is, `name` is the kernel's.
     Raises TileError: ARGUMENT_SYMBOL where two arguments disagree or a value leaves the symbol's dtype, ARGUMENT_SHAPE and ARGUMENT_STRIDES where
     a dimension or stride is not what it must be, UNBOUND_SYMBOL where an equation leaves a symbol open.
     """
@@ -91,8 +94,8 @@ def _propagate(equations: Sequence[Equation], solved: SolvedSymbols) -> None:
 def _bind(symbol: Expr, value: int, equation: Equation, solved: SolvedSymbols) -> None:
     value = max(value, 0) if equation.is_loose else value
     if value > symbol.dtype.maximum:
-        fail(Kind.ARGUMENT_SYMBOL, f"{symbol.name} would be {value}, as {equation.what} is {equation.value}, but {symbol.dtype!s} ends at {symbol.dtype.maximum}",
-             (label(equation.parameter),), because="a symbol is a number of its own dtype inside the kernel", help=f"declare it as T.dynamic({symbol.name!r}, 'int64')")
+        refuse(Kind.ARGUMENT_SYMBOL, f"{symbol.name} would be {value}, but {symbol.dtype!s} ends at {symbol.dtype.maximum}: {equation.what} is {equation.value}",
+               equation.parameter, because="inside the kernel a symbol is a number of its own dtype", help=f"declare it as T.dynamic({symbol.name!r}, 'int64')")
     solved.values[symbol], solved.sources[symbol] = value, equation
 
 
@@ -126,72 +129,49 @@ def _linear(expression: Extent, unknown: Expr, values: Mapping[Expr, int]) -> tu
 
 def _verify(equation: Equation, solved: SolvedSymbols, name: str) -> None:
     expression, value = equation.expression, equation.value
-    buffer = equation.parameter.buffer
-    kind = Kind.ARGUMENT_STRIDES if equation.is_stride else Kind.ARGUMENT_SHAPE
     if isinstance(expression, int):
         if expression != value:
-            fail(kind, f"{equation.what} is {value}{equation.unit}, but {name} expects {expression}", (label(equation.parameter),),
-                 because=f"{name} was compiled for exactly this {'stride' if equation.is_stride else 'size'}",
-                 help="pass a tensor of the declared " + ("strides" if equation.is_stride else "shape") + f", or declare the {'stride' if equation.is_stride else 'dimension'} "
-                      "with T.dynamic")
+            noun = "stride" if equation.is_stride else "size"
+            refuse(equation.kind, f"{equation.what} is {value}{equation.unit}, but {name} expects {expression}", equation.parameter,
+                   because=f"{name} was compiled for exactly this {noun}", help=f"pass a tensor with this {noun}, or declare it with T.dynamic")
         return
-    unknown = [v for v in free_variables(expression) if v not in solved.values]
-    if unknown:
-        _fail_unsolved(equation, unknown, solved, kind)
+    if any(v not in solved.values for v in free_variables(expression)):
+        _fail_unsolved(equation, expression, solved)
     expected = integer_value(expression, solved.values)
     if expected == value:
         return
     if expression.op is Op.VAR:
         _fail_conflict(equation, expression, solved, name)
-    facts = ", ".join(f"{v.name} is {solved.values[v]} in {_place(solved.sources[v])}" for v in free_variables(expression))
-    labels = [label(equation.parameter)]
-    labels += [label(p) for p in dict.fromkeys(_parameter(solved.sources[v]) for v in free_variables(expression)) if p is not equation.parameter]
-    fail(Kind.ARGUMENT_SYMBOL, f"{equation.what} is {value}{equation.unit}, but {expression} is {expected}: {facts}", tuple(labels),
-         because="all arguments of a call must agree on the values of the symbols",
-         help=f"pass {equation.parameter.name} with {expected} there" if buffer is not None and expected >= 0 else "pass tensors of the declared shapes")
+    facts = ", ".join(f"{v.name} is {solved.values[v]} {_place(solved.sources[v])}" for v in free_variables(expression))
+    refuse(Kind.ARGUMENT_SYMBOL, f"{equation.what} is {value}{equation.unit}, but {expression} is {expected}: {facts}", equation.parameter,
+           *(_parameter(solved.sources[v]) for v in free_variables(expression)), because=f"one symbol has one value in a call of {name}",
+           help=f"pass a tensor whose {equation.what} is {expected}, or arguments with other values of the symbols")
 
 
-def _fail_conflict(equation: Equation, symbol: Expr, solved: SolvedSymbols, name: str) -> None:
+def _fail_conflict(equation: Equation, symbol: Expr, solved: SolvedSymbols, name: str) -> NoReturn:
     source = solved.sources[symbol]
-    first, second = _place(source), equation.parameter.name
-    if _parameter(source) is equation.parameter or (isinstance(source, Equation) and source.is_stride) or equation.is_stride:
-        first = source.what if isinstance(source, Equation) else first
-        second = equation.what
-    labels = [label(_parameter(source))]
-    if _parameter(source) is not equation.parameter:
-        labels.append(label(equation.parameter))
-    fail(Kind.ARGUMENT_SYMBOL, f"{symbol.name} is {solved.values[symbol]} in {first} but {equation.value} in {second}", tuple(labels),
-         because=f"one symbol has one value in a call of {name}", help=f"pass arguments that agree on {symbol.name}, or declare them with different symbols")
+    first, second = _place(source), _place(equation)
+    if first == second and isinstance(source, Equation):
+        first, second = f"in {source.what}", f"in {equation.what}"
+    refuse(Kind.ARGUMENT_SYMBOL, f"{symbol.name} is {solved.values[symbol]} {first} but {equation.value} {second}", _parameter(source), equation.parameter,
+           because=f"one symbol has one value in a call of {name}", help=f"pass arguments that agree on {symbol.name}, or declare two symbols")
 
 
-def _fail_unsolved(equation: Equation, unknown: list[Expr], solved: SolvedSymbols, kind: Kind) -> None:
-    names = " and ".join(v.name for v in unknown)
-    line = _linear(equation.expression, unknown[0], solved.values) if len(unknown) == 1 else None
+def _fail_unsolved(equation: Equation, expression: Expr, solved: SolvedSymbols) -> NoReturn:
+    unknown = [v for v in free_variables(expression) if v not in solved.values]
+    line = _linear(expression, unknown[0], solved.values) if len(unknown) == 1 else None
     if line is not None and line[0]:
-        fail(kind, f"{equation.what} is {equation.value}{equation.unit}, but no {names} makes {equation.expression} that", (label(equation.parameter),),
-             because="symbols are whole numbers from 0 on", help="pass a tensor of the declared shape")
-    fail(Kind.UNBOUND_SYMBOL, f"no argument of this call says what {names} is", (label(equation.parameter),),
-         because=f"{equation.expression} in {equation.parameter.name} does not determine it: a symbol is solved from a dimension or stride that is linear in it",
-         help=f"use {unknown[0].name} itself as a dimension of an input, or pass it as a scalar")
-
-
-def label(parameter: Parameter) -> Label:
-    """Where a parameter is declared, and as what."""
-    return Label(parameter.span, f"{parameter.name}: {declared_type(parameter)}")
-
-
-def declared_type(parameter: Parameter) -> str:
-    """`float32[n, 64]`, the dtype of a scalar, or `T.ptr`."""
-    if parameter.buffer is not None:
-        strides = parameter.buffer.strides
-        return format_shape(parameter.buffer) + ("" if strides is None else f" with strides ({', '.join(map(str, strides))}{',' * (len(strides) == 1)})")
-    return "T.ptr" if parameter.variable is None or parameter.variable.dtype == "handle" else str(parameter.variable.dtype)
+        refuse(equation.kind, f"{equation.what} is {equation.value}{equation.unit}, but no {unknown[0].name} makes {expression} that", equation.parameter,
+               because="symbols are whole numbers from 0 on", help="pass a tensor of the declared shape")
+    refuse(Kind.UNBOUND_SYMBOL, f"no argument of this call says what {joined([v.name for v in unknown])} is", equation.parameter,
+           because=f"{expression} = {equation.value} does not determine it: a symbol is solved from a dimension or stride that is linear in it alone",
+           help=f"use {unknown[0].name} itself as a dimension of an input, or pass it as a scalar")
 
 
 def _place(source: Source) -> str:
     if isinstance(source, Parameter):
-        return "the argument of that name"
-    return source.what if source.is_stride else source.parameter.name
+        return "as an argument"
+    return f"in {source.what if source.is_stride else source.parameter.name}"
 
 
 def _parameter(source: Source) -> Parameter:

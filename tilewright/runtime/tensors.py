@@ -25,7 +25,7 @@ CPU = "cpu"
 
 
 class NotATensorError(Exception):
-    """The object cannot be read as a tensor; the text ends the sentence "X is ..."."""
+    """The object cannot be read as a tensor. The text, if any, ends the sentence "X is ..."."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class Framework(ABC):
 
     @abstractmethod
     def allocator(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
-        """A function that makes a new tensor without setting its elements. 4-bit elements lie two in a byte along the last axis."""
+        """A function that makes a new tensor without setting its elements. 4-bit elements lie two in a byte."""
 
-    def finish(self, output: Any, dtype: DType, like: Any) -> Any:
+    def finish(self, output: Any, shape: tuple[int, ...], dtype: DType, like: Any) -> Any:
         """A tensor made by `allocator`, now filled, as the caller gets it; `like` is the argument that chose the framework."""
         return output
 
@@ -83,27 +83,24 @@ class Framework(ABC):
 class NumpyArrays(Framework):
     """numpy.ndarray and its subclasses, 4-bit elements of ml_dtypes included."""
 
-    def view(self, argument: Any) -> Any:
-        if isinstance(argument, np.ma.MaskedArray):
-            raise NotATensorError("a masked array, and kernels know no masks")
-        return argument
-
     def key(self, view: Any) -> tuple[object, ...]:
-        return view.dtype, view.shape, view.strides, view.flags.writeable
+        return type(view), view.dtype, view.shape, view.strides, view.flags.writeable
 
     def address(self, view: Any) -> int:
         return array_address(view)
 
     def describe(self, view: Any) -> GivenTensor:
+        if isinstance(view, np.ma.MaskedArray):
+            raise NotATensorError("a masked array, and kernels know no masks")
         itemsize = view.itemsize or 1
         strides = tuple(s // itemsize for s in view.strides) if all(s % itemsize == 0 for s in view.strides) else None
         return GivenTensor(self.address(view), view.shape, strides, _numpy_dtype_name(view.dtype), view.flags.writeable, CPU, view)
 
     def allocator(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
-        return functools.partial(np.empty, *((packed_shape(shape), np.dtype(np.uint8)) if dtype.is_packed else (shape, dtype.numpy)))
+        return functools.partial(np.empty, (math.prod(shape) + 1) // 2 if dtype.is_packed else shape, np.uint8 if dtype.is_packed else dtype.numpy)
 
-    def finish(self, output: Any, dtype: DType, like: Any) -> Any:
-        return unpack_nibbles(output, dtype) if dtype.is_packed else output
+    def finish(self, output: Any, shape: tuple[int, ...], dtype: DType, like: Any) -> Any:
+        return unpack_nibbles(output, dtype)[: math.prod(shape)].reshape(shape) if dtype.is_packed else output
 
 
 class BufferObjects(NumpyArrays):
@@ -114,7 +111,7 @@ class BufferObjects(NumpyArrays):
             # numpy wraps both without copying; `__array__`, which copies at will, is never asked.
             return np.asarray(argument if _array_interface(argument) is not None else memoryview(argument))
         except Exception:
-            raise NotATensorError("no tensor") from None
+            raise NotATensorError from None
 
 
 class TorchTensors(Framework):
@@ -126,10 +123,13 @@ class TorchTensors(Framework):
         self._names = {getattr(torch, name): name for name in (*SCALAR_DTYPES, "float4_e2m1fn_x2") if isinstance(getattr(torch, name, None), torch.dtype)}
 
     def key(self, view: Any) -> tuple[object, ...]:
-        return view.dtype, view.shape, view.stride(), view.device, view.is_neg()
+        return type(view), view.dtype, view.shape, view.stride(), view.device, view.is_neg()
 
     def address(self, view: Any) -> int:
-        return int(view.data_ptr())
+        address: int = view.data_ptr()
+        if not address and view.numel():
+            raise NotATensorError(f"a {type(view).__name__} without memory of its own")
+        return address
 
     def describe(self, view: Any) -> GivenTensor:
         name = self._names.get(view.dtype, str(view.dtype))
@@ -138,14 +138,12 @@ class TorchTensors(Framework):
         shape = tuple(int(n) for n in view.shape)
         if view.device != self._cpu:
             return GivenTensor(0, shape, tuple(view.stride()), name, True, str(view.device), view)
-        # FakeTensor and its like hold no memory and would answer with a null address.
-        is_plain = type(view) in (self._torch.Tensor, self._torch.nn.Parameter) or type(view).__torch_dispatch__ is self._torch._C._disabled_torch_dispatch_impl
-        address = self.address(view) if is_plain else 0
-        if not address and math.prod(shape):
+        # Subclasses that dispatch for themselves (FakeTensor, DTensor) hold no memory, or other memory than they show.
+        if type(view).__torch_dispatch__ is not self._torch.Tensor.__torch_dispatch__:
             raise NotATensorError(f"a {type(view).__name__} without memory of its own")
-        if view.is_neg() or view.is_conj():
+        if view.is_neg():
             raise NotATensorError("a lazily negated view, whose memory holds other values; call .resolve_neg() first")
-        return GivenTensor(address, shape, tuple(view.stride()), name, True, CPU, view)
+        return GivenTensor(self.address(view), shape, tuple(view.stride()), name, True, CPU, view)
 
     def allocator(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
         return functools.partial(self._torch.empty, packed_shape(shape) if dtype.is_packed else shape, dtype=self._dtype(dtype), device=self._cpu)
@@ -178,11 +176,13 @@ class ForeignTensors(NumpyArrays):
         given: GivenTensor = view
         return given
 
-    def finish(self, output: Any, dtype: DType, like: Any) -> Any:
-        """An array of the library itself where it follows the array API standard, else one of numpy's."""
-        array = super().finish(output, dtype, like)
-        namespace = getattr(like, "__array_namespace__", None)
-        return array if namespace is None else namespace().asarray(array)
+    def finish(self, output: Any, shape: tuple[int, ...], dtype: DType, like: Any) -> Any:
+        """An array of the library itself where it follows the array API standard and knows the dtype, else one of numpy's."""
+        array = super().finish(output, shape, dtype, like)
+        try:
+            return like.__array_namespace__().asarray(array)
+        except Exception:  # whatever the library answers, the result is not lost
+            return array
 
 
 class CudaObjects(ForeignTensors):
@@ -195,11 +195,11 @@ class CudaObjects(ForeignTensors):
 NUMPY = NumpyArrays()
 _BUFFERS, _FOREIGN, _CUDA = BufferObjects(), ForeignTensors(), CudaObjects()
 # ctypes scalars and pointers export their own few bytes, numpy scalars a copy: never what is meant by a tensor.
-_NEVER_TENSORS = (np.generic, ctypes._SimpleCData, ctypes._Pointer, ctypes._CFuncPtr)
+_NEVER_TENSORS = (np.generic, ctypes._SimpleCData, ctypes._Pointer)
 
 
 @functools.lru_cache(maxsize=256)
-def framework_of(kind: type) -> Framework | None:
+def framework_of(kind: Any) -> Framework | None:
     """Who reads objects of this type; None for those that are never tensors. That an object is one shows only when it is read."""
     if issubclass(kind, np.ndarray):
         return NUMPY
@@ -220,14 +220,15 @@ def _torch_tensors(torch: Any) -> TorchTensors:
 
 def read_tensor(argument: Any) -> tuple[Framework, GivenTensor]:
     """Any object as a tensor. Raises NotATensorError."""
-    framework = framework_of(type(argument))
+    kind: Any = type(argument)
+    framework = framework_of(kind)
     if framework is None:
-        raise NotATensorError("no tensor")
+        raise NotATensorError
     return framework, framework.describe(framework.view(argument))
 
 
 def packed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in bytes of 4-bit elements, two per byte along the last axis."""
+    """The shape, in bytes, of 4-bit elements that lie two in a byte along the last axis."""
     return (*shape[:-1], (shape[-1] + 1) // 2) if shape else (1,)
 
 

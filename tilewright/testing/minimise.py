@@ -31,8 +31,9 @@ class _Minimiser:
         is_smaller = True
         while is_smaller and self.budget > 0:
             is_smaller = False
-            for edits in (_deletions, _unwrappings, _parameter_deletions, _number_changes, _expression_changes):
+            for edits in (_deletions, _unwrappings, _parameter_deletions, _number_changes, _expression_changes, _option_deletions):
                 is_smaller |= self._pass(edits)
+        _prune_tables(self.tree)
         return ast.unparse(self.tree) + "\n"
 
     def _pass(self, edits: Callable[[ast.Module], Iterator[Callable[[ast.Module], None]]]) -> bool:
@@ -136,6 +137,22 @@ def _parameter_deletions(tree: ast.Module) -> Iterator[Callable[[ast.Module], No
             yield lambda t, position=position: _kernel(t).args.args.pop(position) and None  # type: ignore[misc]
 
 
+def _option_deletions(tree: ast.Module) -> Iterator[Callable[[ast.Module], None]]:
+    """Keyword arguments of calls."""
+    for number, node in enumerate(ast.walk(_kernel(tree))):
+        for position in range(len(node.keywords) if isinstance(node, ast.Call) else 0):
+            yield lambda t, number=number, position=position: _owner(t, number).keywords.pop(position) and None  # type: ignore[misc, attr-defined]
+
+
+def _prune_tables(tree: ast.Module) -> None:
+    """Drops what RANGES and TOLERANCES say about parameters that are gone."""
+    names = {a.arg for a in _kernel(tree).args.args}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and isinstance(node.targets[0], ast.Name) and node.targets[0].id != "SIZES":
+            kept = [(k, v) for k, v in zip(node.value.keys, node.value.values, strict=True) if isinstance(k, ast.Constant) and k.value in names]
+            node.value.keys, node.value.values = [k for k, _ in kept], [v for _, v in kept]
+
+
 def _constants(tree: ast.Module) -> list[ast.Constant]:
     sizes = [n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name) and n.targets[0].id == "SIZES"]
     return [n for root in (*sizes, _kernel(tree)) for n in ast.walk(root) if isinstance(n, ast.Constant) and type(n.value) is int and n.value > 0]
@@ -163,13 +180,18 @@ def _replace_value(tree: ast.Module, value: int, smaller: int) -> None:
 
 
 def _expressions(tree: ast.Module) -> list[tuple[ast.AST, str, int | None, ast.expr]]:
-    """Right sides and what is below them: the parent, its field, the position in it, the expression."""
+    """Right sides, conditions, arguments, and what is below them: the parent, its field, the position in it, the expression."""
     found: list[tuple[ast.AST, str, int | None, ast.expr]] = []
     for stmt in ast.walk(_kernel(tree)):
-        if isinstance(stmt, (ast.Assign, ast.AugAssign)) and isinstance(stmt.targets[0] if isinstance(stmt, ast.Assign) else stmt.target, ast.Subscript):
+        if isinstance(stmt, (ast.Assign, ast.AugAssign)):
             found.append((stmt, "value", None, stmt.value))
         elif isinstance(stmt, (ast.If, ast.While)):
             found.append((stmt, "test", None, stmt.test))
+        elif isinstance(stmt, ast.For) and isinstance(stmt.iter, ast.Call):
+            found += [(stmt.iter, "args", k, a) for k, a in enumerate(stmt.iter.args)]
+        elif isinstance(stmt, (ast.Expr, ast.withitem)):
+            call = stmt.value if isinstance(stmt, ast.Expr) else stmt.context_expr
+            found += [(call, "args", k, a) for k, a in enumerate(call.args)] if isinstance(call, ast.Call) else []
     for _, _, _, root in list(found):
         for node in ast.walk(root):
             for name, value in ast.iter_fields(node):
@@ -182,7 +204,7 @@ def _expressions(tree: ast.Module) -> list[tuple[ast.AST, str, int | None, ast.e
 
 def _operands(node: ast.expr) -> list[ast.expr]:
     """What may stand in an expression's place: its own operands, and 1."""
-    if isinstance(node, ast.Constant) or isinstance(node, ast.Attribute):
+    if isinstance(node, (ast.Constant, ast.Attribute, ast.Tuple, ast.List)):
         return []
     inner: list[ast.expr] = []
     if isinstance(node, ast.Call):

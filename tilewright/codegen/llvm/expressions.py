@@ -432,4 +432,4 @@ class Expressions:
     def _call(self, node: Expr) -> Operand:
         operands = [self.value(a) for a in node.args]
         arguments = [a for a in operands if isinstance(a, Value)] if all(map(is_scalar, operands)) else [self.task.widened(a) for a in operands]
-        return registers.call(self.task, node.attribute, arguments, node.dtype, tuple(a.dtype for a in node.args))
+        return registers.call(self.task, node.attribute, arguments, tuple(a.dtype for a in node.args))

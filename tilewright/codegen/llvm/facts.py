@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, load
-from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, Let, MatrixMultiply, ParallelFor, ReduceLoop, Stmt, Store
+from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, Let, MatrixMultiply, PackPanels, ParallelFor, ReduceLoop, Stmt, Store
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 
 _INDEX_OPERATIONS = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.FLOORMOD, Op.MIN, Op.MAX})
@@ -82,6 +82,8 @@ class Facts:
                     targets.add(node.buffer.storage)
                 elif isinstance(node, MatrixMultiply):
                     targets.add(node.c.storage)
+                elif isinstance(node, PackPanels):
+                    targets.add(node.panels.storage)
             found = self._written[root] = frozenset(targets)
         return found
 

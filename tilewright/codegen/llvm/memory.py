@@ -7,7 +7,7 @@ outer loop fixes is computed there once (`prepare`), and the innermost loop is l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tilewright.codegen.llvm import registers
 from tilewright.codegen.llvm.emitter import Value, constant, vector_type
@@ -15,7 +15,7 @@ from tilewright.codegen.llvm.task import Operand, Ramp, Task, is_scalar
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Extent, Scope
-from tilewright.ir.expr import Expr
+from tilewright.ir.expr import Expr, Rounding
 from tilewright.ir.tileop import Storage
 
 Index = Callable[[Task, Expr], Operand]
@@ -63,6 +63,15 @@ class Location:
     @property
     def is_contiguous(self) -> bool:
         return not self.dynamic and all(offset == self.offsets[0] + lane for lane, offset in enumerate(self.offsets))
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """An address as far as it is computed: the terms in `done` are part of it; offsets per lane, or one for all."""
+
+    pointer: Value
+    offsets: tuple[int, ...]
+    done: frozenset[int]
 
 
 class Memory:
@@ -117,9 +126,6 @@ class Memory:
             found = self._plans[access] = AccessPlan(buffer, dtype, is_packed, tuple(terms), fixed)
         return found
 
-    def start(self, plan: AccessPlan) -> Value:
-        return constant(0, "i64") if plan.is_packed else self.base_address(plan.buffer)
-
     def advance(self, plan: AccessPlan, pointer: Value, amount: Value) -> Value:
         if amount.text == "0":
             return pointer
@@ -129,65 +135,73 @@ class Memory:
 
     def prepare(self, access: Expr) -> None:
         """Computes the part of an address that is known here and remembers it for the loops inside."""
-        task, plan = self.task, self.plan(access)
-        pointer, done = task.pointers.get(access, (None, frozenset()))
-        ready = [i for i, term in enumerate(plan.terms) if i not in done and self._is_ready(term)]
-        if ready:
-            pointer = self.start(plan) if pointer is None else pointer
-            for i in ready:
-                amount = self._amount(plan.terms[i])
-                assert isinstance(amount, Value)
-                pointer = self.advance(plan, pointer, amount)
-            task.remember(task.pointers, access, (pointer, done | frozenset(ready)))
+        plan = self.plan(access)
+        before = self._prefix(access)
+        after = self._extended(plan, before, [i for i, term in enumerate(plan.terms) if i not in before.done and self._is_ready(term)])
+        if after is not before:
+            self.task.remember(self.task.pointers, access, after)
+
+    def _prefix(self, access: Expr) -> Prefix:
+        found = self.task.pointers.get(access)
+        if found is None:
+            plan = self.plan(access)
+            found = Prefix(constant(0, "i64") if plan.is_packed else self.base_address(plan.buffer), (plan.constant,), frozenset())
+        return found if len(found.offsets) == self.task.lanes else replace(found, offsets=found.offsets * self.task.lanes)
+
+    def _extended(self, plan: AccessPlan, prefix: Prefix, terms: list[int]) -> Prefix:
+        """The prefix with those of the terms added that are one number, or differ between the lanes by constants."""
+        task = self.task
+        pointer, offsets, done = prefix.pointer, prefix.offsets, set(prefix.done)
+        for i in terms:
+            term = plan.terms[i]
+            operand = self.index(task, term.atom) if term.atom is not None else constant(1, "i64")
+            if is_scalar(operand):
+                pointer = self.advance(plan, pointer, self._amount(term, operand))
+            elif isinstance(operand, Ramp) and term.stride is None:
+                pointer = self.advance(plan, pointer, task.scale_value(operand.base, term.scale))
+                offsets = tuple(offset + o * term.scale for offset, o in zip(offsets, operand.offsets, strict=True))
+            else:
+                continue
+            done.add(i)
+        return prefix if len(done) == len(prefix.done) else Prefix(pointer, offsets, frozenset(done))
 
     def _is_ready(self, term: Term) -> bool:
         return all(part is None or (self.task.is_bound(part) and not self.task.facts.dependences(part).storages) for part in (term.atom, term.stride))
 
-    def _amount(self, term: Term) -> Operand:
-        """The elements that a term adds, where that is one number or differs between lanes by constants; used for ready terms and ramps."""
+    def _amount(self, term: Term, atom: Value) -> Value:
+        """The elements that a term adds whose atom is the same in all lanes."""
         task = self.task
         key = (term.atom, term.scale, term.stride)
-        found = task.pointers.get(key)
+        found: Value | None = task.pointers.get(key)
         if found is None:
-            atom = self.index(task, term.atom) if term.atom is not None else constant(1, "i64")
-            found = task.scale(atom, term.scale)
-            if term.stride is not None and isinstance(found, Value):
-                stride = self.index(task, term.stride)
-                assert isinstance(stride, Value)
+            found = task.scale_value(atom, term.scale)
+            if term.stride is not None:
+                stride = self._stride(term.stride)
                 found = stride if found.text == "1" else task.f.binary("mul", found, stride)
             if term.atom is None or not task.facts.dependences(term.atom).storages:
                 task.remember(task.pointers, key, found)
-        return found  # type: ignore[no-any-return]
+        return found
+
+    def _stride(self, stride: Expr) -> Value:
+        found = self.index(self.task, stride)
+        if not is_scalar(found):
+            raise CompilerBug(f"the stride `{stride}` differs between the lanes")
+        assert isinstance(found, Value)
+        return found
 
     def locate(self, access: Expr) -> Location:
         """The address of an access here, for all lanes."""
         task, plan = self.task, self.plan(access)
-        pointer, done = task.pointers.get(access, (None, frozenset()))
-        pointer = self.start(plan) if pointer is None else pointer
-        offsets = [plan.constant] * task.lanes
+        before = self._prefix(access)
+        prefix = self._extended(plan, before, [i for i in range(len(plan.terms)) if i not in before.done])
         dynamic: list[tuple[Operand, Value]] = []
-        is_even = True
         for i, term in enumerate(plan.terms):
-            if plan.is_packed:
-                is_even = is_even and self._is_even(term)
-            if i in done:
-                continue
-            operand = self.index(task, term.atom) if term.atom is not None else constant(1, "i64")
-            if is_scalar(operand):
-                amount = self._amount(term)
-                assert isinstance(amount, Value)
-                pointer = self.advance(plan, pointer, amount)
-            elif isinstance(operand, Ramp) and term.stride is None:
-                pointer = self.advance(plan, pointer, task.scale_value(operand.base, term.scale))
-                offsets = [offset + o * term.scale for offset, o in zip(offsets, operand.offsets, strict=True)]
-            else:
-                factor = constant(term.scale, "i64")
-                if term.stride is not None:
-                    stride = self.index(task, term.stride)
-                    assert isinstance(stride, Value)
-                    factor = task.scale_value(stride, term.scale)
-                dynamic.append((operand, factor))
-        return Location(plan, pointer, tuple(offsets), tuple(dynamic), is_even)
+            if i not in prefix.done:
+                assert term.atom is not None
+                factor = constant(term.scale, "i64") if term.stride is None else task.scale_value(self._stride(term.stride), term.scale)
+                dynamic.append((self.index(task, term.atom), factor))
+        is_even = plan.is_packed and all(map(self._is_even, plan.terms))
+        return Location(plan, prefix.pointer, prefix.offsets, tuple(dynamic), is_even)
 
     def _is_even(self, term: Term) -> bool:
         stride = 1 if term.stride is None else self.task.multiple_of(term.stride)
@@ -229,7 +243,11 @@ class Memory:
                 raw = task.f.shuffle(self._load_span(location, first, span), None, [offset - first for offset in location.offsets])
             else:
                 raw = self._gather(location, element)
-        return registers.from_memory(task, raw, dtype)
+        value = registers.from_memory(task, raw, dtype)
+        # A tile may be kept wider than declared. Narrow floats are in registers as float32 anyway, and were rounded when they were stored.
+        if registers.register_type(dtype) == registers.register_type(access.dtype):
+            return value
+        return registers.cast(task, value, dtype, access.dtype, Rounding.NEAREST_EVEN)
 
     def _load_span(self, location: Location, first: int, count: int) -> Value:
         element = registers.memory_type(location.plan.dtype)
@@ -287,6 +305,8 @@ class Memory:
         task, f = self.task, self.task.f
         location = self.locate(access)
         dtype = location.plan.dtype
+        if dtype != access.dtype:  # kept wider than declared; the value is one of the declared dtype
+            value = registers.cast(task, value if isinstance(value, Value) else task.widened(value), access.dtype, dtype, Rounding.NEAREST_EVEN)
         if location.plan.is_packed:
             self._store_packed(location, registers.to_memory(task, value, dtype))
         elif location.is_uniform:

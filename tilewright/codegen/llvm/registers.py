@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tilewright.codegen.llvm import convert
 from tilewright.codegen.llvm.emitter import Value, constant
+from tilewright.codegen.llvm.math import emit_intrinsic, rounding
 from tilewright.codegen.llvm.task import Operand, Task
 from tilewright.codegen.llvm.term import Scope
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
 from tilewright.ir.expr import Rounding
 from tilewright.ir.intrinsic import Intrinsic
-from tilewright.target.cpu import Feature
 
 register_type = convert.register_type
 memory_type = convert.storage_type
@@ -45,14 +45,7 @@ def wrapped(task: Task, value: Value, dtype: DType) -> Value:
 
 def whole(task: Task, value: Value, *, is_floor: bool) -> Value:
     """floor or truncation of a float."""
-    if task.target.has(Feature.ROUND):
-        return task.f.intrinsic(f"llvm.{'floor' if is_floor else 'trunc'}.{value.overload}", value.type, value)
-    x = Scope(task.f, task.target.features)(value)
-    width = x.width_bits
-    limit = 2.0**x.mantissa_bits  # from here on every float is whole
-    truncated = x.clamp(-limit, limit).convert("fptosi", f"i{width}").convert("sitofp", x.element)
-    result = (truncated > x).select(truncated - 1.0, truncated) if is_floor else truncated
-    return (x.abs() < limit).select(result.with_sign_of(x), x).value
+    return (rounding.floor if is_floor else rounding.trunc)(Scope(task.f, task.target.features)(value)).value
 
 
 def reinterpret(task: Task, value: Value, source: DType, target: DType) -> Value:
@@ -73,5 +66,5 @@ def as_slot(task: Task, value: Value, dtype: DType) -> Value:
     return f.convert("sext" if dtype.is_integer and dtype.is_signed else "zext", value, "i64")
 
 
-def call(task: Task, intrinsic: Intrinsic, arguments: list[Value], result: DType, dtypes: tuple[DType, ...]) -> Value:
-    raise CompilerBug(f"no code for {intrinsic.name}")
+def call(task: Task, intrinsic: Intrinsic, arguments: list[Value], dtypes: tuple[DType, ...]) -> Value:
+    return emit_intrinsic(task.f, intrinsic, arguments, dtypes, task.target.features)

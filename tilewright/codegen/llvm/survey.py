@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tilewright.codegen.llvm.expressions import Expressions
+from tilewright.codegen.llvm.memory import Term
 from tilewright.codegen.llvm.ranges import depends_on, is_range
 from tilewright.codegen.llvm.registers import register_type
 from tilewright.dtypes import DType
@@ -129,11 +130,20 @@ class _Surveyor:
         self.width(node.buffer.dtype)
         if not self.is_varying(node):
             return
-        plan = self.expressions.memory.plan(node)
-        scale = 0
-        for term in plan.terms:
-            if term.atom is self.variable:
-                scale = 2 if term.stride is not None else scale + term.scale
-            elif term.atom is not None and self.is_varying(term.atom):
-                scale = 2
-        self.found.score += weight if scale == 1 else -2 * weight if scale else 0
+        steps = [self.step(term) for term in self.expressions.memory.plan(node).terms]
+        if any(step is None for step in steps):
+            self.found.score -= 2 * weight
+            return
+        step = sum(s for s in steps if s is not None)
+        self.found.score += weight if step == 1 else -2 * weight if step else 0
+
+    def step(self, term: Term) -> int | None:
+        """How far an address term moves from lane to lane; None where that is not the same everywhere."""
+        if term.atom is None or not self.is_varying(term.atom):
+            return 0
+        if term.atom is self.variable:
+            return term.scale if term.stride is None else None
+        # Quotients and remainders of neighbours are neighbours or equal: such lanes come out of one load.
+        if term.atom.op in (Op.FLOORDIV, Op.FLOORMOD) and term.atom.args[1].is_const and self.task.sum(term.atom.args[0]).coefficient(self.variable) == 1:
+            return 0
+        return None

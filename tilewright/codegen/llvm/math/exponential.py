@@ -1,8 +1,8 @@
 """exp, exp2, exp10, sigmoid, and the parts that hyperbolic functions and powers are made of (floor 6).
 
-base**x = 2**n * e**r with n = round(x * log2(base)) and r = (x - n * log_base(2)) * ln(base), |r| <= ln(2) / 2. The rounding to an integer is one
-addition of a number so large that its last bit is a one ("anchor"); its bits then hold n, which a shift turns into the float 2**n. Polynomials are
-minimax fits (Remez exchange), with the relative error noted at each.
+base**x = 2**n * e**r with n = round(x * log2(base)) and r = (x - n * log_base(2)) * ln(base), |r| <= ln(2) / 2. The rounding to an
+integer is one addition of a number so large that its last bit is a one ("anchor"); its bits then hold n, which a shift turns into the
+float 2**n. Polynomials are minimax fits (Remez exchange), with the relative error noted at each.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tilewright.codegen.llvm.term import Term
+from tilewright.codegen.llvm.term import Term, through_double
+from tilewright.target.cpu import Feature
 
 LN2 = Fraction("0.693147180559945309417232121458176568075500134360255254120680009")
 LN10 = Fraction("2.302585092994045684017991454684364207601101488628772976033327901")
@@ -20,8 +21,9 @@ LN10 = Fraction("2.3025850929940456840179914546843642076011014886287729760333279
 _EXPONENTIAL_32 = (0.4999999701976776, 0.1666654348373413, 0.04166720062494278, 0.008366547524929047, 0.0013882522471249104)
 _EXPONENTIAL_64 = (0.5, 0.16666666666666677, 0.041666666666666505, 0.008333333333321653, 0.0013888888888962574, 0.00019841269886077282,
                    2.480158717230412e-05, 2.7557244250001712e-06, 2.7557402706674627e-07, 2.5109026014310127e-08, 2.087535137979405e-09)
-# (2**r - 1) / r for |r| <= 1/2; error of 2**r below 2**-23.1 of itself. One step shorter than through e**r.
-_POWER_OF_TWO_32 = (0.6931470036506653, 0.24022240936756134, 0.0555073507130146, 0.009671619161963463, 0.0013264587614685297)
+# (2**r - 1) / r for |r| <= 1/2; error of 2**r below 2**-25.8 of itself. One step shorter than through e**r.
+_POWER_OF_TWO_32 = (0.6931471824645996, 0.24022647738456726, 0.05550331994891167, 0.00961843878030777, 0.001339900423772633,
+                    0.00015353258640971035)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ def exponential(x: Term, base: Base = E, halvings: int = 0, tail: Term | None = 
     """base**(x + tail) / 2**halvings, over the whole range with gradual underflow; halvings is 0 or 1, tail far below x."""
     bias, mantissa_bits = bias_of(x), x.mantissa_bits
     step = float(base.step)
-    # From 2**(bias + 2) on all is infinity, from 2**-(bias + mantissa_bits + 2) down all is zero.
-    x = x.clamp(-(bias + mantissa_bits + 2) * step, (bias + 2) * step)
+    # Before halving, from 2**(bias + 2) on all is infinity, and from 2**-(bias + mantissa_bits + 2) down all is zero.
+    x = x.clamp(-(bias + mantissa_bits + 2) * step, (bias + 2 + halvings) * step)
     # 2**n does not fit a float at either end: one factor 2 stays outside and, for small results, 2**-64.
     r, anchored = _reduce(x, base, bias - 1 - halvings)
     if tail is not None:
@@ -115,5 +117,19 @@ def exp10(x: Term) -> Term:
 
 def sigmoid(x: Term) -> Term:
     """1 / (1 + e**-x), without overflow: the exponential of -|x| serves both signs."""
+    if not x.scope.has(Feature.FMA):
+        return through_double(_plain_sigmoid)(x)
+    small = exponential(-x.abs())
+    numerator = (x >= 0.0).select(1.0, small)
+    total = small + 1.0
+    lost = small - (total - 1.0)
+    reciprocal = 1.0 / total
+    quotient = numerator * reciprocal
+    # One Newton step of the division by total + lost: three roundings become one.
+    rest = (-quotient).mad(total, numerator)
+    return (-quotient).mad(lost, rest).mad(reciprocal, quotient)
+
+
+def _plain_sigmoid(x: Term) -> Term:
     small = exponential(-x.abs())
     return (x >= 0.0).select(1.0, small) / (small + 1.0)

@@ -1,4 +1,7 @@
-"""Great angles modulo a quarter turn, one at a time, in integers (floor 6; Payne and Hanek, "Radian reduction for trigonometric functions", 1983)."""
+"""Great angles modulo a quarter turn, one at a time, in integers (floor 6).
+
+Payne and Hanek, "Radian reduction for trigonometric functions", 1983.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +46,16 @@ def reduce_far_angle(f: Function, angle: Value) -> tuple[Value, Value, Value]:
 
 
 def _write_function(caller: Function) -> None:
-    """|x| = M * 2**e with a 53-bit integer M. Bits of 2/pi of weight 2**(2 - e) and more only add multiples of 4 to the quotient M * 2**e * 2/pi, so
-    192 bits from there on give it modulo 4 with an error below 2**-137; no double is closer than 2**-62 to a multiple of pi/2.
+    """|x| = M * 2**e with a 53-bit integer M. Bits of 2/pi of weight 2**(2 - e) and more only add multiples of 4 to the quotient
+    M * 2**e * 2/pi, so the 192 bits after those give it modulo 4 with an error below 2**-137; no double is closer than 2**-62 to a
+    multiple of pi/2.
     """
     module = caller.module
     f = module.function(_NAME, f"internal {_RESULT}", [("double", "x")], "noinline nounwind")
     s = Scope(f, frozenset())
     bits = s(f.arguments["x"]).bits()
     mantissa = ((bits & ((1 << 52) - 1)) | (1 << 52)).convert("zext", "i128")
-    position = (bits.shift_right_logical(52) & 0x7FF) - (1075 + 2 - 1 - _ZERO_BITS)  # of the first bit needed, in the table
+    position = (bits.shift_right_logical(52) & 0x7FF) - (1075 + 2 - _ZERO_BITS)  # of the first bit needed, in the table
     table_bits = math.floor(2 / pi() * (1 << 64 * (_TABLE_WORDS - 1)))
     table = module.constant_array("tw_two_over_pi", "i64", [table_bits >> 64 * i & (2**64 - 1) for i in reversed(range(_TABLE_WORDS))])
     first = position.shift_right_logical(6)
@@ -64,7 +68,8 @@ def _write_function(caller: Function) -> None:
     is_below = fraction < 0
     magnitude = is_below.select(-fraction, fraction)
     zeros = s(f.intrinsic("llvm.ctlz.i128", "i128", magnitude.value, constant(False, "i1")))
-    product = (magnitude << zeros).shift_right_logical(64) * math.floor(pi() * (1 << 62))  # times pi/2: 127 bits after the point, and `zeros` more
+    leading = (magnitude << zeros).shift_right_logical(64)
+    product = leading * math.floor(pi() * (1 << 62))  # times pi/2: 127 bits after the point, and `zeros` more
     exponent = -zeros.convert("trunc", "i64")
 
     def part(lowest_bit: int) -> Term:

@@ -1,8 +1,8 @@
 """log, log2, log10, log1p (floor 6).
 
-x = 2**k * m with m in [sqrt(1/2), sqrt(2)), f = m - 1, and log(x) = k * log(2) + log(1 + f). Close to 1 only log(1 + f) is left, so it is summed
-from the smallest part up: f last. In float64, log(1 + f) = 2 atanh(s) with s = f / (2 + f), as in Tang, "Table-driven implementation of the logarithm
-function" (1990), but without the table. Polynomials are minimax fits (Remez exchange).
+x = 2**k * m with m in [sqrt(1/2), sqrt(2)), f = m - 1, and log(x) = k * log(2) + log(1 + f). Close to 1 only log(1 + f) is left, so it
+is summed from the smallest part up: f last. In float64, log(1 + f) = 2 atanh(s) with s = f / (2 + f), as in Tang, "Table-driven
+implementation of the logarithm function" (1990), but without the table. Polynomials are minimax fits (Remez exchange).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 
 from tilewright.codegen.llvm.math.exponential import E, TEN, TWO, Base, bias_of, split
 from tilewright.codegen.llvm.term import Term
+from tilewright.target.cpu import Feature
 
 # (log(1 + f) - f) / f**2; error of log(1 + f) below 2**-27.4 of itself.
 _LOGARITHM_32 = (-0.49999988079071045, 0.33333325386047363, -0.25001585483551025, 0.20001983642578125, -0.1660899966955185, 0.14181576669216156,
@@ -27,7 +28,7 @@ def decompose(x: Term) -> tuple[Term, Term]:
     is_subnormal = x < 2.0 ** (1 - bias)
     bits = is_subnormal.select(x * 2.0**lift, x).bits()
     one = bias << mantissa_bits
-    root = math.floor(math.sqrt(0.5) * 2.0 ** (mantissa_bits + 1)) - (1 << mantissa_bits) + (one - (1 << mantissa_bits))  # bits of sqrt(1/2)
+    root = one - (2 << mantissa_bits) + math.floor(math.sqrt(2.0) * (1 << mantissa_bits))  # bits of sqrt(1/2)
     moved = bits + (one - root)
     m = ((moved & ((1 << mantissa_bits) - 1)) + root).as_float()
     # An exponent below 2**mantissa_bits, put where the fraction of 2**mantissa_bits is, makes the float 2**mantissa_bits + exponent.
@@ -59,13 +60,19 @@ def logarithm(x: Term, base: Base = E, correction: Term | None = None) -> Term:
     tail = _tail(f)
     if correction is not None:
         tail = tail + correction
-    if base is TWO:
-        result = f.mad(base.scale, tail * base.scale) + k
+    k_high, k_low = (1.0, 0.0) if base is TWO else split(base.step, x)
+    if base is E:
+        rest = k.mad(k_low, tail) + f
     else:
-        high, low = split(base.step, x)
-        rest = k.mad(low, tail) + f if base is E else f.mad(base.scale, tail.mad(base.scale, k * low))
-        result = k.mad(high, rest)
-    return _at_the_ends(result, x)
+        rest = _scaled(f, tail, base.scale, k * k_low if k_low else None)
+    return _at_the_ends(k.mad(k_high, rest) if k_low else k + rest, x)
+
+
+def _scaled(f: Term, tail: Term, scale: float, addend: Term | None) -> Term:
+    """(f + tail) * scale + addend; with the instruction, one rounding fewer."""
+    if f.scope.has(Feature.FMA):
+        return f.mad(scale, tail * scale if addend is None else tail.mad(scale, addend))
+    return (f + tail) * scale if addend is None else (f + tail).mad(scale, addend)
 
 
 def log(x: Term) -> Term:

@@ -1,15 +1,13 @@
-"""sqrt, rsqrt, hypot, pow, fmod and fma (floor 6)."""
+"""sqrt, rsqrt, hypot and pow (floor 6)."""
 
 from __future__ import annotations
 
 import math
 
-from tilewright.codegen.llvm.emitter import Function, Value, constant, vector_type
 from tilewright.codegen.llvm.math.exponential import LN2, exponential, split
 from tilewright.codegen.llvm.math.logarithm import decompose, logarithm
 from tilewright.codegen.llvm.math.rounding import trunc
-from tilewright.codegen.llvm.term import Scope, Term, rarely
-from tilewright.errors import Kind, fail
+from tilewright.codegen.llvm.term import Term
 from tilewright.target.cpu import Feature
 
 # (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in z = s**2: minimax fit (Remez exchange), error below 2**-66 of the logarithm.
@@ -96,7 +94,7 @@ def _logarithm_in_two(x: Term) -> tuple[Term, Term]:
 def pow(x: Term, y: Term) -> Term:
     """x**y with the special cases of C (ISO C23, F.10.4.4)."""
     if x.element == "float":
-        return pow(x.convert("fpext", "double"), y.convert("fpext", "double")).convert("fptrunc", "float") if False else _pow_float32(x, y)
+        return _pow_float32(x, y)
     magnitude = x.abs()
     high, low = _logarithm_in_two(magnitude)
     bounded = y.clamp(-(2.0**70), 2.0**70)  # any logarithm but 0, times that, is beyond the range
