@@ -179,7 +179,9 @@ def as_dtype(value: Any) -> DType:
             return _DTYPES[name]
         raise ValueError(f"{text} has no counterpart among the dtypes {', '.join(_DTYPES)}")
     try:
-        return _BY_NUMPY[np.dtype(value)]
+        if isinstance(value, (np.dtype, type)):  # np.dtype() itself would take None as float64, and anything that has a dtype
+            return _BY_NUMPY[np.dtype(value)]
+        raise KeyError
     except (TypeError, KeyError):
         raise ValueError(f"{value!r} is not a dtype; known are {', '.join(_DTYPES)}") from None
 

@@ -35,6 +35,7 @@ class Kind(Enum):
     NO_BUILDER = "outside-kernel", Category.RUNTIME
     NO_SOURCE = "source-not-found", Category.RUNTIME
     UNKNOWN_NAME = "unknown-name", Category.NAME
+    UNKNOWN_ATTRIBUTE = "unknown-attribute", Category.TYPE
     UNKNOWN_ARGUMENT = "unknown-argument", Category.TYPE
     MISSING_ARGUMENT = "missing-argument", Category.TYPE
     NOT_A_PRIM_FUNC = "not-a-prim-func", Category.TYPE
@@ -77,6 +78,8 @@ class Kind(Enum):
     REGION_RANGE = "region-range", Category.INDEX
     BRANCH_BINDING = "branch-binding", Category.NAME
     LOOP_REBINDING = "loop-rebinding", Category.VALUE
+    OUT_OF_SCOPE = "out-of-scope", Category.NAME
+    CONTAINER_MUTATION = "container-mutation", Category.VALUE
     LOOP_ITERABLE = "loop-iterable", Category.TYPE
     LOOP_STEP = "loop-step", Category.VALUE
     LOOP_EXTENT = "loop-extent", Category.VALUE
@@ -87,7 +90,6 @@ class Kind(Enum):
     WHILE_CONSTANT = "while-constant", Category.VALUE
     UNPACK_COUNT = "unpack-count", Category.VALUE
     STATEMENT = "statement", Category.UNSUPPORTED
-    MACRO_RETURN = "macro-return", Category.VALUE
     REFERENCE_ARGUMENT = "reference-argument", Category.TYPE
     PYTHON_ERROR = "python-error", Category.RUNTIME
     # -- buffers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import linecache
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -129,6 +130,7 @@ class CompilerBug(Exception):
         return f"this is a fault of tilewright, not of your program: {self.args[0]}.{where}"
 
 
+_SHOWN_EXPANSIONS = 4
 _CLASS_OF: dict[Category, type[TileError]] = {
     Category.VALUE: TileValueError,
     Category.TYPE: TileTypeError,
@@ -142,7 +144,7 @@ _CLASS_OF: dict[Category, type[TileError]] = {
 def error_of(kind: Kind, message: str, span: Span | None | tuple[Label, ...] = None, *, because: str | None = None,
              help: str | None = None, notes: tuple[str, ...] = ()) -> TileError:
     """The exception for one mistake; its class follows the kind's category."""
-    labels = span if isinstance(span, tuple) else () if span is None else (Label(span),)
+    labels = tuple(dict.fromkeys(span)) if isinstance(span, tuple) else () if span is None else (Label(span),)
     return _CLASS_OF[kind.category](Diagnostic(kind, message, labels, because, help, notes))
 
 
@@ -189,11 +191,19 @@ def _excerpt(group: list[Label], gutter: int) -> list[str]:
                 lines.append(f"{margin}{' ' * _caret_range(label.span, source)[0]}{label.text}")
     else:
         lines += [f"      {label.text}" for label in group if label.text]
+    outers = list(_expansions(span))
+    for outer in outers[:_SHOWN_EXPANSIONS]:
+        lines.append(f"  expanded from {outer}: {linecache.getline(outer.file, outer.line).strip()}")
+    if len(outers) > _SHOWN_EXPANSIONS:
+        lines.append(f"  and {len(outers) - _SHOWN_EXPANSIONS} calls above it")
+    return lines
+
+
+def _expansions(span: Span) -> Iterator[Span]:
     outer = span.expanded_from
     while outer is not None:
-        lines.append(f"  expanded from {outer}: {linecache.getline(outer.file, outer.line).strip()}")
+        yield outer
         outer = outer.expanded_from
-    return lines
 
 
 def _caret_range(span: Span, source: str) -> tuple[int, int]:

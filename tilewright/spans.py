@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import linecache
 import os
+import re
 import sys
 from functools import lru_cache
 from types import CodeType, FrameType
@@ -34,6 +36,19 @@ def span_of_frame(frame: FrameType, instruction: int | None = None) -> Span:
     at = frame.f_lasti if instruction is None else instruction
     line, end_line, column, end_column = _positions(frame.f_code)[at // 2] if at >= 0 else (None, None, None, None)
     return Span(frame.f_code.co_filename, line or frame.f_lineno or 1, column or 0, end_line or line or 0, end_column or 0)
+
+
+def source_of(span: Span) -> str:
+    """The text that a span covers on its first line; "" where the source is unknown."""
+    raw = linecache.getline(span.file, span.line).encode()
+    end = span.end_column if span.end_line == span.line else len(raw)
+    return raw[span.column : end].decode(errors="replace").strip()
+
+
+def callee_of(span: Span) -> str:
+    """The function that a span calls, as the user wrote it: `T.copy` of `T.copy(A, B)`; "" where the span is no plain call."""
+    found = re.match(r"[A-Za-z_][\w.]*(?=\s*[\[(])", source_of(span))
+    return found[0] if found else ""
 
 
 def span_of_caller(is_program: frozenset[CodeType] = frozenset()) -> Span:

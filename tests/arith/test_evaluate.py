@@ -110,7 +110,8 @@ def test_min_and_max_pass_over_nan() -> None:
 def test_floats_to_integers_truncate_and_saturate(source: str, target: str) -> None:
     kind = as_dtype(target)
     low, high = int(kind.minimum), int(kind.maximum)
-    points = np.array([0.0, -0.9, 0.9, 1.5, -1.5, low - 1.0, low, high, high + 1.0, 3e38, -3e38, np.inf, -np.inf, np.nan, 2.0**31, 2.0**63]).astype(as_dtype(source).numpy)
+    numbers = [0.0, -0.9, 0.9, 1.5, -1.5, low - 1.0, low, high, high + 1.0, 3e38, -3e38, np.inf, -np.inf, np.nan, 2.0**31, 2.0**63]
+    points = np.array(numbers).astype(as_dtype(source).numpy)
     x = ir.var("x", as_dtype(source))
     got = of(ir.cast(x, kind), x=points)
     assert got.dtype == kind.numpy

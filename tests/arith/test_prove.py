@@ -99,6 +99,7 @@ def test_equalities() -> None:
     assert is_equal(ceildiv(n, 8) * 8, n, Facts().assuming(n % 8 == 0)).is_proved
     assert is_equal(bx, i, facts, wants_counterexample=True).is_refuted
     assert is_equal(n, m, Facts()).answer is Answer.UNKNOWN
+    assert is_equal(x - n * 4, 1, Facts().with_definition(x, n * 4 + 1)).is_proved
 
 
 def test_divisibility() -> None:

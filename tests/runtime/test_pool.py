@@ -375,10 +375,31 @@ def test_launches_still_work_after_close(compiler: llvm.LLJIT) -> None:
 def test_a_forgotten_pool_stops_its_threads() -> None:
     pool = WorkerPool(3)
     launch(pool, lambda _begin, _end, _scratch: None, 10)
-    threads = list(pool._threads)
+    threads = list(pool._native.threads)
     assert len(threads) == (2 if HAS_WORKERS else 0)
     gone = weakref.ref(pool)
     del pool
+    gc.collect()
+    assert gone() is None
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("is_library_first", [False, True])
+def test_a_pool_in_a_garbage_cycle_stops_before_its_code_goes(is_library_first: bool) -> None:
+    # Finalizers of one cycle run in the order in which the collector came to know the objects.
+    pool = WorkerPool(2)
+    launch(pool, lambda _begin, _end, _scratch: None, 10, scratch_bytes=100)
+    threads = list(pool._native.threads)
+    if is_library_first:
+        younger = object.__new__(WorkerPool)
+        younger.__dict__.update(pool.__dict__)
+        weakref.finalize(younger, type(pool._native).close, pool._native)
+        pool = younger
+        del younger
+    cycle: list[object] = [pool]
+    cycle.append(cycle)
+    gone = weakref.ref(pool)
+    del pool, cycle
     gc.collect()
     assert gone() is None
     assert not any(thread.is_alive() for thread in threads)

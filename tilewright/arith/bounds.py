@@ -29,6 +29,7 @@ _OPERATIONS: dict[Op, Callable[[ValueRange, ValueRange], ValueRange]] = {
 
 
 _MAX_NESTING = 6
+_MAX_ROUNDS = 2
 
 
 class Facts:
@@ -42,7 +43,8 @@ class Facts:
     memo              what other parts of `arith` computed under these facts, by the class that computed it.
     """
 
-    __slots__ = ("_assumed", "_known", "_nesting", "_structural", "conditions", "inequalities", "is_contradictory", "linearizer", "memo", "ranges", "unequal")
+    __slots__ = ("_assumed", "_known", "_narrowed", "_nesting", "_structural", "conditions", "inequalities", "is_contradictory", "linearizer", "memo",
+                 "ranges", "unequal")
 
     def __init__(self) -> None:
         self.linearizer = Linearizer(is_expanding=True)
@@ -52,6 +54,7 @@ class Facts:
         self.conditions: tuple[Expr, ...] = ()
         self.is_contradictory = False
         self._nesting = 0
+        self._narrowed: set[Expr] = set()
         self._start_memos()
 
     def _start_memos(self) -> None:
@@ -64,7 +67,7 @@ class Facts:
         facts = Facts.__new__(Facts)
         facts.linearizer, facts.ranges, facts.inequalities = self.linearizer, dict(self.ranges), self.inequalities
         facts.unequal, facts.conditions, facts.is_contradictory = self.unequal, self.conditions, self.is_contradictory
-        facts._nesting = self._nesting
+        facts._nesting, facts._narrowed = self._nesting, set()
         facts._start_memos()
         return facts
 
@@ -80,7 +83,7 @@ class Facts:
         if modulus > 1:
             facts.conditions += (binary(Op.EQ, binary(Op.FLOORMOD, variable, modulus), residue % modulus),)
         facts._narrow(variable, value_range(low, high, modulus, residue))
-        facts._start_memos()
+        facts._settle()
         return facts
 
     def with_loop(self, variable: Expr, extent: Extent) -> Facts:
@@ -98,7 +101,7 @@ class Facts:
                 facts._add_inequality(facts.linearizer.form(bound).plus(facts.linearizer.form(variable), -1).shifted(-1))
             elif (high := facts.range_of(bound).high) is not None:
                 facts._narrow(variable, value_range(None, high - 1))
-        facts._start_memos()
+        facts._settle()
         return facts
 
     def with_definition(self, variable: Expr, value: Expr) -> Facts:
@@ -112,14 +115,14 @@ class Facts:
             facts.conditions += (binary(Op.EQ, variable, value),)
             facts._add_equality(facts.linearizer.form(variable) - facts.linearizer.form(value))
             facts._narrow(variable, self.range_of(value))
-        facts._start_memos()
+        facts._settle()
         return facts
 
     def with_inequality(self, form: LinearForm) -> Facts:
         """form >= 0, for a form of these facts' linearizer."""
         facts = self._copy()
         facts._add_inequality(form)
-        facts._start_memos()
+        facts._settle()
         return facts
 
     def assuming(self, condition: Expr, *, has_stable_loads: bool = False) -> Facts:
@@ -134,7 +137,7 @@ class Facts:
             found.conditions += (condition,)
             found._nesting += 1
             found._assume(condition, True, has_stable_loads)
-            found._start_memos()
+            found._settle()
         return found
 
     def assuming_not(self, condition: Expr, *, has_stable_loads: bool = False) -> Facts:
@@ -171,6 +174,16 @@ class Facts:
             case _:
                 self._add_unequal(difference)
 
+    def _settle(self) -> None:
+        """Ends an addition of facts: what was narrowed narrows its neighbours in earlier inequalities once, and old results are forgotten."""
+        for _ in range(_MAX_ROUNDS):
+            narrowed, self._narrowed = self._narrowed, set()
+            self._start_memos()
+            for form in self.inequalities if narrowed else ():
+                if not narrowed.isdisjoint(form.terms):
+                    self._narrow_terms(form)
+        self._start_memos()
+
     def _narrow(self, atom: Expr, known: ValueRange) -> None:
         """Records what is known of an atom; contradictions are noted, not stored, so that ranges stay usable."""
         combined = vr.meet(self.range_of(atom), known)
@@ -179,6 +192,7 @@ class Facts:
         elif combined != self.range_of(atom):
             # What is remembered of larger expressions stays valid, only wider than need be; the methods that add facts end by forgetting it.
             self.ranges[atom] = self._known[atom] = self._structural[atom] = combined
+            self._narrowed.add(atom)
 
     def _add_inequality(self, form: LinearForm) -> None:
         """Records form >= 0."""
@@ -194,12 +208,18 @@ class Facts:
         content = form.content()
         if content > 1:
             form = LinearForm(form.constant // content, {atom: c // content for atom, c in form.terms.items()})
+        self._narrow_terms(form)
+        if len(form.terms) > 1 and not self.range_of_form(form).is_inside(0, None):
+            for other in self.inequalities:
+                self.is_contradictory |= (total := form + other).is_constant and total.constant < 0
+            self.inequalities += (form,)
+
+    def _narrow_terms(self, form: LinearForm) -> None:
+        """form >= 0 bounds each atom by the ranges of the others."""
         for atom, coefficient in form.terms.items():
             rest = self.range_of_form(form.plus(LinearForm(0, {atom: 1}), -coefficient)).high
             if rest is not None:
                 self._narrow(atom, value_range(-(rest // coefficient), None) if coefficient > 0 else value_range(None, rest // -coefficient))
-        if len(form.terms) > 1 and not self.range_of_form(form).is_inside(0, None):
-            self.inequalities += (form,)
 
     def _add_equality(self, form: LinearForm) -> None:
         """Records form = 0: two inequalities, and for each atom the residue class that the others leave it."""

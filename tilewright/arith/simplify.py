@@ -15,10 +15,13 @@ from tilewright.arith.linear import LinearForm, Linearizer, is_exact, is_value_p
 from tilewright.arith.prove import decide, is_nonnegative
 from tilewright.dtypes import DType
 from tilewright.ir.expr import COMPARISONS, Expr, Op, binary, cast, const, logical, rebuild
+from tilewright.ir.visit import subexpressions
 
 # Operations that the normal form looks into.
 _ARITHMETIC = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.FLOORDIV, Op.FLOORMOD, Op.MIN, Op.MAX, Op.BIT_AND, Op.SHIFT_LEFT, Op.SHIFT_RIGHT})
 _TRUNCATED = {Op.TRUNCDIV: Op.FLOORDIV, Op.TRUNCMOD: Op.FLOORMOD}
+
+_ABSORBED = {(Op.GE, -1): Op.GT, (Op.GT, 1): Op.GE, (Op.LT, -1): Op.LE, (Op.LE, 1): Op.LT}
 
 
 def simplify(expr: Expr, facts: Facts | None = None) -> Expr:
@@ -128,6 +131,8 @@ class Simplifier(Linearizer):
         left = self.simplify(node.args[0])
         if left.is_const:
             return self.simplify(node.args[1]) if left.value is (node.op is Op.AND) else left
+        if _leaves(left).isdisjoint(_leaves(node.args[1])):  # then the left says nothing about the right
+            return logical(node.op, left, self.simplify(node.args[1]))
         assumed = self.facts.assuming if node.op is Op.AND else self.facts.assuming_not
         right = simplify(node.args[1], assumed(left, has_stable_loads=True))
         return logical(node.op, left, right)
@@ -154,6 +159,8 @@ class Simplifier(Linearizer):
             constant = constant // content
         else:  # c * s + c0 <= 0 where s <= floor(-c0 / c)
             constant = -(-constant // content)
+        if (op, constant) in _ABSORBED:  # x >= y + 1 reads x > y
+            op, constant = _ABSORBED[op, constant], 0
         left = LinearForm(0, {t: c // content for t, c in terms.items() if c > 0})
         right = LinearForm(0, {t: -c // content for t, c in terms.items() if c < 0})
         if left.terms:
@@ -212,3 +219,6 @@ class Simplifier(Linearizer):
         return None
 
 
+def _leaves(expr: Expr) -> set[Expr]:
+    """The variables and loads in an expression."""
+    return {node for node in subexpressions(expr) if node.op is Op.VAR or node.op is Op.LOAD}

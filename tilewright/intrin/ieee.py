@@ -50,20 +50,22 @@ _RESIDUAL: dict[IeeeOperation, Callable[..., Fraction]] = {
 
 def _fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
     """a * b + c rounded once to nearest, through exact rational numbers."""
-    result = a * b + c  # right wherever an operand is infinite or NaN, and for the signs of zero
-    finite = np.isfinite(a) & np.isfinite(b) & np.isfinite(c)
+    finite = np.isfinite(a) & np.isfinite(b)
+    result = np.where(finite & np.isinf(c), c, a * b + c)  # right wherever an operand is infinite or NaN, and for the signs of zero
+    finite &= np.isfinite(c)
     for i in map(tuple, np.argwhere(finite)):
         exact = Fraction(float(a[i])) * Fraction(float(b[i])) + Fraction(float(c[i]))
         if exact == 0:
             continue
+        sign = -1.0 if exact < 0 else 1.0
         try:
             nearest = float(exact)
         except OverflowError:
-            nearest = math.copysign(math.inf, exact)
+            nearest = sign * math.inf
         if result.dtype == np.float32 and math.isfinite(nearest) and Fraction(nearest) != exact and not np.float64(nearest).view(np.int64) & 1:
             # To the odd neighbour on the side of the exact value, so that rounding again to float32 is right.
             nearest = math.nextafter(nearest, math.inf if exact > nearest else -math.inf)
-        result[i] = math.copysign(0.0, exact) if nearest == 0 else nearest
+        result[i] = math.copysign(nearest, sign)
     return result
 
 
@@ -142,7 +144,7 @@ def _meaning(operation: IeeeOperation, rounding: Rounding) -> Callable[..., Arra
 
 def _intrinsic(operation: IeeeOperation, rounding: Rounding) -> Intrinsic:
     name = f"ieee_{operation.value}_{rounding.value}"
-    allowed = ("float32", "float64") if rounding is not Rounding.NEAREST_EVEN else ("float16", "bfloat16", "float32", "float64")
+    allowed: tuple[str, ...] = ("float32", "float64") if rounding is not Rounding.NEAREST_EVEN else ("float16", "bfloat16", "float32", "float64")
     if operation is IeeeOperation.RECIPROCAL_SQUARE_ROOT:
         allowed = ("float32",)
     return Intrinsic(name, _ARITY.get(operation, 2), one_of(name, *allowed), _meaning(operation, rounding))

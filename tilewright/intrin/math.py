@@ -1,7 +1,8 @@
 """The catalogue of math functions (floor 3): what each means on numpy arrays, and how far a back end may be off.
 
-A float32 result is computed in float64 and rounded; narrower floats are computed as float32 and rounded again, so a back end that is within
-`ulp` in float32 is within one unit of the narrow dtype. Integer arguments are converted by the language, not here.
+A float32 result is computed in float64 and rounded; narrower floats are computed as float32 and rounded again. `ulp` bounds the error in float32;
+in float64 it may be twice as much, and what is within the bound in float32 is within one unit of a narrower dtype. Integer arguments are converted
+by the language, not here.
 """
 
 from __future__ import annotations
@@ -52,12 +53,14 @@ def _sigmoid(x: Array) -> Array:
 
 def _round_away(x: Array) -> Array:
     whole = np.trunc(x)
-    return np.copysign(whole + np.copysign(np.abs(x - whole) >= 0.5, x), x)
+    return np.asarray(np.copysign(whole + np.copysign(np.abs(x - whole) >= 0.5, x), x))
 
 
 def _nextafter(x: Any, toward: Any) -> Array:
-    """In the dtype's own grid."""
-    return np.asarray(np.nextafter(np.asarray(x), np.asarray(toward)))
+    """In the dtype's own grid; of equal numbers, zeros of both signs among them, the second."""
+    a, b = np.asarray(x), np.asarray(toward)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(a == b, b, np.nextafter(a, b)))
 
 
 def _ldexp(x: Any, exponent: Any) -> Array:
@@ -76,7 +79,11 @@ def _unsigned(x: Any) -> tuple[Array, int]:
 
 
 def _popcount(x: Any) -> Array:
-    return np.bitwise_count(_unsigned(x)[0]).astype(np.asarray(x).dtype)
+    rest, bits = _unsigned(x)
+    count = np.zeros(rest.shape, np.int64)
+    for position in range(bits):
+        count += (rest >> np.uint64(position) & np.uint64(1)).astype(np.int64)
+    return count.astype(np.asarray(x).dtype)
 
 
 def _count_leading_zeros(x: Any) -> Array:

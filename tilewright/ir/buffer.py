@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -10,9 +11,9 @@ from typing import Any, NoReturn
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
-from tilewright.ir.expr import Expr, as_expr, binary, cast, const, describe_operand, load
+from tilewright.ir.expr import Expr, as_expr, binary, cast, const, describe_operand, load, numpy_operator
 from tilewright.ir.expr import Op as ExprOp
-from tilewright.spans import span_of_caller
+from tilewright.spans import is_user_file, span_of_caller
 
 Extent = int | Expr
 
@@ -95,6 +96,12 @@ class Buffer:
         fail(Kind.BUFFER_CONDITION, f"the tile {self.name} ({format_shape(self)}) is used as a condition", span_of_caller(),
              because="a tile has many elements, and no single truth value", help=f"compare one element, as in {self.name}[0] != 0, or write T.any_of({self.name}) or T.all_of({self.name})")
 
+    def __len__(self) -> int:
+        fail(Kind.BUFFER_OPERATOR, f"len() was asked of {self.describe()}", span_of_caller(), because="a buffer has an extent in each dimension", help=f"write {self.name}.shape[0]")
+
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Expr:
+        return numpy_operator(function, method, inputs)
+
     def __iter__(self) -> Iterator[Any]:
         fail(Kind.LOOP_ITERABLE, f"{self.describe()} cannot be iterated over in Python", span_of_caller(),
              because="its elements exist only when the kernel runs", help="loop over its indices with T.serial, range or T.Parallel")
@@ -116,14 +123,14 @@ def _refuse_operator(buffer: Buffer) -> NoReturn:
 
 
 def _forward(name: str) -> Any:
-    def operator(self: Buffer, *args: Any) -> Any:
+    def operator(self: Buffer | Region, *args: Any) -> Any:
         return getattr(self.as_expression(), name)(*args)
 
     operator.__name__ = name
     return operator
 
 
-# An alloc_var takes part in expressions through the value it holds at that point; every other buffer refuses with a diagnostic.
+# The only element of a region, or the value of an alloc_var, takes part in expressions as it is at that point; every other buffer refuses with a diagnostic.
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):
     setattr(Buffer, f"__{_name}__", _forward(f"__{_name}__"))
     setattr(Buffer, f"__r{_name}__", _forward(f"__r{_name}__"))
@@ -133,15 +140,20 @@ for _name in ("neg", "pos", "invert", "abs", "lt", "le", "gt", "ge", "int", "ind
 
 def _equal(self: Buffer, other: Any) -> Any:
     """Identity between buffers; for an alloc_var against a value, the comparison of its value."""
-    if isinstance(other, Buffer) and self.scope is not Scope.VARIABLE:
+    if isinstance(other, Buffer) and _is_identity_asked(self):
         return self is other
     return self.as_expression() == other
 
 
 def _unequal(self: Buffer, other: Any) -> Any:
-    if isinstance(other, Buffer) and self.scope is not Scope.VARIABLE:
+    if isinstance(other, Buffer) and _is_identity_asked(self):
         return self is not other
     return self.as_expression() != other
+
+
+def _is_identity_asked(left: Buffer) -> bool:
+    """Two tiles are one object or not; two variables are compared by value in the user's code, and by identity in ours (`buffer in buffers`)."""
+    return left.scope is not Scope.VARIABLE or not is_user_file(sys._getframe(2).f_code.co_filename)
 
 
 Buffer.__eq__ = _equal  # type: ignore[assignment, method-assign]
@@ -215,6 +227,13 @@ class Region:
         return f"{self.buffer.name}[{', '.join(parts)}]"
 
 
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):
+    setattr(Region, f"__{_name}__", _forward(f"__{_name}__"))
+    setattr(Region, f"__r{_name}__", _forward(f"__r{_name}__"))
+for _name in ("neg", "pos", "invert", "abs", "lt", "le", "gt", "ge", "int", "index", "float", "round"):
+    setattr(Region, f"__{_name}__", _forward(f"__{_name}__"))
+
+
 def _shape_proxy(region: Region) -> Buffer:
     return Buffer(str(region), region.dtype, region.shape, region.buffer.scope, region.span)
 
@@ -240,7 +259,8 @@ def index(buffer: Buffer, key: Any) -> Expr | Region:
         at = next(i for i, k in enumerate(keys) if k is Ellipsis)
         keys = keys[:at] + (slice(None),) * (buffer.rank - len(keys) + 1) + keys[at + 1 :]
     if len(keys) != buffer.rank:
-        fail(Kind.INDEX_COUNT, f"{buffer.name} has {buffer.rank} dimension{'s' * (buffer.rank != 1)} {format_shape(buffer)}, but it is indexed with {len(keys)}",
+        given = f"{len(keys)} ind{'ices were' if len(keys) != 1 else 'ex was'} given"
+        fail(Kind.INDEX_COUNT, f"{buffer.name} has {buffer.rank} dimension{'s' * (buffer.rank != 1)} ({format_shape(buffer)}), but {given}",
              (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")), because="an element needs one index per dimension",
              help=f"write {buffer.name}[{', '.join('ijklmn'[: buffer.rank])}]" + (", with `:` for a whole axis" if buffer.rank > 1 else ""))
     starts: list[Expr] = []
@@ -256,9 +276,7 @@ def index(buffer: Buffer, key: Any) -> Expr | Region:
 
 
 def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
-    if not isinstance(item, (int, Expr)) and not hasattr(item, "as_expression") and not hasattr(item, "__index__"):
-        fail(Kind.INDEX_TYPE, f"{describe_operand(item)} is not an index of {buffer.name}", span, because="an index is an integer or an integer expression",
-             help="convert a float with T.cast(x, 'int32')")
+    _check_index_kind(buffer, item, span)
     position = as_expr(item if isinstance(item, (int, Expr)) or hasattr(item, "as_expression") else int(item))
     if position.dtype.is_float:
         fail(Kind.INDEX_TYPE, f"`{position}` is {position.dtype!s}, but an index of {buffer.name} must be an integer", span,
@@ -278,10 +296,20 @@ def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
     return position
 
 
+def _check_index_kind(buffer: Buffer, item: Any, span: Span) -> None:
+    is_tile = isinstance(item, Buffer) and item.scope is not Scope.VARIABLE
+    if is_tile or not (isinstance(item, (int, Expr)) or hasattr(item, "as_expression") or hasattr(item, "__index__")):
+        fail(Kind.INDEX_TYPE, f"{describe_operand(item)} is not an index of {buffer.name}", span, because="an index is an integer or an integer expression",
+             help=f"give one element, as in {buffer.name}[{item.name}[i]]" if is_tile else "give an int, a loop index, a block index or an expression of them")
+
+
 def _slice_of(buffer: Buffer, axis: int, item: slice, span: Span) -> tuple[Expr, Extent]:
     if item.step is not None and not (isinstance(item.step, int) and item.step == 1):
         fail(Kind.SLICE_STEP, f"the slice of {buffer.name} has step {item.step}", span, because="regions are dense boxes: only step 1 exists",
              help="copy the elements in a T.Parallel loop and write the stride into the index")
+    for written in (item.start, item.stop):
+        if written is not None:
+            _check_index_kind(buffer, written, span)
     extent = buffer.shape[axis]
     start = as_expr(0 if item.start is None else item.start)
     stop = as_expr(extent if item.stop is None else item.stop)
@@ -294,7 +322,7 @@ def _slice_of(buffer: Buffer, axis: int, item: slice, span: Span) -> tuple[Expr,
                        for x, written in ((start, item.start), (stop, item.stop)))
     length = _difference(start, stop)
     if isinstance(length, int) and length <= 0:
-        fail(Kind.SLICE_EMPTY, f"the slice {start}:{stop} of {buffer.name} holds {length} elements", span, because="a region has at least one element on each axis",
+        fail(Kind.SLICE_EMPTY, f"the slice {start}:{stop} of {buffer.name} holds no element", span, because="a region has at least one element on each axis",
              help="exchange the bounds, or leave the statement out")
     if buffer.scope is not Scope.GLOBAL and isinstance(extent, int) and start.is_const and isinstance(length, int) and not 0 <= start.value <= start.value + length <= extent:
         fail(Kind.REGION_RANGE, f"the slice {start.value}:{start.value + length} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from tilewright.errors import Kind, Span, fail
-from tilewright.spans import span_of_caller
+from tilewright.spans import callee_of, span_of_caller
 
 if TYPE_CHECKING:
     from tilewright.ir.buffer import Buffer
@@ -74,7 +74,8 @@ def current() -> Builder:
     """The builder being traced into; a diagnostic where there is none."""
     builder = _current.get()
     if builder is None:
-        fail(Kind.NO_BUILDER, "a kernel construct was used outside a kernel", span_of_caller(),
+        span = span_of_caller()
+        fail(Kind.NO_BUILDER, f"{callee_of(span) or 'a kernel construct'} was used outside a kernel", span,
              because="T.* statements and stores into buffers only exist while a kernel is traced",
              help="put the code into a function decorated with @T.prim_func, @T.macro or @tilewright.jit")
     return builder

@@ -7,6 +7,7 @@ and the truth value of an expression is an error with a hint. Constructors fold 
 
 from __future__ import annotations
 
+import difflib
 import math
 import struct
 import weakref
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright import dtypes
-from tilewright.dtypes import DType, as_dtype, promote
-from tilewright.errors import Kind, fail
+from tilewright.dtypes import SCALAR_DTYPES, DType, as_dtype, promote
+from tilewright.errors import Kind, Span, fail
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.spans import span_of_caller
 
@@ -202,18 +203,32 @@ class Expr:
 
     def astype(self, dtype: Any) -> Expr:
         """This value converted to `dtype`, rounding to nearest even."""
-        return cast(self, as_dtype(dtype))
+        return convert(self, parse_dtype(dtype))
+
+    def __getitem__(self, key: Any) -> Any:
+        if self.op is Op.LOAD:
+            fail(Kind.INDEX_COUNT, f"`{self}` is one element, and it is indexed again", span_of_caller(), because="an element takes all its indices in one pair of brackets",
+                 help=f"write {self.buffer.name}[i, j] rather than {self.buffer.name}[i][j]")
+        fail(Kind.INDEX_COUNT, f"`{self}` is one {self.dtype!s}, and it is indexed", span_of_caller(), because="only buffers have elements", help="index a tensor or a tile")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        name = f"{self.buffer.name}[i, j]" if self.op is Op.LOAD else "an element of a buffer, or a T.alloc_var"
+        fail(Kind.STORE_CONSTANT, f"`{self}` is a value, and nothing can be stored into it", span_of_caller(),
+             because="a value is fixed where it is computed; only buffers and variables change", help=f"assign to {name}")
+
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Expr:
+        return numpy_operator(function, method, inputs)
 
     def __bool__(self) -> bool:
         fail(Kind.EXPRESSION_CONDITION, f"the truth of `{self}` is known only when the kernel runs", span_of_caller(),
              because="Python asked for a bool while the kernel was being traced; only `if`, `while`, `and`, `or`, `not` and `x if c else y` "
                      "written directly in a kernel or macro become code",
-             help="move the test into the kernel, decorate the helper function with @T.macro, or use T.if_then_else")
+             help="write T.max, T.min or T.if_then_else for a choice, move the test into the kernel, or decorate the helper function with @T.macro")
 
     def _as_number(self) -> Any:
         fail(Kind.EXPRESSION_AS_NUMBER, f"`{self}` is known only when the kernel runs; Python needs its value now", span_of_caller(),
-             because="range(), list sizes, shapes of tiles and Python's own functions run while the kernel is traced",
-             help="use a Python int here, or a loop or a T.* function that takes kernel values")
+             because="Python's own functions, list sizes and shapes of tiles are computed while the kernel is traced",
+             help="convert with T.cast, compute with the T.* function of that name, or use a Python number here")
 
     __int__ = __index__ = __float__ = __len__ = __round__ = __trunc__ = __floor__ = __ceil__ = _as_number
     __iter__ = _as_number
@@ -317,19 +332,72 @@ def as_expr(value: Any, dtype: DType | None = None) -> Expr:
         found = loaded()
         if isinstance(found, Expr):
             return found
+    if value is None:
+        fail(Kind.OPERAND, "None cannot take part in an expression", span_of_caller(), because="a function that is called for its effect, such as T.copy, gives no value",
+             help="return a value from the macro or helper; of the atomics, give the previous value with return_prev=True")
     fail(Kind.OPERAND, f"{describe_operand(value)} cannot take part in an expression", span_of_caller(),
          because="expressions are made of numbers, loop and block indices, scalars and single elements of buffers",
-         help="index the buffer, as in A[i, j], inside T.Parallel")
+         help="give a number, or one element as in A[i, j]; an array goes into the kernel as a T.Tensor parameter")
 
 
 def describe_operand(value: Any) -> str:
     """A short noun phrase for an object that turned up in the wrong place."""
+    if isinstance(value, type):
+        return f"the type {value.__name__}"
     described = getattr(value, "describe", None)
-    if described is not None:
+    if callable(described):
         return str(described())
-    if value is None:
-        return "None"
+    match value:
+        case None:
+            return "None"
+        case Expr():
+            return f"the value `{value}`"
+        case DType():
+            return f"the dtype {value!s}"
+        case bool() | int() | float() | complex():
+            return f"the number {value!r}" if not isinstance(value, bool) else repr(value)
+        case str() if len(value) <= 40:
+            return f"the string {str(value)!r}"
     return f"a Python {type(value).__name__}"
+
+
+def parse_dtype(value: Any, span: Span | None = None) -> DType:
+    """A dtype in any spelling; a diagnostic where it is none."""
+    try:
+        return as_dtype(value)
+    except ValueError:
+        close = difflib.get_close_matches(value, [str(d) for d in SCALAR_DTYPES], 1, 0.6) if isinstance(value, str) else []
+        fail(Kind.DTYPE_NAME, f"{repr(value) if isinstance(value, str) else describe_operand(value)} is no dtype", span or span_of_caller(),
+             because='a dtype is a name such as "float16", T.float16, or a dtype of numpy or torch', help=f'did you mean "{close[0]}"?' if close else 'write for example "float32"')
+
+
+_NUMPY_OPERATORS = {"add": Op.ADD, "subtract": Op.SUB, "multiply": Op.MUL, "floor_divide": Op.FLOORDIV, "remainder": Op.FLOORMOD, "bitwise_and": Op.BIT_AND,
+                    "bitwise_or": Op.BIT_OR, "bitwise_xor": Op.BIT_XOR, "left_shift": Op.SHIFT_LEFT, "right_shift": Op.SHIFT_RIGHT, "equal": Op.EQ, "not_equal": Op.NE,
+                    "less": Op.LT, "less_equal": Op.LE, "greater": Op.GT, "greater_equal": Op.GE}
+
+
+def numpy_operator(function: Any, method: str, inputs: tuple[Any, ...]) -> Expr:
+    """What numpy hands back to us: an operator whose left side is a numpy scalar, or one of its functions, which cannot run on kernel values."""
+    name = function.__name__
+    if method == "__call__" and len(inputs) == 2 and not any(isinstance(x, np.ndarray) for x in inputs):
+        if name == "divide":
+            return divide(*inputs)
+        if name in _NUMPY_OPERATORS:
+            return binary(_NUMPY_OPERATORS[name], *inputs)
+    values = [x for x in inputs if not isinstance(x, (np.ndarray, np.generic, int, float))]
+    fail(Kind.EXPRESSION_AS_NUMBER, f"numpy's {name} was given {describe_operand(values[0])}", span_of_caller(),
+         because="numpy computes while the kernel is traced, when only Python's own numbers are known", help="use the function of the language of that name, as in T.exp(x) or T.max(x, y)")
+
+
+def convert(value: Expr, dtype: DType, rounding: Rounding = Rounding.NEAREST_EVEN) -> Expr:
+    """`cast` as a user may ask for it. Raises TileError (cast-dtype) where the conversion has no meaning."""
+    if value.dtype.lanes not in (1, dtype.lanes):
+        fail(Kind.CAST_DTYPE, f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}", span_of_caller(), because="a conversion keeps the number of lanes",
+             help=f"convert to {value.dtype.lanes} lanes, as in {dtype.with_lanes(value.dtype.lanes)!s}")
+    if (dtype == dtypes.handle) != (value.dtype == dtypes.handle) and not (value.dtype.is_integer or dtype.is_integer):
+        fail(Kind.CAST_DTYPE, f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}", span_of_caller(), because="an address is a whole number",
+             help="convert between handles and 64-bit integers only")
+    return cast(value, dtype, rounding)
 
 
 def binary(op: Op, left: Any, right: Any) -> Expr:
@@ -346,6 +414,9 @@ def binary(op: Op, left: Any, right: Any) -> Expr:
 
 def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
     if a.dtype.lanes != b.dtype.lanes:
+        if a.dtype.lanes > 1 and b.dtype.lanes > 1:
+            fail(Kind.OPERAND, f"`{op.value}` has operands of {a.dtype!s} and {b.dtype!s}", span_of_caller(), because="vectors are combined lane by lane",
+                 help="give both the same number of lanes")
         wide = a if a.dtype.lanes > b.dtype.lanes else b
         return promote(a.dtype.scalar, b.dtype.scalar).with_lanes(wide.dtype.lanes)
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and not a.dtype.is_bool:
@@ -362,6 +433,9 @@ def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
 
 
 def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
+    if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and b.is_const and not 0 <= b.value < dtype.bits:
+        fail(Kind.OPERAND, f"`{a} {op.value} {b}` shifts {dtype!s} by {b}", span_of_caller(), because=f"the count of a shift of {dtype!s} lies in [0, {dtype.bits})",
+             help="correct the count, or convert to a wider integer first")
     if a.is_const and b.is_const:
         return _fold_constants(op, a.value, b.value, dtype)
     if op in COMPARISONS and a is b and not dtype.is_float:
@@ -413,9 +487,6 @@ def _fold_constants(op: Op, x: Any, y: Any, dtype: DType) -> Expr | None:
         truncated = abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
         return const({Op.FLOORDIV: x // y, Op.FLOORMOD: x % y, Op.TRUNCDIV: truncated, Op.TRUNCMOD: x - truncated * y}[op], dtype)
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT):
-        if not 0 <= y < dtype.bits:
-            fail(Kind.OPERAND, f"a shift by {y} of a {dtype!s} has no meaning", span_of_caller(),
-                 because=f"the shift count must lie in [0, {dtype.bits})", help="mask the count, or convert to a wider integer first")
         return const(x << y if op is Op.SHIFT_LEFT else x >> y, dtype)
     return const({Op.BIT_AND: x & y, Op.BIT_OR: x | y, Op.BIT_XOR: x ^ y}[op], dtype)
 
@@ -482,9 +553,12 @@ def maximum(left: Any, right: Any) -> Expr:
 
 def ceildiv(left: Any, right: Any) -> Any:
     """The quotient rounded up; Python ints give a Python int."""
-    if isinstance(left, int) and isinstance(right, int):
+    if isinstance(left, int) and isinstance(right, int) and right != 0:
         return -(-left // right)
     a, b = as_expr(left), as_expr(right)
+    if a.dtype.is_float or b.dtype.is_float:
+        fail(Kind.OPERAND, f"T.ceildiv was given `{a}` ({a.dtype!s}) and `{b}` ({b.dtype!s})", span_of_caller(), because="it counts how many tiles cover a size: both are integers",
+             help="write T.ceil(x / y) for floats")
     return (a + (b - 1)) // b
 
 

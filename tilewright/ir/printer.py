@@ -100,7 +100,7 @@ class Printer:
             case Assume():
                 self.line(f"assume({self.expr(node.condition)})", node)
             case Print():
-                self.line(f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([node.buffer.name] if node.buffer else [])])})", node)
+                self.line(f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([node.buffer.name] if node.buffer is not None else [])])})", node)
             case TileOp():
                 self.line(f"{type(node).__name__.lower()}({self.fields(node)})", node)
             case _:
@@ -132,7 +132,7 @@ class Printer:
         self.line(f"with Kernel({', '.join(map(self.expr, launch.grid))}, threads={launch.threads}) as ({blocks}):  # {launch.span.line}")
         self.depth += 1
         for buffer in launch.buffers:
-            source = f" view of {buffer.source.name}" if buffer.source else ""
+            source = f" view of {buffer.source.name}" if buffer.source is not None else ""
             self.line(f"{buffer.name}: {buffer.scope.value} {format_shape(buffer)}{source}")
         self.depth -= 1
         self.body(launch.body)

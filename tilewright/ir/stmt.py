@@ -227,7 +227,7 @@ class PackPanels(Stmt):
     source, offset, leading_stride   element address of the matrix and its row stride, in elements of the source's stored dtype;
                                      source rows are k, or n where `is_transposed`.
     valid_depth, valid_columns       how much of the matrix exists (at most depth, columns).
-    panels                           a tile of the compute dtype, ceil(columns / panel) * depth * panel elements.
+    panels, panels_offset            where they go, in elements of the compute dtype; each panel takes panel_stride elements.
     """
 
     source: Buffer
@@ -237,9 +237,11 @@ class PackPanels(Stmt):
     valid_depth: Expr
     valid_columns: Expr
     panels: Buffer
+    panels_offset: Expr
     depth: int
     columns: int
     panel: int
+    panel_stride: int
 
 
 __all__ = ["Assert", "Assume", "AtomicKind", "AtomicUpdate", "Break", "Continue", "Extent", "For", "If", "Let", "LoopKind", "MatrixMultiply",

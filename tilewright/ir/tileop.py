@@ -60,7 +60,7 @@ class TilePlan:
     """The CPU's choice for one tile.
 
     dtype       what the elements are stored as: the declared dtype, or a wider one that holds it exactly (fp16 kept as fp32).
-    storage     the layout; `panel_columns` is the width of a panel where it is PANELS.
+    storage     the layout; where it is PANELS, a panel is `panel_columns` wide and takes `panel_stride` elements.
     row_pitch   elements from one row of the last axis to the next where it is ROW_MAJOR.
     is_transposed  the panels are of the tile's transpose: the tile is (n, k), the product wants (k, n).
     """
@@ -69,6 +69,7 @@ class TilePlan:
     storage: Storage
     row_pitch: int
     panel_columns: int = 0
+    panel_stride: int = 0
     is_transposed: bool = False
 
 

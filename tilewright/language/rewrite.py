@@ -50,15 +50,17 @@ def rewrite_function(function: Callable[..., Any]) -> Rewritten:
     return _rewrite_code(function.__code__, function)
 
 
-_rewritten: dict[CodeType, tuple[CodeType, Span, ast.FunctionDef]] = {}
+# Equal code objects may stem from different files: code compares without its file name.
+_rewritten: dict[tuple[str, CodeType], tuple[CodeType, Span, ast.FunctionDef]] = {}
 
 
 def _rewrite_code(code: CodeType, function: FunctionType) -> Rewritten:
-    if code not in _rewritten:
+    key = code.co_filename, code
+    if key not in _rewritten:
         node = _find_definition(code)
         span = Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("def ") + len(node.name))
-        _rewritten[code] = _compile(node, code), span, node
-    made, span, node = _rewritten[code]
+        _rewritten[key] = _compile(node, code), span, node
+    made, span, node = _rewritten[key]
     return Rewritten(made, function, span, node)
 
 
@@ -89,10 +91,16 @@ def _find_definition(code: CodeType) -> ast.FunctionDef:
             lines = []
     tree = _parse("".join(lines)) if lines else None
     for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
+        if isinstance(node, _FUNCTIONS) and node.name == code.co_name:
             first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
             if code.co_firstlineno in (first, node.lineno):
+                if isinstance(node, ast.AsyncFunctionDef):
+                    fail(Kind.STATEMENT, f"{node.name} is an `async def`", Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("async def")),
+                         because="a kernel is traced once, from its first to its last statement", help="write a plain `def`")
                 return node
+    if code.co_name == "<lambda>":
+        fail(Kind.NOT_A_PRIM_FUNC, "a lambda cannot be traced", Span(code.co_filename, code.co_firstlineno), because="a kernel is traced from the source of a `def`",
+             help="write it as a function")
     fail(Kind.NO_SOURCE, f"the source of {code.co_name} (line {code.co_firstlineno} of {code.co_filename}) cannot be found", None,
          because="a kernel is traced from its source text, as Python's inspect module finds it",
          help="define the kernel in a file, a notebook cell or anything that linecache knows; for exec, register the text in linecache")
@@ -111,7 +119,8 @@ def _parse(source: str) -> ast.Module | None:
 
 def _compile(node: ast.FunctionDef, code: CodeType) -> CodeType:
     body = _Rewriter(code.co_filename).function(node)
-    inner = ast.FunctionDef(name=node.name, args=_without_annotations(node.args), body=body, decorator_list=[], returns=None, type_params=[])
+    # Under a name of its own the function does not hide a global of its name, which its body may mean.
+    inner = ast.FunctionDef(name=f"{TRACER}_function", args=_without_annotations(node.args), body=body, decorator_list=[], returns=None, type_params=[])
     ast.copy_location(inner, node)
     free = [*code.co_freevars, TRACER]
     factory = ast.FunctionDef(
@@ -121,7 +130,8 @@ def _compile(node: ast.FunctionDef, code: CodeType) -> CodeType:
     module = ast.fix_missing_locations(ast.Module(body=[factory], type_ignores=[]))
     compiled = compile(module, code.co_filename, "exec", dont_inherit=True)
     outer = next(c for c in compiled.co_consts if isinstance(c, CodeType))
-    return next(c for c in outer.co_consts if isinstance(c, CodeType) and c.co_name == node.name)
+    made = next(c for c in outer.co_consts if isinstance(c, CodeType) and c.co_name == inner.name)
+    return made.replace(co_name=code.co_name, co_qualname=code.co_qualname)
 
 
 def _without_annotations(arguments: ast.arguments) -> ast.arguments:
@@ -135,6 +145,21 @@ def _without_annotations(arguments: ast.arguments) -> ast.arguments:
     return ast.arguments(posonlyargs=bare(arguments.posonlyargs), args=bare(arguments.args), vararg=arguments.vararg and ast.arg(arguments.vararg.arg),
                          kwonlyargs=bare(arguments.kwonlyargs), kw_defaults=constants(arguments.kw_defaults),
                          kwarg=arguments.kwarg and ast.arg(arguments.kwarg.arg), defaults=constants(arguments.defaults))
+
+
+_MUTATORS = frozenset({"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "update", "setdefault", "popitem", "add", "discard"})
+
+
+def _mutations(statements: list[ast.stmt]) -> dict[str, ast.AST]:
+    """Names whose object the statements may change in place, each with the first place: `x[i] = ...`, `del x[i]`, `x.append(...)` and the like."""
+    found: dict[str, ast.AST] = {}
+    for statement in statements:
+        for node in ast.walk(statement):
+            changed = node.value if isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)) else (
+                node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS else None)
+            if isinstance(changed, ast.Name):
+                found.setdefault(changed.id, node)
+    return found
 
 
 def _assigned_names(statements: list[ast.stmt]) -> list[str]:
@@ -163,6 +188,7 @@ class _Rewriter(ast.NodeTransformer):
         self.counter = 0
         self.guarded: set[str] = set()
         self.locals: set[str] = set()
+        self.mutations: dict[str, ast.AST] = {}  # of the block that is being rewritten
 
     # -- small constructors; every made node takes the place of the node it stands for
     def call(self, at: ast.AST, method: str, *args: ast.expr) -> ast.Call:
@@ -176,6 +202,10 @@ class _Rewriter(ast.NodeTransformer):
         return node
 
     def delayed(self, body: ast.expr) -> ast.expr:
+        for node in ast.walk(body):
+            if isinstance(node, ast.NamedExpr):
+                self.fail(Kind.STATEMENT, "`:=` stands inside `and`, `or`, a ternary, a chained comparison or an assert", node,
+                          "these evaluate their parts on demand, so a name bound in one of them is not bound after it", "assign in a statement of its own")
         return self.place(ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), body), body)
 
     def temporary(self) -> str:
@@ -186,7 +216,7 @@ class _Rewriter(ast.NodeTransformer):
         return self.delayed(self.place(ast.Name(name, ast.Load()), at))
 
     def fail(self, kind: Kind, message: str, node: ast.AST, because: str, help: str) -> None:
-        span = Span(self.file, node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)  # type: ignore[attr-defined]
+        span = Span(self.file, *_position(node))
         fail(kind, message, span, because=because, help=help)
 
     # -- the function
@@ -204,6 +234,12 @@ class _Rewriter(ast.NodeTransformer):
             made = self.visit(statement)
             result += made if isinstance(made, list) else [made] if made is not None else []
         return result
+
+    def visit_Yield(self, node: ast.Yield) -> ast.expr:
+        self.fail(Kind.STATEMENT, "`yield` stands inside a kernel", node, "a kernel writes its results to tensors", "store to a tensor, or return a T.empty tensor")
+        return node
+
+    visit_YieldFrom = visit_Yield  # type: ignore[assignment]
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return node  # an inner function is ordinary Python, or has a decorator that rewrites it
@@ -230,14 +266,20 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         if len(node.ops) == 1:
-            return self.generic_visit(node)  # type: ignore[return-value]
+            return self.compare(self.visit(node.left), node.ops[0], self.visit(node.comparators[0]), node)
         operands = [node.left, *node.comparators]
         names = [self.temporary() for _ in operands]
         pairs: list[ast.expr] = [
-            self.delayed(self.place(ast.Compare(ast.Name(names[i], ast.Load()), [op], [ast.Name(names[i + 1], ast.Load())]), node)) for i, op in enumerate(node.ops)]
+            self.delayed(self.compare(self.place(ast.Name(names[i], ast.Load()), node), op, self.place(ast.Name(names[i + 1], ast.Load()), node), node))
+            for i, op in enumerate(node.ops)]
         inner = ast.Lambda(ast.arguments(posonlyargs=[], args=[ast.arg(n) for n in names], kwonlyargs=[], kw_defaults=[], defaults=[]),
                            self.call(node, "all_of", *pairs))
         return self.place(ast.Call(inner, [self.visit(o) for o in operands], []), node)
+
+    def compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, at: ast.AST) -> ast.expr:
+        if isinstance(op, (ast.Eq, ast.NotEq)):
+            return self.call(at, "equal" if isinstance(op, ast.Eq) else "not_equal", left, right)
+        return self.place(ast.Compare(left, [op], [right]), at)
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         return self.call(node, "ternary", self.visit(node.test), self.delayed(self.visit(node.body)), self.delayed(self.visit(node.orelse)))
@@ -304,16 +346,21 @@ class _Rewriter(ast.NodeTransformer):
         `names` are bound in the body, `targets` by the loop itself.
         """
         state = self.temporary()
-        readers: list[ast.expr] = [self.reading(n, at) for n in names]
+
+        def read_all(which: list[str]) -> ast.Tuple:
+            return ast.Tuple([self.reading(n, at) for n in which], ast.Load())
+
+        watched = {n: place for n, place in self.mutations.items() if n in self.locals}
+        places = ast.Tuple([ast.Tuple([ast.Constant(n), *map(ast.Constant, _position(place))], ast.Load()) for n, place in watched.items()], ast.Load())
         start = ast.Assign([ast.Name(state, ast.Store())],
-                           self.call(at, method, *args, ast.Tuple([ast.Constant(n) for n in names], ast.Load()), ast.Tuple(readers, ast.Load())))
+                           self.call(at, method, *args, ast.Tuple([ast.Constant(n) for n in names], ast.Load()), read_all(names), places, read_all(list(watched))))
         statements = body(state)
 
         def values(method: str, which: list[str]) -> list[ast.stmt]:
             if not which:
                 return []
             stores = ast.Tuple([ast.Name(n, ast.Store()) for n in which], ast.Store())
-            made = ast.Call(ast.Attribute(ast.Name(state, ast.Load()), method, ast.Load()), [ast.Tuple([self.reading(n, at) for n in which], ast.Load())], [])
+            made = ast.Call(ast.Attribute(ast.Name(state, ast.Load()), method, ast.Load()), [read_all(which)], [])
             return [self.place(ast.Assign([stores], made), at)]
 
         loop = ast.For(target, ast.Name(state, ast.Load()), [*values("enter", names), *statements] or [ast.Pass()], [])
@@ -327,7 +374,8 @@ class _Rewriter(ast.NodeTransformer):
             inner = ast.If(ast.Name(taken, ast.Load()), self.body(node.body) or [ast.Pass()], self.body(node.orelse))
             return [self.place(inner, node)]
 
-        test = self.visit(node.test)
+        test = self.call(node.test, "condition", self.visit(node.test))
+        self.mutations = _mutations([*node.body, *node.orelse])
         return self.scoped(self.head(node, node.test), "branch", [test], ast.Name(taken, ast.Store()), body, names)
 
     def head(self, node: ast.stmt, last: ast.AST) -> Any:
@@ -345,8 +393,12 @@ class _Rewriter(ast.NodeTransformer):
         names = [n for n in _assigned_names(node.body) if n not in bound]
         width = len(node.target.elts) if isinstance(node.target, (ast.Tuple, ast.List)) else 0
         target_names = [ast.unparse(e) for e in node.target.elts] if isinstance(node.target, (ast.Tuple, ast.List)) else [ast.unparse(node.target)]
+        for target in node.target.elts if isinstance(node.target, (ast.Tuple, ast.List)) else [node.target]:
+            if not isinstance(target, ast.Name):
+                self.fail(Kind.LOOP_UNPACK, f"`{ast.unparse(target)}` is the index of a loop", target, "each index of a kernel loop has a plain name", "write a name, and use it in the body")
         wanted = ast.Tuple([ast.Constant(n) for n in target_names], ast.Load())
         iterable = self.visit(node.iter)
+        self.mutations = _mutations(node.body)
         return self.scoped(self.head(node, node.iter), "loop", [iterable, ast.Constant(width), wanted], node.target, lambda state: self.body(node.body), names, bound)
 
     def visit_While(self, node: ast.While) -> list[ast.stmt]:
@@ -359,6 +411,7 @@ class _Rewriter(ast.NodeTransformer):
             return [self.place(ast.Expr(condition), node.test), *self.body(node.body)]
 
         ignored = ast.Name(self.temporary(), ast.Store())
+        self.mutations = _mutations(node.body)
         return self.scoped(self.head(node, node.test), "while_loop", [], ignored, body, _assigned_names(node.body))
 
     def visit_Break(self, node: ast.Break) -> ast.stmt:
@@ -400,6 +453,10 @@ def _as_key(key: ast.expr) -> ast.expr:
     if isinstance(key, ast.Tuple):
         return ast.Tuple([_as_key(e) for e in key.elts], ast.Load())
     return key
+
+
+def _position(node: ast.AST) -> tuple[int, int, int, int]:
+    return node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0  # type: ignore[attr-defined]
 
 
 def _names_of(target: ast.expr) -> list[str]:

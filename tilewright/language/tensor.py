@@ -7,20 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tilewright import dtypes
-from tilewright.dtypes import DType, as_dtype
+from tilewright.dtypes import DType
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Extent, Scope
-from tilewright.ir.expr import Expr, Op, as_expr, cast, describe_operand, var
+from tilewright.ir.expr import Expr, Op, as_expr, cast, describe_operand, parse_dtype, var
 from tilewright.spans import span_of_caller
-
-
-def parse_dtype(value: Any, span: Span | None = None) -> DType:
-    """A dtype in any spelling; a diagnostic where it is none."""
-    try:
-        return as_dtype(value)
-    except ValueError as error:
-        fail(Kind.DTYPE_NAME, f"{value!r} is no dtype", span or span_of_caller(), because=str(error), help='write for example "float16" or T.float16')
 
 
 def parse_shape(shape: Any, what: str, span: Span) -> tuple[Extent, ...]:

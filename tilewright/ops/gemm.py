@@ -51,6 +51,7 @@ class Gemm(TileOp):
     transpose_b: bool
     policy: GemmWarpPolicy
     clear: Expr
+    depth: Expr | None = None  # how much of K counts, where the compiler made the tiles deeper than the last step needs
 
     @property
     def m_n_k(self) -> tuple[int, int, int]:
@@ -69,8 +70,12 @@ class Gemm(TileOp):
             return environment.array(region.buffer)[window].reshape(_matrix(region))
 
         a, b = matrix(self.a).astype(exact), matrix(self.b).astype(exact)
+        a, b = a.T if self.transpose_a else a, b.T if self.transpose_b else b
+        if self.depth is not None:
+            depth = int(environment.value(self.depth))
+            a, b = a[:, :depth], b[:depth]
         with np.errstate(all="ignore"):
-            product = (a.T if self.transpose_a else a) @ (b.T if self.transpose_b else b)
+            product = a @ b
             window = tuple(slice(start, start + extent) for start, extent in environment.box(self.c))
             target = environment.array(self.c.buffer)[window]
             old = np.zeros_like(target).astype(exact) if environment.value(self.clear) else target.astype(exact)
@@ -87,15 +92,17 @@ class Gemm(TileOp):
         b_plan = context.plan(self.b.buffer)
         if b_plan.storage is Storage.PANELS and b_plan.dtype == compute:
             b_buffer, panel = self.b.buffer, b_plan.panel_columns
-            b_offset, b_k, b_panel_stride = const(0), panel, depth * panel
+            b_k, b_panel_stride = panel, panel_stride(depth, panel)
+            b_offset = panel_tile_offset(self.b, -(-columns // panel) * b_panel_stride)
         else:
             b_buffer, b_offset, b_strides = self._row_major(self.b, compute, context, before, "b")
             panel, b_panel_stride, b_k = 0, 0, b_strides[-2]
             if self.transpose_b:
                 panel = context.panel_columns(compute)
-                packed = context.scratch("b_panels", compute, (-(-columns // panel), depth, panel), self.span)
-                before.append(PackPanels(self.span, b_buffer, b_offset, as_expr(b_strides[-2]), True, const(depth), const(columns), packed, depth, columns, panel))
-                b_buffer, b_offset, b_k, b_panel_stride = packed, const(0), panel, depth * panel
+                packed = context.scratch("b_panels", compute, (-(-columns // panel), panel_stride(depth, panel)), self.span)
+                before.append(PackPanels(self.span, b_buffer, b_offset, as_expr(b_strides[-2]), True, const(depth), const(columns), packed, const(0), depth, columns, panel,
+                                         panel_stride(depth, panel)))
+                b_buffer, b_offset, b_k, b_panel_stride = packed, const(0), panel, panel_stride(depth, panel)
         c_plan = context.plan(self.c.buffer)
         is_direct = c_plan.storage is Storage.ROW_MAJOR and c_plan.dtype == compute
         if is_direct:
@@ -103,7 +110,7 @@ class Gemm(TileOp):
             c_row = c_strides[-2]
         else:
             c_buffer, c_offset, c_row = context.scratch("accumulator", compute, (rows, columns), self.span), const(0), columns
-        multiply = MatrixMultiply(self.span, rows, columns, const(depth), a_buffer, a_offset, a_row, a_k, b_buffer, b_offset, b_k, panel, b_panel_stride,
+        multiply = MatrixMultiply(self.span, rows, columns, const(depth) if self.depth is None else self.depth, a_buffer, a_offset, a_row, a_k, b_buffer, b_offset, b_k, panel, b_panel_stride,
                                   c_buffer, c_offset, c_row, self.clear if is_direct else const(True))
         after = [] if is_direct and self.c.dtype == compute else [self._write_back(None if is_direct else c_buffer, compute)]
         return Seq(self.span, (*before, multiply, *after))
@@ -111,7 +118,8 @@ class Gemm(TileOp):
     def _row_major(self, region: Region, compute: DType, context: LoweringContext, before: list[Stmt], name: str) -> tuple[Buffer, Expr, tuple[int, ...]]:
         """An operand as row-major elements of the compute dtype: in place, or copied into scratch first."""
         plan: TilePlan = context.plan(region.buffer)
-        if region.buffer.scope is not Scope.GLOBAL and plan.dtype == compute and plan.storage is Storage.ROW_MAJOR:
+        is_addressable = region.buffer.scope is not Scope.GLOBAL or all(isinstance(s, int) for s in region.buffer.element_strides())
+        if is_addressable and plan.dtype == compute and plan.storage is Storage.ROW_MAJOR:
             return region.buffer, *linear_address(context, region.buffer, region.starts)
         shape = _matrix(region)
         scratch = context.scratch(f"{name}_{compute!s}", compute, shape, self.span)
@@ -130,6 +138,23 @@ class Gemm(TileOp):
             value = cast(load(product, (i, j)) + old, self.c.dtype)
         rows, columns, _ = self.m_n_k
         return ParallelFor(self.span, (i, j), (const(rows), const(columns)), Store(self.span, self.c.buffer, at, value))
+
+
+# Consecutive panels lie one cache line apart from a power of two, so that they fall into different sets of a cache.
+_PANEL_PADDING_ELEMENTS = 16
+
+
+def panel_stride(depth: int, panel: int) -> int:
+    """Elements from one panel of a packed operand to the next."""
+    return depth * panel + _PANEL_PADDING_ELEMENTS
+
+
+def panel_tile_offset(region: Region, tile_elements: int) -> Expr:
+    """Where the panels of one matrix begin in a buffer that holds several, one per point of its leading axes."""
+    position: Expr = const(0)
+    for start, extent in zip(region.starts[:-2], region.buffer.shape[:-2], strict=True):
+        position = position * extent + start
+    return position * tile_elements
 
 
 def gemm(A: Any, B: Any, C: Any, transpose_A: bool = False, transpose_B: bool = False, policy: Any = GemmWarpPolicy.Square, clear_accum: Any = False,

@@ -15,6 +15,7 @@ from tilewright.ir.stmt import PackPanels, Stmt
 from tilewright.ir.tileop import Storage, TileOp, TilePlan
 from tilewright.ir.visit import rewrite
 from tilewright.ops.copy import Copy
+from tilewright.ops.gemm import panel_tile_offset
 from tilewright.passes.context import PassContext
 from tilewright.passes.plan_tiles import is_unit
 from tilewright.passes.walk import launch_facts
@@ -59,7 +60,7 @@ class CpuLowering:
         if plan.storage is not Storage.PANELS:
             return None
         depth_axis, column_axis = (1, 0) if plan.is_transposed else (0, 1)
-        shape = copy.dst.buffer.static_shape
+        shape = copy.dst.buffer.static_shape[-2:]
         source, strides = copy.src.buffer, copy.src.buffer.element_strides()
         axis_of = {domain: axis for axis, domain in enumerate(copy.src_axes) if domain >= 0}
         offset: Expr = const(0)
@@ -78,6 +79,7 @@ class CpuLowering:
         is_transposed = not is_unit(strides[axis_of[column_axis]])
         leading = strides[axis_of[column_axis if is_transposed else depth_axis]]
         return PackPanels(copy.span, source, offset, const(leading) if isinstance(leading, int) else leading, is_transposed, valid(depth_axis), valid(column_axis),
-                          copy.dst.buffer, shape[depth_axis], shape[column_axis], plan.panel_columns)
+                          copy.dst.buffer, panel_tile_offset(copy.dst, -(-shape[column_axis] // plan.panel_columns) * plan.panel_stride), shape[depth_axis],
+                          shape[column_axis], plan.panel_columns, plan.panel_stride)
 
 

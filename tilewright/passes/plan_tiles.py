@@ -16,9 +16,9 @@ from tilewright.ir.stmt import Stmt
 from tilewright.ir.tileop import Storage, TilePlan
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.ops.copy import Copy
-from tilewright.ops.gemm import Gemm, compute_dtype
+from tilewright.ops.gemm import Gemm, compute_dtype, panel_stride
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import statements_with_facts
+from tilewright.passes.walk import covers_matrix, fills_whole, statements_with_facts
 
 # Rows whose distance is a multiple of this fall into the same few sets of a first-level cache; one more cache line per row spreads them.
 _ALIASING_BYTES = 512
@@ -56,7 +56,7 @@ def _collect(launch: Launch) -> dict[Buffer, _Uses]:
                 dtype = compute_dtype(stmt.a.dtype, stmt.c.dtype)
                 for region in (stmt.a, stmt.b, stmt.c):
                     _use(uses, region.buffer).products.append(dtype)
-                if stmt.b.is_whole and stmt.b.buffer.rank == 2:
+                if covers_matrix(stmt.b) and stmt.b.buffer.scope is not Scope.GLOBAL:
                     _use(uses, stmt.b.buffer).second_operands.append(stmt.transpose_b)
                 else:
                     _use(uses, stmt.b.buffer).is_accessed = True
@@ -64,7 +64,7 @@ def _collect(launch: Launch) -> dict[Buffer, _Uses]:
                     _use(uses, region.buffer).is_accessed = True
             case Copy():
                 is_inside = all(facts.range_of(s).low is not None and (facts.range_of(s).low or 0) >= 0 for s in stmt.src.starts)
-                if _fills_whole(stmt):
+                if fills_whole(stmt):
                     _use(uses, stmt.dst.buffer).copies.append((stmt, is_inside))
                 else:
                     _use(uses, stmt.dst.buffer).is_accessed = True
@@ -98,13 +98,6 @@ def _named_buffers(stmt: Stmt) -> list[Buffer]:
     return found
 
 
-def _fills_whole(copy: Copy) -> bool:
-    """The copy writes every element of its destination tile: a static box of the tile's own shape, axis by axis."""
-    shape = copy.dst.buffer.shape
-    return (copy.dst.is_whole and copy.dst_axes == tuple(range(len(shape)))
-            and all(e.is_const and e.value == n for e, n in zip(copy.extents, shape, strict=True)))
-
-
 def _plan(buffer: Buffer, uses: _Uses, context: PassContext) -> TilePlan:
     columns = int(buffer.shape[-1])
     if uses.has_views or not uses.products or any(d != uses.products[0] for d in uses.products):
@@ -113,7 +106,8 @@ def _plan(buffer: Buffer, uses: _Uses, context: PassContext) -> TilePlan:
     if _can_be_panels(buffer, uses, dtype):
         panel = context.panel_columns(dtype)
         context.remark(buffer.span, f"{buffer.name} is kept in panels of {panel} columns as {dtype!s}, packed as it is copied")
-        return TilePlan(dtype, Storage.PANELS, columns, panel, uses.second_operands[0])
+        depth = int(buffer.shape[-1] if uses.second_operands[0] else buffer.shape[-2])
+        return TilePlan(dtype, Storage.PANELS, columns, panel, panel_stride(depth, panel), uses.second_operands[0])
     pitch = columns
     if buffer.rank > 1 and columns * dtype.itemsize % _ALIASING_BYTES == 0:
         pitch += _CACHE_LINE_BYTES // dtype.itemsize

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tilewright.arith.bounds import Facts
+from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Op, const
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import Assume, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, While
-from tilewright.ir.visit import subexpressions
+from tilewright.ir.visit import own_expressions, subexpressions
+from tilewright.ops.copy import Copy
 
 
 def launch_facts(launch: Launch) -> Facts:
@@ -50,3 +52,36 @@ def _walk(stmt: Stmt, facts: Facts) -> Iterator[tuple[Stmt, Facts]]:
             yield from _walk(stmt.body, facts)
         case ReduceLoop():
             pass
+
+
+def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
+    """Buffers that a statement itself names or loads from (inner statements aside), in order of appearance."""
+    found: dict[Buffer, None] = {}
+    for value in vars(stmt).values():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Buffer):
+                found[item] = None
+            elif isinstance(item, Region):
+                found[item.buffer] = None
+    for expression in own_expressions(stmt):
+        for node in subexpressions(expression):
+            if node.op is Op.LOAD:
+                found[node.buffer] = None
+    return tuple(found)
+
+
+def covers_matrix(region: Region) -> bool:
+    """The region is all of the last two axes of its buffer, at one point of any axes before them."""
+    buffer = region.buffer
+    return (buffer.rank >= 2 and all(n == 1 for n in region.extents[:-2])
+            and all(s.is_const and s.value == 0 and n == m for s, n, m in zip(region.starts[-2:], region.extents[-2:], buffer.shape[-2:], strict=True)))
+
+
+def fills_whole(copy: Copy) -> bool:
+    """The copy writes every element of its destination matrix: a static box of its own shape, axis by axis."""
+    dst = copy.dst
+    if dst.buffer.rank < 2 or not covers_matrix(dst):
+        return False
+    leading = dst.buffer.rank - 2
+    return (copy.dst_axes == (*(-1,) * leading, 0, 1) and len(copy.extents) == 2
+            and all(e.is_const and e.value == n for e, n in zip(copy.extents, dst.buffer.shape[-2:], strict=True)))

@@ -80,7 +80,8 @@ class Callee:
         try:
             word, given = pointer_word(argument)
         except Exception as error:
-            rule = str(error) if isinstance(error, ScalarMismatchError) else ""
+            word, given, rule = None, None, str(error) if isinstance(error, ScalarMismatchError) else ""
+        if word is None:
             refuse(Kind.ARGUMENT_KIND, f"{parameter.name} is {describe(argument)}, but {self.name} takes an address there", parameter,
                    because=rule or "a pointer parameter takes a tensor or an integer address", help="pass the tensor whose first element is meant")
         if given is not None and not given.is_writable:

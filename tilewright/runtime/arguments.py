@@ -92,6 +92,8 @@ class CallPlan:
         self._callee = Callee(program.name, program.parameters, inputs, frozenset(written), frozenset(unused))
         self._output_dtypes = tuple(p.buffer.dtype.scalar for p in self._outputs if p.buffer is not None)
         self._frames = FramePool()
+        self._unwritten_frame = CallFrame()
+        self._unwritten_status = self._unwritten_frame.status_address
         self._checked: dict[tuple[object, ...], _CheckedCall] = {}
         keyed = self._keyed_variables()
         self._readers = tuple(self._reader(p, p.variable in keyed) for p in inputs)
@@ -100,27 +102,26 @@ class CallPlan:
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs the kernel."""
-        frame = self._frames.take()
-        fast = self._fast_path
-        if fast is not None:
-            outputs: list[Any] = []
-            if fast.is_bare:
-                status = fast.call_bare(arguments, frame)
-            else:
-                status, outputs = fast.call(arguments, frame)
+        bare_stub = self._bare_stub
+        if bare_stub is not None:
+            status = bare_stub(*arguments, self._unwritten_status)
             if status is None:
-                self._frames.give_back(frame)
-                return (outputs[0] if len(outputs) == 1 else outputs) if outputs else None
+                return None
             if status is not NotImplemented:
-                self._fail_status(status, frame)
-        outputs = self._call_checked(arguments, frame)
-        self._frames.give_back(frame)
+                self._fail_status(status, None)
+        outputs = self._call(arguments)
         return (outputs[0] if len(outputs) == 1 else outputs) if outputs else None
 
     # -- built at first use
     @functools.cached_property
     def _fast_path(self) -> FastPath | None:
         return build_fast_path(self._program, self._callee, self._slots, self._outputs, self._entry_address, self._owner)
+
+    @functools.cached_property
+    def _bare_stub(self) -> Stub | None:
+        """The stub of a kernel that keeps no state during a call. All calls share one status word: without asserts none writes it."""
+        is_bare = self._fast_path is not None and self._fast_path.is_bare and not self._asserts
+        return self._fast_path.stub if is_bare and self._fast_path is not None else None
 
     @functools.cached_property
     def _entry(self) -> Stub:
@@ -130,6 +131,19 @@ class CallPlan:
         return make_stub(words, self._entry_address, self._owner)
 
     # -- every call
+    def _call(self, arguments: tuple[Any, ...]) -> list[Any]:
+        frame = self._frames.take()
+        if self._fast_path is not None and self._bare_stub is None:
+            status, outputs = self._fast_path.call(arguments, frame)
+            if status is None:
+                self._frames.give_back(frame)
+                return outputs
+            if status is not NotImplemented:
+                self._fail_status(status, frame)
+        outputs = self._call_checked(arguments, frame)
+        self._frames.give_back(frame)
+        return outputs
+
     def _call_checked(self, arguments: tuple[Any, ...], frame: CallFrame) -> list[Any]:
         key, words, views, checked = self._read(arguments)
         if checked is None:
@@ -178,8 +192,9 @@ class CallPlan:
             made = tuple(key)
             return made, words, views, self._checked.get(made)
         except Exception as error:  # any object may be given, and may fail in any way; the checks find out what is wrong with it
-            self._check(arguments)
-            raise CompilerBug(f"an argument of {self._program.name} cannot be read ({type(error).__name__}: {error})") from error
+            cause = error
+        self._check(arguments)
+        raise CompilerBug(f"an argument of {self._program.name} cannot be read ({type(cause).__name__}: {cause})") from cause
 
     def _reader(self, parameter: Parameter, is_keyed: bool) -> Callable[[Any, list[object], list[int], list[Any]], None]:
         if parameter.kind is ParameterKind.TENSOR:
@@ -217,9 +232,10 @@ class CallPlan:
         if parameter.name in self._callee.written and parameter.buffer is not None:
             array[...] = unpack_nibbles(octets, parameter.buffer.dtype)[: array.size].reshape(array.shape)
 
-    def _fail_status(self, status: int, frame: CallFrame) -> NoReturn:
-        frame.reset()
-        self._frames.give_back(frame)
+    def _fail_status(self, status: int, frame: CallFrame | None) -> NoReturn:
+        if frame is not None:
+            frame.reset()
+            self._frames.give_back(frame)
         if not 1 <= status <= len(self._asserts):
             raise CompilerBug(f"{self._program.name} ended with the unknown status {status}")
         failed = self._asserts[status - 1]
@@ -331,9 +347,9 @@ def _read_tensor(argument: Any, key: list[object], words: list[int], views: list
         return
     kind: Any = type(argument)
     framework: Any = framework_of(kind)  # None fails like any other unreadable object
-    view = framework.view(argument)
-    key.append(framework.key(view))
-    words.append(framework.address(view))
+    made, address, view = framework.read(argument)
+    key.append(made)
+    words.append(address)
     views.append(view)
 
 

@@ -41,17 +41,13 @@ class FastPath:
 
     def __init__(self, signature: LaunchSignature, entry_address: int, owner: object, outputs: Sequence[Buffer], workspaces: Sequence[Buffer],
                  sources: dict[Expr, tuple[int, int]], first_tensor: int | None) -> None:
-        self._stub = make_stub(signature, entry_address, owner)
+        self.stub = make_stub(signature, entry_address, owner)
         self._outputs, self._workspaces = outputs, workspaces
         self._symbols = tuple(sources)
         self._sources = tuple(sources.values())
         self._first_tensor = first_tensor
         self._sizes: dict[tuple[int, ...], _Sizes] = {}
-        self.is_bare = not outputs and not workspaces
-
-    def call_bare(self, arguments: tuple[Any, ...], frame: CallFrame) -> Any:
-        """The stub's answer, for a kernel without outputs and workspaces."""
-        return self._stub(*arguments, frame.status_address)
+        self.is_bare = not outputs and not workspaces  # the stub takes the arguments and the address of the status word
 
     def call(self, arguments: tuple[Any, ...], frame: CallFrame) -> tuple[Any, list[Any]]:
         """The stub's answer, and the outputs."""
@@ -64,9 +60,9 @@ class FastPath:
         except (AttributeError, IndexError, TypeError, ValueError, MemoryError):
             return NotImplemented, []
         if not sizes.workspace_bytes:
-            return self._stub(*arguments, *outputs, frame.status_address), outputs
+            return self.stub(*arguments, *outputs, frame.status_address), outputs
         base = frame.workspace(sizes.workspace_bytes)
-        return self._stub(*arguments, *outputs, *[base + offset for offset in sizes.workspace_offsets], frame.status_address), outputs
+        return self.stub(*arguments, *outputs, *[base + offset for offset in sizes.workspace_offsets], frame.status_address), outputs
 
     def _measure(self, key: tuple[int, ...]) -> _Sizes:
         values = dict(zip(self._symbols, key, strict=True))

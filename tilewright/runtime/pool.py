@@ -19,7 +19,6 @@ in the child of a fork. Where no way to sleep is known (Windows), a pool has one
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import functools
 import os
@@ -27,6 +26,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 import llvmlite.binding as llvm
 
@@ -67,69 +67,31 @@ class WorkerPool:
     """
 
     def __init__(self, thread_count: int | None = None, *, parking: Parking | None = None) -> None:
-        machine = _machine_name()
-        self._parking = default_parking(machine) if parking is None else parking
-        self._library = _link(pool_code(machine, self._parking), (*C_LIBRARY_SYMBOLS, *parking_symbols(self._parking)))
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._is_closed = False
-        self._thread_limit, self._spin_limit, self._is_ready = (
-            ctypes.c_int32.from_address(self._library[name]) for name in ("thread_limit", "spin_limit", "is_ready")
-        )
-        # The callback must not own the pool: the pool owns it, and neither is visible to the cycle collector through native code.
-        this = weakref.ref(self)
-        self._start_callback = ctypes.CFUNCTYPE(None)(lambda: _start_workers_of(this))
-        start_address = ctypes.cast(self._start_callback, ctypes.c_void_p).value
-        ctypes.c_void_p.from_address(self._library["start_workers"]).value = start_address
-        self._call("initialize")
+        self._native = _NativePool(parking)
+        # Not __del__: in a garbage cycle the library's own finalizer, which unmaps the code, could run before ours. The registry of
+        # finalizers is no garbage and owns the native pool until `close` has run; it also runs it at interpreter exit.
+        weakref.finalize(self, _NativePool.close, self._native)
         self.set_thread_count(available_cpu_count() if thread_count is None else thread_count)
-        self._close_at_exit = functools.partial(_close_pool, this)
-        atexit.register(self._close_at_exit)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=functools.partial(_reset_pool_after_fork, this))
 
     @property
     def parallel_for_address(self) -> int:
         """Address of the native `tw_parallel_for`, constant for the life of the pool."""
-        address: int = self._library[PARALLEL_FOR_SYMBOL]
-        return address
+        return self._native.address_of(PARALLEL_FOR_SYMBOL)
 
     @property
     def thread_count(self) -> int:
         """Threads that can work on one launch, the caller included."""
-        return self._thread_limit.value
+        return self._native.thread_limit.value
 
     def set_thread_count(self, thread_count: int) -> None:
         """Changes how many threads later launches use; missing threads start with the next launch, surplus ones sleep."""
         if not 1 <= thread_count <= MAX_THREAD_COUNT:
             fail(Kind.OPTION_VALUE, f"the worker pool cannot have {thread_count} threads", because=f"it takes 1 to {MAX_THREAD_COUNT}")
-        with self._lock:
-            usable = 1 if self._is_closed or self._parking is Parking.NONE else thread_count
-            # With more threads than processors a spinning thread only keeps a working one from running.
-            self._spin_limit.value = SPIN_PAUSES if usable <= available_cpu_count() else 0
-            self._thread_limit.value = usable
-            if usable - 1 > len(self._threads):
-                self._is_ready.value = 0
+        self._native.set_thread_count(thread_count)
 
     def close(self) -> None:
         """Stops the workers and frees the scratch memory that is not in use. Harmless to repeat."""
-        with self._lock:
-            is_first = not self._is_closed
-            self._is_closed = True
-            self._thread_limit.value = 1
-            threads, self._threads = self._threads, []
-        if is_first:
-            atexit.unregister(self._close_at_exit)
-            self._call("stop_workers")
-            deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
-            for thread in threads:
-                if thread is not threading.current_thread():
-                    thread.join(max(0.0, deadline - time.monotonic()))
-        self._call("free_arenas")
-
-    def __del__(self) -> None:
-        if hasattr(self, "_close_at_exit"):  # else the constructor failed
-            self.close()
+        self._native.close()
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -137,51 +99,88 @@ class WorkerPool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _call(self, function: str, *arguments: ctypes.c_int32) -> None:
-        ctypes.CFUNCTYPE(None, *[type(argument) for argument in arguments])(self._library[function])(*arguments)
 
-    def _start_missing_workers(self) -> None:
+class _NativePool:
+    """The compiled pool with its variables, and the threads inside its code."""
+
+    def __init__(self, parking: Parking | None) -> None:
+        machine = _machine_name()
+        self.parking = default_parking(machine) if parking is None else parking
+        self.library = _link(pool_code(machine, self.parking), (*C_LIBRARY_SYMBOLS, *parking_symbols(self.parking)))
+        self.lock = threading.Lock()
+        self.threads: list[threading.Thread] = []
+        self.is_closed = False
+        self.thread_limit, self.spin_limit, self.is_ready = (
+            ctypes.c_int32.from_address(self.address_of(name)) for name in ("thread_limit", "spin_limit", "is_ready")
+        )
+        this = weakref.ref(self)
+        self.start_callback = ctypes.CFUNCTYPE(None)(lambda: _if_alive(this, _NativePool.start_missing_workers))
+        start_address = ctypes.cast(self.start_callback, ctypes.c_void_p).value
+        ctypes.c_void_p.from_address(self.address_of("start_workers")).value = start_address
+        self.call("initialize")
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=lambda: _if_alive(this, _NativePool.reset_after_fork))
+
+    def address_of(self, symbol: str) -> int:
+        address: int = self.library[symbol]
+        return address
+
+    def call(self, function: str) -> None:
+        ctypes.CFUNCTYPE(None)(self.address_of(function))()
+
+    def set_thread_count(self, thread_count: int) -> None:
+        with self.lock:
+            usable = 1 if self.is_closed or self.parking is Parking.NONE else thread_count
+            # With more threads than processors a spinning thread only keeps a working one from running.
+            self.spin_limit.value = SPIN_PAUSES if usable <= available_cpu_count() else 0
+            self.thread_limit.value = usable
+            if usable - 1 > len(self.threads):
+                self.is_ready.value = 0
+
+    def start_missing_workers(self) -> None:
         """Runs inside the first launch that needs workers. Without them (no threads left, interpreter exiting) the launcher does all."""
-        with self._lock:
-            if self._is_closed:
+        with self.lock:
+            if self.is_closed:
                 return
             old_stack_bytes = threading.stack_size(WORKER_STACK_BYTES)
             try:
-                for index in range(len(self._threads), self._thread_limit.value - 1):
-                    thread = threading.Thread(
-                        target=_run_worker, args=(self._library, index), name=f"tilewright-worker-{index}", daemon=True
-                    )
+                for index in range(len(self.threads), self.thread_limit.value - 1):
+                    # The thread owns the library, not this object: code stays until its last worker has returned.
+                    thread = threading.Thread(target=_run_worker, args=(self.library, index), name=f"tilewright-worker-{index}", daemon=True)
                     thread.start()
-                    self._threads.append(thread)
+                    self.threads.append(thread)
             except RuntimeError:
                 pass
             finally:
                 threading.stack_size(old_stack_bytes)
 
-    def _reset_after_fork(self) -> None:
-        self._lock = threading.Lock()  # another thread may have held the old one
-        self._threads = []
-        self._call("initialize")
+    def close(self) -> None:
+        with self.lock:
+            is_first = not self.is_closed
+            self.is_closed = True
+            self.thread_limit.value = 1
+            threads, self.threads = self.threads, []
+        if is_first:
+            self.call("stop_workers")
+            deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+            for thread in threads:
+                if thread is not threading.current_thread():
+                    thread.join(max(0.0, deadline - time.monotonic()))
+        self.call("free_arenas")
+
+    def reset_after_fork(self) -> None:
+        self.lock = threading.Lock()  # another thread may have held the old one
+        self.threads = []
+        self.call("initialize")
 
 
 def _run_worker(library: llvm.ResourceTracker, index: int) -> None:
-    # Owns the code, not the pool: a pool that nobody uses any more can go, and a worker's code stays until the worker has returned.
     ctypes.CFUNCTYPE(None, ctypes.c_int32)(library["worker_loop"])(FIRST_WORKER_ARENA + index)
 
 
-def _start_workers_of(pool: weakref.ref[WorkerPool]) -> None:
+def _if_alive(pool: weakref.ref[_NativePool], action: Callable[[_NativePool], None]) -> None:
     if (target := pool()) is not None:
-        target._start_missing_workers()
-
-
-def _close_pool(pool: weakref.ref[WorkerPool]) -> None:
-    if (target := pool()) is not None:
-        target.close()
-
-
-def _reset_pool_after_fork(pool: weakref.ref[WorkerPool]) -> None:
-    if (target := pool()) is not None:
-        target._reset_after_fork()
+        action(target)
 
 
 # A second shared pool would be collected, and its code with it, after somebody had linked to it.

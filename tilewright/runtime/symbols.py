@@ -15,7 +15,7 @@ from tilewright.ir.visit import subexpressions
 from tilewright.runtime.argument_text import joined, refuse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Equation:
     """`expression`, a dimension or a stride of `parameter`, must equal `value`.
 
@@ -31,7 +31,11 @@ class Equation:
 
     @property
     def what(self) -> str:
-        return f"{'stride' if self.is_stride else 'dimension'} {self.axis} of {self.parameter.name}"
+        return f"{self.noun} {self.axis} of {self.parameter.name}"
+
+    @property
+    def noun(self) -> str:
+        return "stride" if self.is_stride else "dimension"
 
     @property
     def unit(self) -> str:
@@ -94,8 +98,9 @@ def _propagate(equations: Sequence[Equation], solved: SolvedSymbols) -> None:
 def _bind(symbol: Expr, value: int, equation: Equation, solved: SolvedSymbols) -> None:
     value = max(value, 0) if equation.is_loose else value
     if value > symbol.dtype.maximum:
-        refuse(Kind.ARGUMENT_SYMBOL, f"{symbol.name} would be {value}, but {symbol.dtype!s} ends at {symbol.dtype.maximum}: {equation.what} is {equation.value}",
-               equation.parameter, because="inside the kernel a symbol is a number of its own dtype", help=f"declare it as T.dynamic({symbol.name!r}, 'int64')")
+        found = f"{symbol.name} would be {value}, as {equation.what} is {equation.value}"
+        refuse(Kind.ARGUMENT_SYMBOL, f"{found}, but {symbol.dtype!s} ends at {symbol.dtype.maximum}", equation.parameter,
+               because="inside the kernel a symbol is a number of its own dtype", help=f"declare it as T.dynamic({symbol.name!r}, 'int64')")
     solved.values[symbol], solved.sources[symbol] = value, equation
 
 
@@ -145,7 +150,7 @@ def _verify(equation: Equation, solved: SolvedSymbols, name: str) -> None:
     facts = ", ".join(f"{v.name} is {solved.values[v]} {_place(solved.sources[v])}" for v in free_variables(expression))
     refuse(Kind.ARGUMENT_SYMBOL, f"{equation.what} is {value}{equation.unit}, but {expression} is {expected}: {facts}", equation.parameter,
            *(_parameter(solved.sources[v]) for v in free_variables(expression)), because=f"one symbol has one value in a call of {name}",
-           help=f"pass a tensor whose {equation.what} is {expected}, or arguments with other values of the symbols")
+           help=f"pass a tensor for {equation.parameter.name} whose {equation.noun} {equation.axis} is {expected}, or other arguments")
 
 
 def _fail_conflict(equation: Equation, symbol: Expr, solved: SolvedSymbols, name: str) -> NoReturn:

@@ -20,8 +20,18 @@ import numpy as np
 from tilewright.dtypes import SCALAR_DTYPES, DType, as_dtype
 from tilewright.runtime.dlpack import export
 from tilewright.runtime.nibbles import unpack_nibbles
+from tilewright.runtime.stub import native_stub_obstacle
+from tilewright.runtime.stub_code import array_data_address
 
 CPU = "cpu"
+
+
+def _interface_address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+# The address of a numpy array's first element, in bytes.
+array_address: Callable[[Any], int] = array_data_address if native_stub_obstacle() is None else _interface_address
 
 
 class NotATensorError(Exception):
@@ -51,21 +61,21 @@ class GivenTensor:
 class Framework(ABC):
     """How the tensors of one library are read and made."""
 
-    def view(self, argument: Any) -> Any:
-        """What the other methods take, keeping the memory alive. Raises NotATensorError."""
-        return argument
+    @abstractmethod
+    def describe(self, argument: Any) -> GivenTensor:
+        """The tensor in neutral terms. Raises NotATensorError, and whatever else a foreign object raises when it is asked."""
+
+    def read(self, argument: Any) -> tuple[tuple[object, ...], int, Any]:
+        """What `describe` says, quickly: a hashable key of all but the address, the address, and what keeps the memory alive.
+
+        Raises anything where `describe` would raise.
+        """
+        given = self.describe(argument)
+        return (given.dtype_name, given.shape, given.strides, given.is_writable, given.device), given.address, given.owner
 
     @abstractmethod
-    def key(self, view: Any) -> tuple[object, ...]:
-        """All that decides whether the tensor suits a parameter, its address aside; hashable. May raise anything where `describe` would complain."""
-
-    @abstractmethod
-    def address(self, view: Any) -> int:
-        """Where the first element is now."""
-
-    @abstractmethod
-    def describe(self, view: Any) -> GivenTensor:
-        """The tensor in neutral terms. Raises NotATensorError."""
+    def address(self, output: Any) -> int:
+        """Where the first element of a tensor made by `allocator` is."""
 
     @abstractmethod
     def allocator(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
@@ -83,18 +93,20 @@ class Framework(ABC):
 class NumpyArrays(Framework):
     """numpy.ndarray and its subclasses, 4-bit elements of ml_dtypes included."""
 
-    def key(self, view: Any) -> tuple[object, ...]:
-        return type(view), view.dtype, view.shape, view.strides, view.flags.writeable
-
-    def address(self, view: Any) -> int:
-        return array_address(view)
-
-    def describe(self, view: Any) -> GivenTensor:
-        if isinstance(view, np.ma.MaskedArray):
+    def describe(self, argument: Any) -> GivenTensor:
+        if isinstance(argument, np.ma.MaskedArray):
             raise NotATensorError("a masked array, and kernels know no masks")
-        itemsize = view.itemsize or 1
-        strides = tuple(s // itemsize for s in view.strides) if all(s % itemsize == 0 for s in view.strides) else None
-        return GivenTensor(self.address(view), view.shape, strides, _numpy_dtype_name(view.dtype), view.flags.writeable, CPU, view)
+        itemsize = argument.itemsize or 1
+        strides = tuple(s // itemsize for s in argument.strides) if all(s % itemsize == 0 for s in argument.strides) else None
+        name = _numpy_dtype_name(argument.dtype)
+        return GivenTensor(array_address(argument), argument.shape, strides, name, argument.flags.writeable, CPU, argument)
+
+    def read(self, argument: Any) -> tuple[tuple[object, ...], int, Any]:
+        key = type(argument), argument.dtype, argument.shape, argument.strides, argument.flags.writeable
+        return key, array_address(argument), argument
+
+    def address(self, output: Any) -> int:
+        return array_address(output)
 
     def allocator(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
         return functools.partial(np.empty, (math.prod(shape) + 1) // 2 if dtype.is_packed else shape, np.uint8 if dtype.is_packed else dtype.numpy)
@@ -106,12 +118,15 @@ class NumpyArrays(Framework):
 class BufferObjects(NumpyArrays):
     """Objects with `__array_interface__` or the buffer protocol: array.array, memoryview, bytearray, mmap, ctypes arrays."""
 
-    def view(self, argument: Any) -> Any:
+    read = Framework.read
+
+    def describe(self, argument: Any) -> GivenTensor:
         try:
             # numpy wraps both without copying; `__array__`, which copies at will, is never asked.
-            return np.asarray(argument if _array_interface(argument) is not None else memoryview(argument))
+            array = np.asarray(argument if getattr(argument, "__array_interface__", None) is not None else memoryview(argument))
         except Exception:
             raise NotATensorError from None
+        return super().describe(array)
 
 
 class TorchTensors(Framework):
@@ -120,36 +135,39 @@ class TorchTensors(Framework):
     def __init__(self, torch: Any) -> None:
         self._torch = torch
         self._cpu = torch.device(CPU)
-        self._names = {getattr(torch, name): name for name in (*SCALAR_DTYPES, "float4_e2m1fn_x2") if isinstance(getattr(torch, name, None), torch.dtype)}
+        # torch.int4 and torch.uint4 are mere names: no tensor of them can be filled or read.
+        names = (*(str(d) for d in SCALAR_DTYPES if not d.is_packed), "float4_e2m1fn_x2")
+        self._names = {getattr(torch, name): name for name in names if isinstance(getattr(torch, name, None), torch.dtype)}
 
-    def key(self, view: Any) -> tuple[object, ...]:
-        return type(view), view.dtype, view.shape, view.stride(), view.device, view.is_neg()
-
-    def address(self, view: Any) -> int:
-        address: int = view.data_ptr()
-        if not address and view.numel():
-            raise NotATensorError(f"a {type(view).__name__} without memory of its own")
-        return address
-
-    def describe(self, view: Any) -> GivenTensor:
-        name = self._names.get(view.dtype, str(view.dtype))
-        if view.layout is not self._torch.strided:
-            raise NotATensorError(f"a tensor of layout {view.layout}")
-        shape = tuple(int(n) for n in view.shape)
-        if view.device != self._cpu:
-            return GivenTensor(0, shape, tuple(view.stride()), name, True, str(view.device), view)
+    def describe(self, argument: Any) -> GivenTensor:
+        name = self._names.get(argument.dtype, str(argument.dtype))
+        if argument.layout is not self._torch.strided:
+            raise NotATensorError(f"a tensor of layout {argument.layout}")
+        shape, strides = tuple(int(n) for n in argument.shape), tuple(argument.stride())
+        if not argument.is_cpu:
+            return GivenTensor(0, shape, strides, name, True, str(argument.device), argument)
         # Subclasses that dispatch for themselves (FakeTensor, DTensor) hold no memory, or other memory than they show.
-        if type(view).__torch_dispatch__ is not self._torch.Tensor.__torch_dispatch__:
-            raise NotATensorError(f"a {type(view).__name__} without memory of its own")
-        if view.is_neg():
+        if type(argument).__torch_dispatch__ is not self._torch.Tensor.__torch_dispatch__:
+            raise NotATensorError(f"a {type(argument).__name__} without memory of its own")
+        if argument.is_neg():
             raise NotATensorError("a lazily negated view, whose memory holds other values; call .resolve_neg() first")
-        return GivenTensor(self.address(view), shape, tuple(view.stride()), name, True, CPU, view)
+        return GivenTensor(self.address(argument), shape, strides, name, True, CPU, argument)
+
+    def read(self, argument: Any) -> tuple[tuple[object, ...], int, Any]:
+        key = type(argument), argument.dtype, argument.shape, argument.stride(), argument.is_cpu, argument.is_neg()
+        return key, argument.data_ptr() or self.address(argument), argument
+
+    def address(self, output: Any) -> int:
+        address: int = output.data_ptr()
+        if not address and output.numel():
+            raise NotATensorError(f"a {type(output).__name__} without memory of its own")
+        return address
 
     def allocator(self, shape: tuple[int, ...], dtype: DType) -> Callable[[], Any]:
         return functools.partial(self._torch.empty, packed_shape(shape) if dtype.is_packed else shape, dtype=self._dtype(dtype), device=self._cpu)
 
     def _dtype(self, dtype: DType) -> Any:
-        name = {"tfloat32": "float32", "int4": "int8", "handle": "int64", "float8_e4m3": "float8_e4m3fn"}.get(dtype, str(dtype))
+        name = {"tfloat32": "float32", "int4": "int8", "uint4": "uint8", "handle": "int64", "float8_e4m3": "float8_e4m3fn"}.get(dtype, str(dtype))
         return getattr(self._torch, name, self._torch.uint8)  # elements that torch does not know arrive as bytes
 
     def conversion(self, dtype: DType) -> str:
@@ -157,24 +175,16 @@ class TorchTensors(Framework):
 
 
 class ForeignTensors(NumpyArrays):
-    """Tensors of any other library, through DLPack. The `view` is a GivenTensor."""
+    """Tensors of any other library, through DLPack."""
 
-    def view(self, argument: Any) -> GivenTensor:
+    read = Framework.read
+
+    def describe(self, argument: Any) -> GivenTensor:
         try:
             found = export(argument)
         except Exception as error:
             raise NotATensorError(f"a {type(argument).__name__} that DLPack cannot export ({type(error).__name__}: {error})") from None
         return GivenTensor(found.address, found.shape, found.strides, found.dtype_name, found.is_writable, found.device, found.capsule)
-
-    def key(self, view: Any) -> tuple[object, ...]:
-        return view.dtype_name, view.shape, view.strides, view.is_writable, view.device
-
-    def address(self, view: Any) -> int:
-        return int(view.address)
-
-    def describe(self, view: Any) -> GivenTensor:
-        given: GivenTensor = view
-        return given
 
     def finish(self, output: Any, shape: tuple[int, ...], dtype: DType, like: Any) -> Any:
         """An array of the library itself where it follows the array API standard and knows the dtype, else one of numpy's."""
@@ -188,7 +198,7 @@ class ForeignTensors(NumpyArrays):
 class CudaObjects(ForeignTensors):
     """Objects that only offer `__cuda_array_interface__`: known well enough to be refused by name."""
 
-    def view(self, argument: Any) -> GivenTensor:
+    def describe(self, argument: Any) -> GivenTensor:
         return GivenTensor(0, (), (), "", False, "cuda", argument)
 
 
@@ -224,21 +234,12 @@ def read_tensor(argument: Any) -> tuple[Framework, GivenTensor]:
     framework = framework_of(kind)
     if framework is None:
         raise NotATensorError
-    return framework, framework.describe(framework.view(argument))
+    return framework, framework.describe(argument)
 
 
 def packed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape, in bytes, of 4-bit elements that lie two in a byte along the last axis."""
     return (*shape[:-1], (shape[-1] + 1) // 2) if shape else (1,)
-
-
-def array_address(array: Any) -> int:
-    """The address of a numpy array's first element."""
-    return int(array.__array_interface__["data"][0])
-
-
-def _array_interface(argument: Any) -> Any:
-    return getattr(argument, "__array_interface__", None)
 
 
 def _numpy_dtype_name(dtype: np.dtype[Any]) -> str:

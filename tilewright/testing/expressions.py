@@ -112,6 +112,8 @@ class Expressions:
             return Term(rng.choice((f"({index.text} < {bound})", f"({index.text} >= {bound})", f"({index.text} % {step} == {rng.randrange(step)})",
                                     f"({rng.randrange(index.extent)} <= {index.text} < {bound})", f"({index.text} != {bound})")), truth)
         a, b = self._certain(depth), self._certain(0)
+        if not any("[" in t.text or any(i.text in t.text for i in self.indices) for t in (a, b)):
+            return self.condition(0) if self.indices else Term(f"({self.leaf().text} == {self.leaf().text})", truth)
         if promote(a.dtype, b.dtype).is_float and rng.random() < 0.5:
             b = integer(rng.randrange(-2, 3))
         return Term(f"({a.text} {rng.choice(('<', '<=', '>', '>=', '==', '!='))} {b.text})", truth)

@@ -11,15 +11,23 @@ from dataclasses import dataclass
 
 from tilewright import dtypes
 from tilewright.dtypes import DType
-from tilewright.testing import bounds
+from tilewright.testing import bounds, loop_statements, other_statements, region_statements, tile_statements
 from tilewright.testing.bounds import Bound
 from tilewright.testing.expressions import Expressions, Index, Term
-from tilewright.testing.loop_statements import Leaves, parallel_loop, statement
+from tilewright.testing.loop_statements import Leaves, parallel_loop
 from tilewright.testing.scene import SIZES, TILE_DTYPES, Axis, Scene, Size, Tensor, Tile
 
 _INPUT_LIMITS = {"float8_e4m3fn": 2, "float8_e5m2": 2, "bfloat16": 3, "float16": 3}
 _MOST_BLOCKS = 24
 _MOST_LINES = 60
+STATEMENTS = (
+    (tile_statements.load, 5), (tile_statements.copy, 3), (tile_statements.fill, 2), (tile_statements.gemm, 3), (tile_statements.reduce, 3),
+    (tile_statements.scan, 2), (tile_statements.transpose, 1), (tile_statements.view, 1),
+    (loop_statements.elementwise, 7), (loop_statements.serial_loop, 3), (loop_statements.branch, 2),
+    (region_statements.gemm_parts, 2), (region_statements.reduce_part, 1), (region_statements.scan_part, 1), (region_statements.copy_part, 1),
+    (region_statements.view_bits, 1),
+    (other_statements.shared_atomics, 1), (other_statements.reducer, 1), (other_statements.bool_tile, 1), (other_statements.votes, 1),
+    (other_statements.local_array, 1), (other_statements.nibble_tile, 1), (other_statements.counted_while, 1))
 _ATOMIC_DTYPES = (dtypes.int32, dtypes.float32, dtypes.uint32, dtypes.int64)
 
 
@@ -103,11 +111,11 @@ class _Program:
         grid = [f"T.ceildiv({a.size.text}, {a.block})" for a in reversed(axes)] + ([str(batch.extent)] if batch else [])
         indices = [Index(a.variable, a.count) for a in axes] + ([batch] if batch else [])
         readable = self.inputs + [t for t in self.outputs if t.bound is not None]
-        scene = Scene(rng, axes, batch, indices, readable, self.scalars, counter=self.counter)
+        scene = Scene(rng, axes, batch, indices, readable, STATEMENTS, self.scalars, counter=self.counter)
         first = len(self.outputs)
         for _ in range(rng.randrange(self.length // 2, self.length + 1)):
             if len(scene.lines) < _MOST_LINES:
-                statement(scene)
+                scene.statement()
         if not scene.readable():
             tile = scene.tile(tuple(a.block for a in axes))
             scene.emit(f"T.clear({tile.name})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from tilewright.testing import bounds
 from tilewright.testing.bounds import Bound
 from tilewright.testing.expressions import Expressions, Index, Term, integer
 from tilewright.testing.scene import Scene, Tensor, Tile
-from tilewright.testing.tile_statements import TILE_STATEMENTS, Statement, gemm, reduce
+from tilewright.testing.tile_statements import gemm, reduce
 
 LOOP_NAMES = "ijlm"
 COUNTS = (1, 1, 2, 2, 3, 4, 5)
@@ -230,7 +230,7 @@ def serial_loop(scene: Scene) -> bool:
     first = len(scene.tiles)
     with scene.block(header.text):
         for _ in range(rng.randrange(1, 4)):
-            statement(scene)
+            scene.statement()
         for accumulator in accumulators:
             rng.choice((update, gemm, gemm, reduce))(scene, accumulator) or update(scene, accumulator)
     if header.turns == 0:
@@ -261,7 +261,7 @@ def branch(scene: Scene) -> bool:
             tile.bound = known[tile.name]
         with scene.block(head):
             for _ in range(rng.randrange(1, 3)):
-                statement(scene)
+                scene.statement()
         after.append({t.name: t.readable_bound for t in targets})
         for tile in scene.tiles[first:]:
             tile.bound = None
@@ -272,15 +272,3 @@ def branch(scene: Scene) -> bool:
         tile.bound = bound
     scene.writable, scene.depth = before, scene.depth - 1
     return True
-
-
-_ALL: tuple[tuple[Statement, int], ...] = (*TILE_STATEMENTS, (elementwise, 7), (serial_loop, 3), (branch, 2))
-
-
-def statement(scene: Scene) -> None:
-    """One random statement that is valid here."""
-    choices: list[Callable[[Scene], bool]] = [s for s, _ in _ALL]
-    weights = [w for _, w in _ALL]
-    for _ in range(6):
-        if scene.rng.choices(choices, weights)[0](scene):
-            return

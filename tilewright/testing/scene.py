@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -77,6 +77,7 @@ class Scene:
     batch       a block variable over slices, if there is one.
     indices     uniform integers in scope.
     scalars     runtime parameters that a loop may turn by.
+    statements  what a statement may be, with weights; each writes itself into the scene, or gives False.
     turns       how often the statement being written runs at most in one block.
     hidden      tiles that may not be touched: accumulators of the open loops.
     writable    None: every tile; else those that the open loop or branch may write.
@@ -87,6 +88,7 @@ class Scene:
     batch: Index | None
     indices: list[Index]
     inputs: list[Tensor]
+    statements: Sequence[tuple[Callable[[Scene], bool], int]]
     scalars: list[Size] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     allocations: list[str] = field(default_factory=list)
@@ -111,6 +113,13 @@ class Scene:
         if len(self.lines) == length:
             self.emit("pass")
         self.indent -= 1
+
+    def statement(self) -> None:
+        """Writes one random statement that is valid here."""
+        choices, weights = [s for s, _ in self.statements], [w for _, w in self.statements]
+        for _ in range(6):
+            if self.rng.choices(choices, weights)[0](self):
+                return
 
     def name(self, prefix: str) -> str:
         self.counter += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from tilewright import dtypes
@@ -11,7 +10,6 @@ from tilewright.testing import bounds
 from tilewright.testing.bounds import Bound
 from tilewright.testing.scene import ACCUMULATOR_DTYPES, SIZES, Scene, Size, Tensor, Tile
 
-Statement = Callable[[Scene], bool]
 GEMM_DTYPES: tuple[tuple[DType, tuple[DType, ...]], ...] = (
     (dtypes.float16, (dtypes.float32, dtypes.float32, dtypes.float16)), (dtypes.bfloat16, (dtypes.float32,)), (dtypes.float32, (dtypes.float32,)),
     (dtypes.float64, (dtypes.float64,)), (dtypes.int8, (dtypes.int32,)), (as_dtype("float8_e4m3fn"), (dtypes.float32,)), (as_dtype("float8_e5m2"), (dtypes.float32,)))
@@ -175,14 +173,10 @@ def gemm(scene: Scene, accumulator: Tile | None = None) -> bool:
     b = _operand(scene, (columns, depth) if transposed[1] else (depth, columns), dtype)
     if a is None or b is None:
         return False
-    product = bounds.multiply(bounds.with_dtype(a.readable_bound, _wide(dtype)), bounds.with_dtype(b.readable_bound, _wide(dtype)))
-    if product is None:
-        return False
-    product = replace(product, error=0.0) if a.readable_bound.is_certain and b.readable_bound.is_certain else product
     target = accumulator or scene.destination((rows, columns), rng.choice(outs), "fragment")
     is_clearing = accumulator is None and (target.bound is None or rng.random() < 0.4)
     start = None if is_clearing or target.bound is None else target.bound
-    total = bounds.accumulate(target.dtype, product, depth * (scene.turns if accumulator else 1), start)
+    total = product_bound(a.readable_bound, b.readable_bound, target.dtype, depth * (scene.turns if accumulator else 1), start)
     if total is None or target in (a, b):
         return False
     options = [f"{n}=True" for n, t in zip(("transpose_A", "transpose_B"), transposed, strict=True) if t]
@@ -197,8 +191,11 @@ def gemm(scene: Scene, accumulator: Tile | None = None) -> bool:
     return True
 
 
-def _wide(dtype: DType) -> DType:
-    return dtype if dtype in (dtypes.float32, dtypes.float64) else dtypes.float32 if dtype.is_float else dtypes.int32
+def product_bound(a: Bound, b: Bound, dtype: DType, count: int, start: Bound | None) -> Bound | None:
+    """A sum of `count` products added to `start`: products are formed in float32 at least, and fused with the sum or not."""
+    wide = a.dtype if a.dtype in (dtypes.float32, dtypes.float64) else dtypes.float32 if a.dtype.is_float else dtypes.int32
+    product = bounds.multiply(bounds.with_dtype(a, wide), bounds.with_dtype(b, wide))
+    return product and bounds.accumulate(dtype, product, count, start)
 
 
 def reduce(scene: Scene, accumulator: Tile | None = None) -> bool:
@@ -214,24 +211,15 @@ def reduce(scene: Scene, accumulator: Tile | None = None) -> bool:
     if accumulator is not None and accumulator.shape != rest:
         return False
     target = accumulator or scene.destination(rest, source.dtype if rng.random() < 0.6 else rng.choice(ACCUMULATOR_DTYPES))
-    value = bounds.convert(source.readable_bound, target.dtype)
-    if value is None or target is source:
+    if target is source:
         return False
     kinds = ["sum", "sum", "max", "max", "min", "absmax", "abssum"] if accumulator is None else ["sum", "max"]
     if target.dtype.is_integer and source.dtype.is_integer:
         kinds += ["bitand", "bitor", "bitxor"]
-    if value.magnitude >= bounds.full_range(target.dtype):
-        kinds = [k for k in kinds if "abs" not in k]
     kind = rng.choice(kinds)
     is_clearing = accumulator is None and (target.bound is None or kind == "abssum" or rng.random() < 0.5)
     old = None if is_clearing else target.bound
-    bound: Bound | None
-    if "sum" in kind:
-        bound = bounds.accumulate(target.dtype, value, source.shape[axis] * (scene.turns if accumulator else 1), old)
-    elif "bit" in kind:
-        bound = Bound(target.dtype, bounds.full_range(target.dtype))
-    else:
-        bound = value if old is None else bounds.join(value, old)
+    bound = reduction_bound(kind, source.readable_bound, target, source.shape[axis] * (scene.turns if accumulator else 1), old)
     if bound is None:
         return False
     dim = axis if rng.random() < 0.5 else axis - len(source.shape)
@@ -241,11 +229,25 @@ def reduce(scene: Scene, accumulator: Tile | None = None) -> bool:
     return True
 
 
+def reduction_bound(kind: str, value: Bound, target: Tile, count: int, old: Bound | None) -> Bound | None:
+    """What a reduction of `count` elements leaves in the target, combined with `old` if there is one."""
+    converted = bounds.convert(value, target.dtype)
+    if target.dtype.is_bool and ("sum" in kind or "abs" in kind):
+        return None
+    if converted is None or ("abs" in kind and converted.magnitude >= bounds.full_range(target.dtype)):
+        return None
+    if "sum" in kind:
+        return bounds.accumulate(target.dtype, converted, count, old)
+    if "bit" in kind:
+        return Bound(target.dtype, bounds.full_range(target.dtype))
+    return converted if old is None else bounds.join(converted, old)
+
+
 def scan(scene: Scene) -> bool:
     """T.cumsum and T.cummax, in place or into another tile, in both directions."""
     rng = scene.rng
     is_in_place = rng.random() < 0.4
-    sources = scene.targets() if is_in_place else scene.readable()
+    sources = [t for t in (scene.targets() if is_in_place else scene.readable()) if not t.dtype.is_bool]
     if not sources:
         return False
     source = rng.choice(sources)
@@ -291,6 +293,3 @@ def view(scene: Scene) -> bool:
     scene.emit(f"T.copy({name}, {target.name})")
     scene.write(target, source.readable_bound, is_whole=True)
     return True
-
-
-TILE_STATEMENTS: tuple[tuple[Statement, int], ...] = ((load, 5), (copy, 3), (fill, 2), (gemm, 3), (reduce, 3), (scan, 2), (transpose, 1), (view, 1))

@@ -22,7 +22,6 @@ import functools
 import math
 from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 
 from tilewright.codegen.llvm.emitter import Function, Value, vector_type
@@ -152,14 +151,16 @@ class FloatFormat:
 @functools.cache
 def float_format(dtype: DType) -> FloatFormat:
     """The format of a float dtype of at most 16 bits other than float8_e8m0fnu."""
+    raw_type = np.dtype(f"uint{dtype.bits if dtype.bits == 16 else 8}")
     special = np.array([math.nan, math.inf, -0.0], np.float32)
     with np.errstate(all="ignore"):
         codes = special.astype(dtype.numpy)
         back = codes.astype(np.float32)
-    raw = codes.view(np.uint16 if dtype.bits == 16 else np.uint8)
-    bias = 1 - round(math.log2(float(ml_dtypes.finfo(dtype.numpy).smallest_normal)))
+        smallest_normal = np.array([1 << dtype.mantissa_bits], raw_type).view(dtype.numpy).astype(np.float32)
+    bias = 1 - round(math.log2(smallest_normal[0]))
+    nan_code, infinity_code, _ = codes.view(raw_type).tolist()
     return FloatFormat(dtype.exponent_bits, dtype.mantissa_bits, bias, float(dtype.maximum), bool(np.isinf(back[1])), bool(np.isnan(back[0])),
-                       bool(np.signbit(back[2])), int(raw[1]), int(raw[0]), 1 << (dtype.bits - 1))
+                       bool(np.signbit(back[2])), infinity_code, nan_code, 1 << (dtype.bits - 1))
 
 
 def _is_power_format(dtype: DType) -> bool:

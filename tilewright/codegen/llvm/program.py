@@ -263,8 +263,8 @@ class _Addresses:
         if plan is None:
             return math.prod(shape) * storage.dtype.itemsize
         if plan.storage is Storage.PANELS:
-            depth, columns = shape if not plan.is_transposed else shape[::-1]
-            return -(-columns // plan.panel_columns) * plan.panel_columns * depth * plan.dtype.itemsize
+            columns = shape[-2] if plan.is_transposed else shape[-1]
+            return math.prod(shape[:-2]) * -(-columns // plan.panel_columns) * plan.panel_stride * plan.dtype.itemsize
         if not shape:
             return plan.dtype.itemsize
         return math.prod(shape[:-1]) * (plan.row_pitch if len(shape) > 1 else shape[-1]) * plan.dtype.itemsize

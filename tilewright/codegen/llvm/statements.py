@@ -163,11 +163,12 @@ class Statements:
     def _pack_panels(self, node: PackPanels) -> None:
         f = self.task.f
         dtype, source_dtype = self.memory.element_dtype(node.panels), self.memory.element_dtype(node.source)
-        shape = PackShape(node.depth, node.columns, source_dtype, dtype, node.panel, node.panel, node.depth * node.panel, node.is_transposed)
+        shape = PackShape(node.depth, node.columns, source_dtype, dtype, node.panel, node.panel, node.panel_stride, node.is_transposed)
         name = emit_pack(self.task.module, self.task.target, shape)
         source = f.element_address(self.memory.base_address(node.source), registers.memory_type(source_dtype), self.expressions.scalar_index(node.offset))
         integers = ", ".join(str(self.expressions.scalar_index(e)) for e in (node.leading_stride, node.valid_depth, node.valid_columns))
-        f.line(f"call void @{name}({source}, {self.memory.base_address(node.panels)}, {integers})")
+        panels = f.element_address(self.memory.base_address(node.panels), registers.memory_type(dtype), self.expressions.scalar_index(node.panels_offset))
+        f.line(f"call void @{name}({source}, {panels}, {integers})")
         self.task.forget((node.panels.storage,))
 
     # -- the host

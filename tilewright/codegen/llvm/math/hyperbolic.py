@@ -8,7 +8,6 @@ from tilewright.codegen.llvm.math.exponential import LN2, exponential, exponenti
 from tilewright.codegen.llvm.math.logarithm import log1p
 from tilewright.codegen.llvm.term import Term
 
-
 # (tanh(x) - x) / x**3 in x**2, for x up to 0.5625: minimax fits (Remez exchange), errors below 2**-29 and 2**-59 of the function.
 _TANH_32 = (-0.3333331346511841, 0.1333245038986206, -0.053837306797504425, 0.021006930619478226, -0.006179051473736763)
 _TANH_64 = (-0.3333333333333333, 0.13333333333332908, -0.05396825396793466, 0.02186948852406588, -0.008863235261128968, 0.003592124222028802,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from tilewright.codegen.llvm.math.exponential import E, TEN, TWO, Base, bias_of, split
+from tilewright.codegen.llvm.math.exponential import TEN, TWO, Base, E, bias_of, split
 from tilewright.codegen.llvm.term import Term
 from tilewright.target.cpu import Feature
 

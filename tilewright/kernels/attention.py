@@ -1,0 +1,84 @@
+"""Flash attention, forward: softmax(Q K^T / sqrt(D)) V without the matrix of scores in memory (arXiv:2205.14135) (floor 9)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+import tilewright.language as T
+from tilewright.jit import jit
+
+
+@jit(out_idx=[-1])
+def flash_attention(batch: int, heads: int, length_q: int, length_k: int, width: int, is_causal: bool = False, dtype: Any = "float32", block_M: int = 64, block_N: int = 128) -> Any:
+    """A kernel for Q (batch, length_q, heads, width) and K, V (batch, length_k, heads, width) that returns O, shaped like Q.
+
+    Causal: the last query sees every key, each earlier one a key less; `length_q` may not exceed `length_k` then. Sums are float32.
+    """
+    # Powers of two are cheaper than powers of e: the scale carries the factor.
+    scale = math.log2(math.e) / math.sqrt(width)
+    past = length_k - length_q
+
+    @T.prim_func
+    def main(Q: T.Tensor((batch, length_q, heads, width), dtype), K: T.Tensor((batch, length_k, heads, width), dtype),
+             V: T.Tensor((batch, length_k, heads, width), dtype), O: T.Tensor((batch, length_q, heads, width), dtype)):
+        with T.Kernel(T.ceildiv(length_q, block_M), heads, batch, threads=128) as (bx, by, bz):
+            Q_tile = T.alloc_shared((block_M, width), dtype)
+            K_tile = T.alloc_shared((block_N, width), dtype)
+            V_tile = T.alloc_shared((block_N, width), dtype)
+            scores = T.alloc_fragment((block_M, block_N), "float32")
+            weights = T.alloc_fragment((block_M, block_N), dtype)
+            sums = T.alloc_fragment((block_M, width), "float32")
+            largest = T.alloc_fragment((block_M,), "float32")
+            previous = T.alloc_fragment((block_M,), "float32")
+            rescale = T.alloc_fragment((block_M,), "float32")
+            row_total = T.alloc_fragment((block_M,), "float32")
+            total = T.alloc_fragment((block_M,), "float32")
+
+            T.copy(Q[bz, bx * block_M:(bx + 1) * block_M, by, :], Q_tile)
+            T.clear(sums)
+            T.clear(total)
+            T.fill(largest, -T.infinity("float32"))
+            last = T.min(T.ceildiv(length_k, block_N), T.ceildiv((bx + 1) * block_M + past, block_N)) if is_causal else T.ceildiv(length_k, block_N)
+            for k in T.Pipelined(last, num_stages=2):
+                T.copy(K[bz, k * block_N:(k + 1) * block_N, by, :], K_tile)
+                for i, j in T.Parallel(block_M, block_N):
+                    if is_causal:
+                        scores[i, j] = T.if_then_else(bx * block_M + i + past >= k * block_N + j, 0, -T.infinity("float32"))
+                    else:
+                        scores[i, j] = T.if_then_else(k * block_N + j < length_k, 0, -T.infinity("float32"))
+                T.gemm(Q_tile, K_tile, scores, transpose_B=True)
+
+                T.copy(largest, previous)
+                T.reduce_max(scores, largest, dim=1, clear=False)
+                for i in T.Parallel(block_M):
+                    rescale[i] = T.exp2((previous[i] - largest[i]) * scale)
+                for i, j in T.Parallel(block_M, block_N):
+                    scores[i, j] = T.exp2((scores[i, j] - largest[i]) * scale)
+                T.reduce_sum(scores, row_total, dim=1)
+                for i in T.Parallel(block_M):
+                    total[i] = total[i] * rescale[i] + row_total[i]
+                for i, j in T.Parallel(block_M, width):
+                    sums[i, j] *= rescale[i]
+
+                T.copy(scores, weights)
+                T.copy(V[bz, k * block_N:(k + 1) * block_N, by, :], V_tile)
+                T.gemm(weights, V_tile, sums)
+            for i, j in T.Parallel(block_M, width):
+                sums[i, j] /= total[i]
+            T.copy(sums, O[bz, bx * block_M:(bx + 1) * block_M, by, :])
+
+    return main
+
+
+def reference(Q: Any, K: Any, V: Any, is_causal: bool = False) -> Any:
+    """The same in float64, with the whole matrix of scores."""
+    q, k, v = (np.asarray(x, np.float64).transpose(0, 2, 1, 3) for x in (Q, K, V))
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+    if is_causal:
+        past = k.shape[-2] - q.shape[-2]
+        scores = np.where(np.arange(q.shape[-2])[:, None] + past >= np.arange(k.shape[-2]), scores, -np.inf)
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return (powers / powers.sum(axis=-1, keepdims=True) @ v).transpose(0, 2, 1, 3)

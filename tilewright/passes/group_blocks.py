@@ -1,0 +1,246 @@
+"""Runs neighbouring blocks together, step by step (floor 5), so that they share the operands that they have in common.
+
+Blocks of a launch are independent, so their statements may be interleaved. One task then does a rectangle of blocks in lockstep: for every step of
+the reduction loop the operand of a column of blocks is packed once and used by all rows of the rectangle. Tiles that differ between the blocks get one
+copy per block; what is the same for a whole row or column is computed once for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+
+from tilewright.ir.buffer import Buffer, Region, Scope
+from tilewright.ir.expr import Expr, Op, binary, ceildiv, const, load, var
+from tilewright.ir.program import Launch, Program
+from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, Print, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.tileop import TileOp
+from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions
+from tilewright.ops.copy import Copy
+from tilewright.ops.fill import Fill
+from tilewright.ops.gemm import Gemm
+from tilewright.passes.context import PassContext
+from tilewright.passes.walk import buffers_of
+
+# Rows and columns of a group: as large as the packed operand of one step (256 deep) fits a second-level cache. Measured at 1024 and 2048.
+_GROUP_ELEMENTS = 512
+# Fewer tasks than this leave threads idle at the end of a launch.
+_LEAST_TASKS = 8
+
+
+def group_blocks(program: Program, context: PassContext) -> Program:
+    """Groups the blocks of launches that multiply staged tiles."""
+    return dataclasses.replace(program, launches=tuple(_group_launch(launch, context) for launch in program.launches))
+
+
+def _group_launch(launch: Launch, context: PassContext) -> Launch:
+    if not _is_groupable(launch):
+        return launch
+    sizes = _sizes(launch)
+    if not sizes:
+        return launch
+    made = _Grouping(launch, sizes).launch()
+    shape = " x ".join(str(sizes.get(v, 1)) for v in launch.block_variables)
+    context.remark(launch.span, f"blocks run in groups of {shape}, which share their operands")
+    return made
+
+
+def _is_groupable(launch: Launch) -> bool:
+    """Nothing that a statement names is used by another one but tiles, and every tile operation can be given a leading axis."""
+    if launch.cluster != (1, 1, 1) or any(b.source is not None for b in launch.buffers) or not isinstance(launch.body, Seq):
+        return False
+    for stmt in statements(launch.body):
+        if isinstance(stmt, TileOp) and not isinstance(stmt, (Copy, Fill, Gemm)):
+            return False
+    units = list(_units(launch.body))
+    return any(isinstance(u, Gemm) for u in units) and not any(
+        isinstance(u, (Let, ReduceLoop)) or (isinstance(u, AtomicUpdate) and u.previous is not None) for u in units)
+
+
+def _is_stepped(stmt: Stmt) -> bool:
+    """A loop of the block's own level that is run in lockstep: its body is a sequence of units."""
+    return isinstance(stmt, For) and any(isinstance(s, Gemm) for s in _sequence(stmt.body))
+
+
+def _sequence(stmt: Stmt) -> tuple[Stmt, ...]:
+    return stmt.body if isinstance(stmt, Seq) else (stmt,)
+
+
+def _units(body: Stmt) -> Iterable[Stmt]:
+    """The statements that are run for one block after the other."""
+    for stmt in _sequence(body):
+        if _is_stepped(stmt):
+            assert isinstance(stmt, For)
+            yield from _sequence(stmt.body)
+        else:
+            yield stmt
+
+
+def _variables(stmt: Stmt, among: Iterable[Expr]) -> set[Expr]:
+    wanted = set(among)
+    return {n for s in statements(stmt) for e in own_expressions(s) for n in subexpressions(e) if n.op is Op.VAR and n in wanted}
+
+
+def _sizes(launch: Launch) -> dict[Expr, int]:
+    """Blocks per group along each grid axis; empty where grouping shares nothing."""
+    extents = dict(zip(launch.block_variables, launch.grid, strict=True))
+    loops = [s for s in _sequence(launch.body) if _is_stepped(s)]
+    if any(_variables_of(loop.extent, extents) for loop in loops if isinstance(loop, For)):
+        return {}
+    tiles: dict[Expr, int] = {}
+    for stmt in (u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body)):
+        if isinstance(stmt, Gemm):
+            rows, columns, _ = stmt.m_n_k
+            for region, size in ((stmt.a, rows), (stmt.b, columns)):
+                for variable in _operand_variables(region, loops, extents):
+                    tiles[variable] = min(tiles.get(variable, size), size)
+    copied = [u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body) if isinstance(u, Copy)]
+    if len(tiles) < 2 or not copied:
+        return {}
+    sizes = {v: max(1, min(_GROUP_ELEMENTS // size, _extent_limit(extents[v]))) for v, size in tiles.items()}
+    order = {v: k for k, v in enumerate(extents)}
+    counts = [e.value for e in extents.values() if e.is_const]
+    if len(counts) == len(extents):
+        while math.prod(sizes.values()) > 1 and math.prod(-(-extents[v].value // sizes.get(v, 1)) for v in extents) < _LEAST_TASKS:
+            # Halve the axis along which nothing is packed again first: the first operand is usually read in place.
+            largest = max(sizes, key=lambda v: (sizes[v], order[v]))
+            sizes[largest] = max(1, sizes[largest] // 2)
+    return sizes if math.prod(sizes.values()) > 1 else {}
+
+
+def _extent_limit(extent: Expr) -> int:
+    return max(1, int(extent.value)) if extent.is_const else _GROUP_ELEMENTS
+
+
+def _variables_of(expression: Expr, among: Iterable[Expr]) -> set[Expr]:
+    wanted = set(among)
+    return {n for n in subexpressions(expression) if n.op is Op.VAR and n in wanted}
+
+
+def _operand_variables(region: Region, loops: list[Stmt], extents: Mapping[Expr, Expr]) -> set[Expr]:
+    """Block variables that an operand depends on: by its own place, or by that of the copy that fills it."""
+    found = {v for s in region.starts for v in _variables_of(s, extents)}
+    for loop in loops:
+        for stmt in statements(loop):
+            if isinstance(stmt, Copy) and stmt.dst.buffer is region.buffer:
+                found |= _variables(stmt, extents)
+    return found
+
+
+class _Grouping:
+    """The rewriting of one launch."""
+
+    def __init__(self, launch: Launch, sizes: Mapping[Expr, int]) -> None:
+        self.old = launch
+        self.axes = tuple(v for v in launch.block_variables if sizes.get(v, 1) > 1)
+        self.sizes = {v: sizes[v] for v in self.axes}
+        self.extents = dict(zip(launch.block_variables, launch.grid, strict=True))
+        self.outer = {v: var(v.name, v.dtype) for v in self.axes}
+        self.variance = self._variance()
+        self.expanded = {b: self._expand(b) for b in launch.buffers}
+
+    def launch(self) -> Launch:
+        body: list[Stmt] = []
+        for stmt in _sequence(self.old.body):
+            if _is_stepped(stmt):
+                assert isinstance(stmt, For)
+                inner = tuple(self._unit(u) for u in _sequence(stmt.body))
+                body.append(dataclasses.replace(stmt, body=Seq(stmt.span, inner)))
+            else:
+                body.append(self._unit(stmt))
+        grid = tuple(ceildiv(e, const(self.sizes[v], e.dtype)) if v in self.sizes else e for v, e in self.extents.items())
+        variables = tuple(self.outer.get(v, v) for v in self.old.block_variables)
+        return dataclasses.replace(self.old, grid=grid, block_variables=variables, body=Seq(self.old.body.span, tuple(body)),
+                                   buffers=tuple(self.expanded[b] for b in self.old.buffers))
+
+    # -- which blocks of a group have tiles and statements of their own
+    def _variance(self) -> dict[Buffer, frozenset[Expr]]:
+        known: dict[Buffer, frozenset[Expr]] = {b: frozenset() for b in self.old.buffers}
+        changed = True
+        while changed:
+            changed = False
+            for unit in _units(self.old.body):
+                axes = self._depends(unit, known)
+                for buffer in self._written(unit):
+                    if buffer in known and not axes <= known[buffer]:
+                        known[buffer] |= axes
+                        changed = True
+        return known
+
+    def _depends(self, unit: Stmt, known: Mapping[Buffer, frozenset[Expr]]) -> frozenset[Expr]:
+        axes = frozenset(_variables(unit, self.axes))
+        for stmt in statements(unit):
+            for buffer in buffers_of(stmt):
+                axes |= known.get(buffer, frozenset())
+        has_outside_effect = any(b.storage.scope is Scope.GLOBAL for b in self._written(unit)) or any(
+            isinstance(s, (Print, Assert)) for s in statements(unit))
+        return frozenset(self.axes) if has_outside_effect else axes
+
+    @staticmethod
+    def _written(unit: Stmt) -> list[Buffer]:
+        found: list[Buffer] = []
+        for stmt in statements(unit):
+            if isinstance(stmt, TileOp):
+                found += [r.buffer for r in stmt.effects().writes]
+            elif isinstance(stmt, (Store, AtomicUpdate)):
+                found.append(stmt.buffer)
+        return found
+
+    def _expand(self, buffer: Buffer) -> Buffer:
+        leading = tuple(self.sizes[v] for v in self.axes if v in self.variance[buffer])
+        return dataclasses.replace(buffer, shape=(*leading, *buffer.shape)) if leading else buffer
+
+    # -- rewriting
+    def _unit(self, unit: Stmt) -> Stmt:
+        """The statement for every block of the group that has one of its own; the first axis of the grid is the outer loop."""
+        axes = self._depends(unit, self.variance)
+        for buffer in self._written(unit):
+            axes |= self.variance.get(buffer, frozenset())
+        inner = {v: var(f"{v.name}_in_group", v.dtype) for v in self.axes if v in axes}
+        position = {v: self.outer[v] * self.sizes[v] + inner[v] for v in inner}
+        made = self._rewrite(unit, inner, position)
+        guard: Expr | None = None
+        for v in inner:
+            extent = self.extents[v]
+            if not (extent.is_const and extent.value % self.sizes[v] == 0):
+                test = binary(Op.LT, position[v], extent)
+                guard = test if guard is None else guard & test
+        if guard is not None:
+            made = If(unit.span, guard, made)
+        for v in reversed(inner):
+            made = For(unit.span, inner[v], const(self.sizes[v], v.dtype), LoopKind.SERIAL, made)
+        return made
+
+    def _rewrite(self, unit: Stmt, inner: Mapping[Expr, Expr], position: Mapping[Expr, Expr]) -> Stmt:
+        memo: dict[Expr, Expr] = {}
+
+        def prefix(buffer: Buffer) -> tuple[Expr, ...]:
+            return tuple(inner[v] for v in self.axes if v in self.variance.get(buffer, frozenset()))
+
+        def node(expression: Expr) -> Expr:
+            if expression.op is Op.LOAD and expression.buffer in self.expanded:
+                return load(self.expanded[expression.buffer], (*prefix(expression.buffer), *expression.args))
+            return position.get(expression, expression)
+
+        def region(old: Region, new: Region) -> Region:
+            lead = prefix(old.buffer)
+            if old.buffer not in self.expanded:
+                return new
+            return Region(self.expanded[old.buffer], (*lead, *new.starts), (*(1,) * len(lead), *new.extents), (*(False,) * len(lead), *new.is_slice), old.span)
+
+        def finish(stmt: Stmt) -> Stmt:
+            match stmt:
+                case Store() | AtomicUpdate() if stmt.buffer in self.expanded:
+                    return dataclasses.replace(stmt, buffer=self.expanded[stmt.buffer], indices=(*prefix(stmt.buffer), *stmt.indices))
+                case Copy():
+                    return dataclasses.replace(stmt, src=region(stmt.src, stmt.src), dst=region(stmt.dst, stmt.dst),
+                                               src_axes=(*(-1,) * len(prefix(stmt.src.buffer)), *stmt.src_axes), dst_axes=(*(-1,) * len(prefix(stmt.dst.buffer)), *stmt.dst_axes))
+                case Fill():
+                    return dataclasses.replace(stmt, dst=region(stmt.dst, stmt.dst))
+                case Gemm():
+                    return dataclasses.replace(stmt, a=region(stmt.a, stmt.a), b=region(stmt.b, stmt.b), c=region(stmt.c, stmt.c))
+            return stmt
+
+        return rewrite(unit, on_expr=lambda e: rewrite_expr(e, node, memo), post=finish)
+
