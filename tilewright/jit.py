@@ -17,6 +17,7 @@ from tilewright.ir.program import Program
 from tilewright.kernel import Kernel, make_kernel
 from tilewright.language.eager import Signature, learn_signature, runtime_names, trace_eager
 from tilewright.language.function import PrimFunc, resolve_annotations
+from tilewright.language.mistakes import bind_arguments
 from tilewright.language.rewrite import has_inner_prim_func, rewrite_function
 from tilewright.spans import span_of_caller
 
@@ -138,13 +139,7 @@ class _Specialised:
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_partial: bool = False) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
-        try:
-            bound = self.signature.bind_partial(*args, **kwargs) if is_partial else self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            kind = Kind.UNKNOWN_ARGUMENT if "unexpected" in str(error) else Kind.MISSING_ARGUMENT
-            fail(kind, f"{self.func.__name__}: {error}", span_of_caller(), because=f"its arguments are {', '.join(self.signature.parameters)}", help="call it with these")
-        bound.apply_defaults()
-        return dict(bound.arguments)
+        return dict(bind_arguments(self.func.__name__, self.signature, args, kwargs, span_of_caller(), is_partial=is_partial).arguments)
 
     def key(self, values: Mapping[str, Any]) -> Any:
         key = tuple((name, _freeze(v)) for name, v in values.items())
@@ -238,6 +233,11 @@ class EagerFunction(_Specialised):
             fail(Kind.UNBOUND_SYMBOL, f"{self.func.__name__}.compile was not given {', '.join(missing)}", span_of_caller(), because="a kernel is specialised by its T.const sizes",
                  help=f"write .compile({', '.join(f'{n}=...' for n in signature.constants)})")
         return self._kernel(values, {n: sizes[n] for n in signature.constants})
+
+    def size_names(self, **kwargs: Any) -> tuple[str, ...]:
+        """The T.const sizes that a specialisation is named by, for the given compile-time arguments."""
+        values, _, _ = self._compile_time((), kwargs)
+        return tuple(self._signature(values).constants)
 
     def get_tir(self, *args: Any, **kwargs: Any) -> PrimFunc:
         """The traced program for given sizes."""

@@ -10,6 +10,7 @@ import pytest
 
 from tilewright import dtypes
 from tilewright.arith.bounds import Facts
+from tilewright.arith.evaluate import evaluate
 from tilewright.arith.linear import contains
 from tilewright.arith.ranges import affine_range
 from tilewright.errors import Span
@@ -63,8 +64,15 @@ def test_random_conjunctions_are_the_bounds_and_the_residual(generator: Any) -> 
 
 
 def test_guards_of_a_tile_become_one_bound_each() -> None:
-    found = affine_range((n * 32 + v < m) & (v < 20), v)
+    facts = Facts().with_range(m, 1, 65536).with_range(n, 0, 2048)
+    found = affine_range((n * 32 + v < m) & (v < 20), v, facts)
     assert [str(high) for high in found.highs] == ["m - n * 32", "20"] and not found.lows and not found.residual
+
+
+def test_bounds_that_might_overflow_are_computed_in_64_bits() -> None:
+    high, = affine_range(v + n < m, v).highs
+    assert high.dtype == dtypes.int64
+    assert int(evaluate(high, {n: -5, m: (1 << 31) - 1}, lambda *_: np.zeros(0))) == (1 << 31) + 4
 
 
 def test_what_is_not_affine_or_not_about_the_variable_stays() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,34 @@ def test_random_expressions_keep_their_values_and_their_lazy_loads(generator: An
         assert np.array_equal(made.domain.evaluate(expr, points), made.domain.evaluate(simple, points)), (seed, str(expr), str(simple))
 
 
+def test_dtypes_that_wrap_keep_their_values(generator: Any, domain: Any) -> None:
+    octet, small = var("octet", dtypes.uint8), var("small", dtypes.int8)
+    here = domain(Facts().with_range(i, -3, 9), {octet: range(0, 256, 15), small: range(-128, 128, 17), i: range(-3, 10)})
+    points = {v: p.astype(v.dtype.numpy) for v, p in here.points().items()}
+    wide = [dtypes.uint8, dtypes.int8, dtypes.uint16, dtypes.int32, dtypes.int64, dtypes.uint32]
+
+    def integer(r: Random, depth: int) -> ir.Expr:
+        if depth == 0:
+            return r.choice([octet, small, i, const(r.randint(-5, 9))])
+        a, kind = integer(r, depth - 1), r.randint(0, 6)
+        if kind < 2:
+            return ir.binary(r.choice([Op.ADD, Op.SUB, Op.MUL, Op.MIN, Op.MAX, Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR]), a, integer(r, depth - 1))
+        if kind == 2:
+            return ir.binary(r.choice([Op.FLOORDIV, Op.FLOORMOD]), a, const(r.choice([2, 3, 8, 16]), a.dtype))
+        if kind == 3:
+            return select(integer(r, depth - 1) < integer(r, 0), a, integer(r, depth - 1), is_lazy=r.random() < 0.5)
+        return ir.cast(a, r.choice(wide))
+
+    for seed in range(600):
+        r = Random(seed)
+        expr = integer(r, 3) if seed % 2 else ir.binary(r.choice([Op.LT, Op.LE, Op.EQ, Op.GT]), integer(r, 2), integer(r, 2))
+        values = here.evaluate(expr, points)
+        simple = simplify(expr, here.facts)
+        assert simple.dtype == expr.dtype and np.array_equal(values, here.evaluate(simple, points)), (seed, str(expr), str(simple))
+        known = here.facts.range_of(expr)
+        assert all(known.contains(int(v)) for v in np.unique(values)), (seed, str(expr), str(known))
+
+
 @pytest.mark.parametrize(("expr", "expected"), [
     ((bx * 64 + j) // 64, bx),
     ((bx * 64 + j) % 64, j),
@@ -60,9 +89,10 @@ def test_random_expressions_keep_their_values_and_their_lazy_loads(generator: An
     ((i * n + x % n) // n, i),
     ((i * n + x % n) % n, x % n),
     (x * 32 + 31 < y * 32, x < y),
-    (x * 4 + 1 >= y * 4 + 6, x >= y + 2),
+    (i * 4 + 1 >= j * 4 + 6, i >= j + 2),
     (x - 1 >= y, x > y),
     (x < y + 1, x <= y),
+    (i < 100 - j, i + j < 100),
     (x * 4 == y * 6 + 1, const(False)),
     (-x < 0, const(0) < x),
     (ir.binary(Op.TRUNCDIV, i, 8), i // 8),
@@ -103,6 +133,14 @@ def test_arithmetic_that_may_wrap_is_left_alone() -> None:
     assert simplify(small + 1 - 1 < small + 0) is const(False), "int32 by promotion: no wrap"
     wrapping = ir.binary(Op.ADD, small, const(1, dtypes.int8)) > small
     assert simplify(wrapping) is wrapping
+
+
+def test_terms_do_not_change_sides_where_they_might_overflow() -> None:
+    limit = const(dtypes.int32.maximum)
+    assert simplify(x < limit - y) is (x < limit - y)
+    assert simplify((x + i * 64 + y) // 64) is (x + i * 64 + y) // 64
+    assert simplify(x // 65536 // 65536) is x // 65536 // 65536, "the product of the divisors does not fit"
+    assert simplify(minimum(x + i, y + i)) is i + minimum(x, y)
 
 
 def test_float_arithmetic_is_left_alone() -> None:

@@ -244,15 +244,15 @@ def test_tiles_are_fresh_in_every_block() -> None:
     assert np.isnan(got["Y"]).all()
 
 
-@pytest.mark.parametrize("seed", [None, 3])
-def test_grids_run_all_blocks_x_first(seed: int | None) -> None:
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_grids_run_all_blocks_x_first(is_reversed: bool) -> None:
     y, n = tensor("Y", (2, 3, 4), I32), tile("n", (1,), I32, Scope.GLOBAL)
     blocks = tuple(var(name) for name in ("x", "y", "z"))
     body = (put(y, (blocks[2], blocks[1], blocks[0]), at(n, 0)), put(n, 0, at(n, 0) + 1))
     made = program((y, n), launch(*body, grid=(4, 3, 2), blocks=blocks))
-    got = run_reference(made, {"Y": np.zeros((2, 3, 4), np.int32), "n": np.zeros(1, np.int32)}, ReferenceOptions(block_order_seed=seed))["Y"]
-    assert sorted(got.ravel()) == list(range(24))
-    assert np.array_equal(got.ravel(), np.arange(24)) == (seed is None)
+    options = ReferenceOptions(block_order=(lambda count: range(count)[::-1]) if is_reversed else range)
+    got = run_reference(made, {"Y": np.zeros((2, 3, 4), np.int32), "n": np.zeros(1, np.int32)}, options)["Y"]
+    assert got.ravel().tolist() == list(range(24))[:: -1 if is_reversed else 1]
 
 
 def test_launches_run_one_after_the_other_through_a_workspace() -> None:
@@ -378,6 +378,15 @@ def test_strided_arguments_are_read_in_place() -> None:
     assert np.array_equal(run((x, y), parallel((i, j), (3, 4), put(y, (i, j), at(x, i, j))), given={"X": data, "Y": np.zeros((3, 4), np.float32)})["Y"], data)
     plain = tensor("X", (3, 4))
     assert np.array_equal(run((plain,), put(plain, (0, 0), 0), given={"X": data})["X"], data)
+
+
+def test_the_stride_of_a_single_row_is_not_checked() -> None:
+    s = var("s")
+    x, y = tensor("X", (1, 4), strides=(s, 1)), tensor("Y", (1,), I32)
+    data = np.arange(4, dtype=np.float32).reshape(1, 4)
+    assert run((x, y), put(y, 0, s + at(x, 0, 3).astype(I32)), given={"X": data, "Y": np.zeros(1, np.int32)})["Y"].tolist() == [7]
+    fixed = tensor("X", (1, 4), strides=(9, 1))
+    assert run((fixed, y), put(y, 0, at(fixed, 0, 3).astype(I32)), given={"X": data, "Y": np.zeros(1, np.int32)})["Y"].tolist() == [3]
 
 
 def test_pointers_lead_to_the_arrays_they_were_made_from() -> None:

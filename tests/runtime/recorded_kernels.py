@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tilewright import dtypes
 from tilewright.codegen.llvm.program import slots_of
 from tilewright.dtypes import DType
-from tilewright.errors import Span
+from tilewright.errors import Span, TileError
 from tilewright.ir.buffer import Buffer, Extent, Scope, format_shape
 from tilewright.ir.expr import Expr, const, var
 from tilewright.ir.program import HostCheck, Launch, Parameter, ParameterKind, Program
@@ -20,6 +21,7 @@ from tilewright.ir.stmt import Seq, Stmt
 from tilewright.runtime.arguments import CallPlan
 
 FILE = "kernel.py"
+F32, I32 = np.float32, np.int32
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 Body = Callable[[list[int]], int]
 
@@ -41,7 +43,8 @@ def workspace(name: str, shape: Sequence[Extent], dtype: DType = dtypes.float32)
     return Buffer(name, dtype, tuple(shape), Scope.GLOBAL, Span(FILE, 1))
 
 
-def program(*parameters: Parameter, workspaces: Sequence[Buffer] = (), checks: Sequence[HostCheck] = (), grid: Sequence[Expr] = (), body: Sequence[Stmt] = ()) -> Program:
+def program(*parameters: Parameter, workspaces: Sequence[Buffer] = (), checks: Sequence[HostCheck] = (), grid: Sequence[Expr] = (),
+            body: Sequence[Stmt] = ()) -> Program:
     """A program `main` whose source, as messages quote it, has one line per parameter."""
     lines = ["def main("]
     placed = []
@@ -57,7 +60,8 @@ def program(*parameters: Parameter, workspaces: Sequence[Buffer] = (), checks: S
     text = "\n".join([*lines, "):", "    assert n > 0"]) + "\n"
     linecache.cache[FILE] = len(text), None, text.splitlines(keepends=True), FILE
     blocks = tuple(var(f"b{k}") for k in range(len(grid)))
-    launch = Launch(tuple(grid) or (const(1),), blocks or (var("b0"),), (1, 1, 1), (var("tx"), var("ty"), var("tz")), (), Seq(Span(FILE, 1), tuple(body)), Span(FILE, 1))
+    threads = var("tx"), var("ty"), var("tz")
+    launch = Launch(tuple(grid) or (const(1),), blocks or (var("b0"),), (1, 1, 1), threads, (), Seq(Span(FILE, 1), tuple(body)), Span(FILE, 1))
     return Program("main", tuple(placed), (launch,), Span(FILE, 1, 0, 1, 8), tuple(workspaces), tuple(checks))
 
 
@@ -91,3 +95,26 @@ def memory(address: int, count: int, dtype: Any = np.float32) -> Any:
     """The elements at an address as a numpy array."""
     size = count * np.dtype(dtype).itemsize
     return np.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype) if size else np.empty(0, dtype)
+
+
+def zeros(*shape: int, dtype: Any = F32) -> Any:
+    return np.zeros(shape, dtype)
+
+
+def kernel_of(*parameters: Parameter, **options: Any) -> RecordedKernel:
+    return RecordedKernel(program(*parameters), **options)
+
+
+def two_vectors(**options: Any) -> RecordedKernel:
+    """X and Y of n elements; Y is written."""
+    n = var("n")
+    return kernel_of(tensor("X", (n,)), tensor("Y", (n,)), **{"written": ("Y",), **options})
+
+
+def refused(kernel: RecordedKernel, *given: Any) -> TileError:
+    """The error of a call that must not reach the native entry."""
+    with pytest.raises(TileError) as caught:
+        kernel(*given)
+    assert not kernel.calls
+    assert caught.value.__context__ is None
+    return caught.value

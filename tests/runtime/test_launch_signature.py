@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -25,7 +27,9 @@ NUMBER = ScalarArgument(ScalarKind.INT32)
 
 
 @pytest.mark.parametrize(
-    "slot", [DataPointer(1), DataPointer(2), DataPointer(-1), Dimension(0, 2), Dimension(0, -1), Stride(1, 0), ScalarValue(0), ScalarValue(5)], ids=str
+    "slot",
+    [DataPointer(1), DataPointer(2), DataPointer(-1), Dimension(0, 2), Dimension(0, -1), Stride(1, 0), ScalarValue(0), ScalarValue(5)],
+    ids=str,
 )
 def test_slots_must_fit_the_arguments(slot: Slot) -> None:
     with pytest.raises(CompilerBug, match="does not fit"):
@@ -33,12 +37,14 @@ def test_slots_must_fit_the_arguments(slot: Slot) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.dtype(">f4"), np.dtype(np.longlong if np.dtype(np.int64).char == "l" else np.long)], ids=str)
-def test_dtypes_must_be_canonical(dtype: np.dtype) -> None:  # type: ignore[type-arg]
+def test_dtypes_must_be_canonical(dtype: np.dtype[Any]) -> None:
     with pytest.raises(CompilerBug, match="canonical"):
         TensorArgument(dtype, (), is_written=False)
 
 
-@pytest.mark.parametrize("scalar_type", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.int4, np.float16, np.bool_])
+@pytest.mark.parametrize(
+    "scalar_type", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.int4, np.float16, np.bool_]
+)
 def test_usual_dtypes_are_canonical(scalar_type: type) -> None:
     dtype = np.dtype(scalar_type)
     assert TensorArgument(dtype, (), is_written=False).dtype_numpy is np.zeros(3, scalar_type).dtype

@@ -88,7 +88,7 @@ class Bench:
         return result is NotImplemented
 
 
-def address_of(array: np.ndarray) -> int:  # type: ignore[type-arg]
+def address_of(array: Any) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
 
@@ -170,7 +170,7 @@ def test_empty_tensors(make: MakeStub) -> None:
                                          ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.int4])
 def test_every_dtype_matches_itself_only(make: MakeStub, scalar_type: type) -> None:
     bench = Bench(make, (TensorArgument(np.dtype(scalar_type), (4,), False),), (DataPointer(0),))
-    array = np.zeros(4, scalar_type)
+    array: Any = np.zeros(4, scalar_type)
     assert bench.slots(array) == (address_of(array),)
     assert bench.refuses(np.zeros(4, np.float32))
     assert bench.refuses(np.zeros(4, np.dtype(scalar_type).newbyteorder())) or array.itemsize == 1 or scalar_type is ml_dtypes.bfloat16
@@ -186,9 +186,11 @@ def test_every_mismatch_of_a_tensor_is_refused(make: MakeStub) -> None:
     unaligned = aligned_bytes(97)[1:].view(np.float32).reshape(4, 6)
     wide = aligned_bytes(48 * 4).view(np.float32).reshape(4, 12)[:, ::2]
     for other in (
-        (), (good, good), (None,), (good.tolist(),), (memoryview(good),), (good.view(np.int32),), (good.view(type("Array", (np.ndarray,), {})),),
-        (good.reshape(6, 4),), (good.reshape(24),), (good.reshape(1, 4, 6),), (good[:3],), (good.reshape(6, 4).T,), (wide,), (read_only,), (shifted,),
-        (unaligned,), (np.float32(1),), (np.zeros((4, 6), ">f4"),), (np.zeros((4, 6), [("x", np.float32)]),), (np.zeros((4, 6), object),),
+        (), (good, good), (None,), (good.tolist(),), (memoryview(good),), (good.view(np.int32),),
+        (good.view(type("Array", (np.ndarray,), {})),),
+        (good.reshape(6, 4),), (good.reshape(24),), (good.reshape(1, 4, 6),), (good[:3],), (good.reshape(6, 4).T,), (wide,),
+        (read_only,), (shifted,), (unaligned,), (np.float32(1),),
+        (np.zeros((4, 6), ">f4"),), (np.zeros((4, 6), [("x", np.float32)]),), (np.zeros((4, 6), object),),
     ):
         assert bench.refuses(*other)
 
@@ -248,15 +250,16 @@ def test_stride_symbols_must_agree(make: MakeStub) -> None:
 
 
 def test_written_tensors_must_not_overlap(make: MakeStub) -> None:
-    read, written = (TensorArgument(FLOAT32, ("n",), is_written, strides=strides) for is_written, strides in ((False, None), (True, (None,))))
+    read = TensorArgument(FLOAT32, ("n",), is_written=False)
+    written = TensorArgument(FLOAT32, ("n",), is_written=True, strides=(None,))
     slots = (DataPointer(0), DataPointer(1), DataPointer(2))
     bench = Bench(make, (read, read, written), slots)
     memory = np.zeros(12, np.float32)
     first, second, third = memory[:4], memory[4:8], memory[8:]
     for arrays in ((first, second, third), (first, first, third), (second, third, first), (third, first, second[::-1])):
         assert bench.slots(*arrays) == tuple(address_of(array) for array in arrays)
-    for arrays in ((first, second, first), (first, second, second), (first, second, memory[5:9]), (first, second, memory[8:4:-1]), (first, second, memory[1::3])):
-        assert bench.refuses(*arrays)
+    for overlapping in (first, second, memory[5:9], memory[8:4:-1], memory[1::3]):
+        assert bench.refuses(first, second, overlapping)
 
 
 # ---- results, references, threads -------------------------------------------------------------------------------
@@ -279,7 +282,8 @@ def test_keyword_arguments_are_an_ordinary_type_error(make: MakeStub) -> None:
 
 def test_packed_stub_takes_one_number_per_slot(make: MakeStub) -> None:
     signature = LaunchSignature(
-        (TensorArgument(FLOAT32, ("n",), True), ScalarArgument(ScalarKind.FLOAT32)), (DataPointer(0), Dimension(0, 0), Stride(0, 0), ScalarValue(1))
+        (TensorArgument(FLOAT32, ("n",), True), ScalarArgument(ScalarKind.FLOAT32)),
+        (DataPointer(0), Dimension(0, 0), Stride(0, 0), ScalarValue(1)),
     )
     recorder = Recorder(4)
     stub = make(signature.packed(), recorder.address)
@@ -390,7 +394,9 @@ def test_references_and_memory_are_balanced(make: MakeStub, entries: llvm.Resour
 ARRAYS = [
     np.zeros(shape, dtype)[index]
     for dtype in (np.float32, ml_dtypes.bfloat16)
-    for shape, index in (((4,), ...), ((5,), slice(1, None)), ((8,), slice(None, None, 2)), ((2, 4), ...), ((1, 4), ...), ((4, 4), (slice(None, 2), ...)))
+    for shape, index in (
+        ((4,), ...), ((5,), slice(1, None)), ((8,), slice(None, None, 2)), ((2, 4), ...), ((1, 4), ...), ((4, 4), (slice(None, 2), ...)),
+    )
 ]
 ARRAYS += [ARRAYS[0], ARRAYS[0][:2], ARRAYS[3].T, np.zeros((), np.float32), np.zeros((0, 4), np.float32)]
 EXTENTS = st.one_of(st.sampled_from([1, 2, 4]), st.sampled_from(["m", "n"]))
@@ -417,11 +423,15 @@ def all_slots(arguments: list[Argument]) -> tuple[Slot, ...]:
 
 @pytest.mark.skipif(native_stub_obstacle() is not None, reason="no native stubs here")
 @settings(max_examples=60, deadline=None)
-@given(arguments=st.lists(st.one_of(tensor_arguments(), st.builds(ScalarArgument, st.sampled_from(ScalarKind))), max_size=3), data=st.data())
+@given(
+    arguments=st.lists(st.one_of(tensor_arguments(), st.builds(ScalarArgument, st.sampled_from(ScalarKind))), max_size=3),
+    data=st.data(),
+)
 def test_native_and_plain_stubs_agree(arguments: list[Argument], data: st.DataObject) -> None:
     slots = all_slots(arguments)
     benches = [Bench(maker, tuple(arguments), slots) for maker in (make_native_stub, CtypesStub)]
-    numbers = st.one_of(st.integers(-300, 300), st.floats(), st.booleans(), st.integers(), st.none(), st.sampled_from([INT64_MAX, -INT64_MAX - 1]))
+    limits = st.sampled_from([INT64_MAX, -INT64_MAX - 1])
+    numbers = st.one_of(st.integers(-300, 300), st.floats(), st.booleans(), st.integers(), st.none(), limits)
     for _ in range(20):
         values = [data.draw(st.sampled_from(ARRAYS) if isinstance(argument, TensorArgument) else numbers) for argument in arguments]
         outcomes = []

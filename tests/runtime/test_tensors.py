@@ -150,9 +150,9 @@ def test_dlpack_capsules_that_are_none() -> None:
         def __dlpack__(self, **options: Any) -> Any:
             return "capsule"
 
-    with pytest.raises(NotATensorError, match="a Broken that DLPack cannot export"):
+    with pytest.raises(NotATensorError, match="an object of type Broken that DLPack cannot export"):
         read_tensor(Broken(np.zeros(3)))
-    with pytest.raises(NotATensorError, match="requires gradient|require"):
+    with pytest.raises(NotATensorError, match="require gradient"):
         read_tensor(Exporter(torch.nn.Parameter(torch.zeros(3))))
     assert export(Exporter(np.zeros((2, 3)))).strides == (3, 1)
 
@@ -192,7 +192,7 @@ def test_things_that_are_no_tensors(thing: Any) -> None:
 def test_tensors_whose_memory_holds_something_else() -> None:
     with pytest.raises(NotATensorError, match="masked"):
         read_tensor(np.ma.masked_array(np.zeros(3), [True, False, False]))
-    with pytest.raises(NotATensorError, match="layout torch.sparse_coo"):
+    with pytest.raises(NotATensorError, match=r"layout torch\.sparse_coo"):
         read_tensor(torch.eye(3).to_sparse())
     with pytest.raises(NotATensorError, match="negated"):
         read_tensor(torch.zeros(3, dtype=torch.complex64).conj().imag)
@@ -262,7 +262,7 @@ def test_outputs_of_another_library_come_from_its_own_namespace() -> None:
 
 
 def test_torch_is_never_imported() -> None:
-    code = "import sys, numpy, tilewright.runtime.arguments as a, tilewright.runtime.tensors as t; t.read_tensor(numpy.zeros(3)); t.read_tensor(b'1'); assert 'torch' not in sys.modules"
+    code = "import sys, numpy; from tilewright.runtime.tensors import read_tensor as r; r(numpy.zeros(3)); r(b'1'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

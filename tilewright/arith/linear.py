@@ -159,7 +159,7 @@ class Linearizer:
 
     is_expanding   multiply products of sums out, so that they cancel (proofs); otherwise such a product is one atom (code).
     meaning        what an atom stands for: (FLOORDIV or FLOORMOD, form, divisor form), (MIN or MAX, form, form), (MUL, factor forms…).
-    Subclasses that know facts override `reduce_quotient`, `reduce_remainder` and `resolve`.
+    Subclasses that know facts override `reduce_quotient`, `reduce_remainder`, `resolve` and `is_safe`.
     """
 
     def __init__(self, *, is_expanding: bool) -> None:
@@ -183,6 +183,10 @@ class Linearizer:
     def resolve(self, node: Expr) -> Expr:
         """A better expression for a node that is no integer arithmetic; the node itself where there is none."""
         return node
+
+    def is_safe(self, form: LinearForm, dtype: DType) -> bool:
+        """Whether a new sum may be computed in `dtype`: that the old ones do not overflow does not say that their parts do not. Proofs compute nothing."""
+        return True
 
     # -- from expressions
 
@@ -272,22 +276,22 @@ class Linearizer:
         k = divisor.constant
         if k < 0:
             return self.floordiv(-form, LinearForm(-k), dtype)
-        whole: dict[Expr, int] = {}
-        rest: dict[Expr, int] = {}
-        for atom, coefficient in form.terms.items():
-            r = _truncated_remainder(coefficient, k)
-            if coefficient != r:
-                whole[atom] = (coefficient - r) // k
-            if r:
-                rest[atom] = r
-        quotient, c = divmod(form.constant, k)
-        outside = LinearForm(quotient, whole)
-        if not rest:
-            return outside
-        common = gcd(k, *rest.values())
-        inner = LinearForm(c // common, {a: v // common for a, v in rest.items()} if common > 1 else rest)
-        k //= common
-        return outside + self._quotient(inner, k, dtype)
+        whole, inner = self._without_multiples(form, k, dtype)
+        if inner.is_constant:
+            return whole.shifted(inner.constant // k)
+        common = gcd(k, inner.content())
+        inner = LinearForm(inner.constant // common, {a: c // common for a, c in inner.terms.items()} if common > 1 else inner.terms)
+        return whole + self._quotient(inner, k // common, dtype) if k > common else whole + inner
+
+    def _without_multiples(self, form: LinearForm, k: int, dtype: DType) -> tuple[LinearForm, LinearForm]:
+        """(whole, inner) with form = k * whole + inner: what a quotient by k lets out and a remainder by k drops."""
+        terms = {a: r for a, c in form.terms.items() if (r := _truncated_remainder(c, k))}
+        inner = LinearForm(form.constant % k, terms)
+        is_smaller = (terms == form.terms and inner.constant <= form.constant) or (len(terms) < 2 and inner.constant == 0)
+        if not is_smaller and not self.is_safe(inner, dtype):
+            return LinearForm(), form
+        whole = {a: (c - terms.get(a, 0)) // k for a, c in form.terms.items() if c != terms.get(a)}
+        return LinearForm(form.constant // k, whole), inner
 
     def _quotient(self, inner: LinearForm, k: int, dtype: DType) -> LinearForm:
         if len(inner.terms) == 1:
@@ -295,8 +299,10 @@ class Linearizer:
             known = self.meaning.get(atom)
             if known is not None and coefficient == 1 and known[1][-1].is_constant and known[1][-1].constant > 0:
                 op, (numerator, divisor) = known
-                if op is Op.FLOORDIV:  # (x // a + c) // k = (x + a * c) // (a * k)
-                    return self.floordiv(numerator.shifted(inner.constant * divisor.constant), divisor.scaled(k), dtype)
+                if op is Op.FLOORDIV and divisor.constant * k <= dtype.maximum:  # (x // a + c) // k = (x + a * c) // (a * k)
+                    shifted = numerator.shifted(inner.constant * divisor.constant)
+                    if inner.constant == 0 or self.is_safe(shifted, dtype):
+                        return self.floordiv(shifted, divisor.scaled(k), dtype)
                 if op is Op.FLOORMOD and inner.constant == 0 and divisor.constant % k == 0:  # x % (a * k) // k = x // k % a
                     return self.floormod(self.floordiv(numerator, LinearForm(k), dtype), LinearForm(divisor.constant // k), dtype)
         divisor = LinearForm(k)
@@ -309,17 +315,21 @@ class Linearizer:
         k = divisor.constant
         if k < 0:
             return -self.floormod(-form, LinearForm(-k), dtype)
-        inner = LinearForm(form.constant % k, {a: r for a, c in form.terms.items() if (r := _truncated_remainder(c, k))})
+        _, inner = self._without_multiples(form, k, dtype)
         if inner.is_constant:
-            return inner
+            return LinearForm(inner.constant % k)
         for atom in inner.terms:  # x % (a * k) = x mod k
             op, operands = self.meaning.get(atom, (None, ()))
             if op is Op.FLOORMOD and operands[1].is_constant and operands[1].constant % k == 0:
-                return self.floormod(inner.replaced(atom, operands[0]), divisor, dtype)
-        common = gcd(k, *inner.terms.values())
+                replaced = inner.replaced(atom, operands[0])
+                if len(inner.terms) == 1 or self.is_safe(replaced, dtype):
+                    return self.floormod(replaced, divisor, dtype)
+        common = gcd(k, inner.content())
         if common > 1:
             outside = inner.constant % common
             reduced = LinearForm(inner.constant // common, {a: c // common for a, c in inner.terms.items()})
+            if common == k:
+                return LinearForm(outside)
             return self.floormod(reduced, LinearForm(k // common), dtype).scaled(common).shifted(outside)
         return self._remainder(inner, k, dtype)
 
@@ -384,8 +394,9 @@ class Linearizer:
         if difference.is_constant:
             return a if (difference.constant <= 0) == (op is Op.MIN) else b
         shared = LinearForm(a.constant if a.constant == b.constant else 0, {t: c for t, c in a.terms.items() if b.terms.get(t) == c})
-        a, b = a - shared, b - shared
-        return shared + self._binary_atom(op, a, b, node.dtype)
+        if not (self.is_safe(a - shared, node.dtype) and self.is_safe(b - shared, node.dtype)):
+            shared = LinearForm()
+        return shared + self._binary_atom(op, a - shared, b - shared, node.dtype)
 
     # -- x // k and x % k put together again
 
@@ -433,7 +444,7 @@ class Linearizer:
         """min(s + x, y) - s = min(x, y - s): terms of one operand cancel."""
         for operand in operands:
             part = LinearForm(0, {t: v for t, v in operand.terms.items() if form.terms.get(t) == -c * v})
-            if part.terms:
+            if part.terms and all(self.is_safe(o - part, atom.dtype) for o in operands):
                 moved = self._binary_atom(op, operands[0] - part, operands[1] - part, atom.dtype)
                 return form.plus(LinearForm(0, {atom: 1}), -c).plus(part, c).plus(moved, c)
         return None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tilewright.arith.bounds import NEGATED_COMPARISONS, Facts
 from tilewright.arith.linear import LinearForm, contains, is_exact
 from tilewright.arith.simplify import simplify
+from tilewright.dtypes import int64
 from tilewright.ir.expr import COMPARISONS, Expr, Op, binary, unary
 from tilewright.ir.visit import subexpressions
 
@@ -16,7 +17,8 @@ _DIVISIONS = frozenset({Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD})
 class AffineRange(NamedTuple):
     """condition = (every low <= v) and (v < every high) and (all residual conditions, in their order, each evaluated only where those before hold).
 
-    Lows and highs are free of v and safe to evaluate where the whole condition would have been: they load nothing and divide by no zero.
+    Lows and highs have the dtype of v, or int64 where a term that changed sides might not fit. They are free of v and safe to evaluate where
+    the whole condition would have been: they load nothing and divide by no zero.
     """
 
     lows: tuple[Expr, ...]
@@ -87,8 +89,10 @@ def _bounds_in(conjunct: Expr, variable: Expr, facts: Facts) -> tuple[list[Expr]
 
 def _quotient(rest: LinearForm, coefficient: int, facts: Facts, variable: Expr) -> tuple[Expr, Expr]:
     """(ceil(-rest / c), floor(rest / -c) + 1): the first and the past-the-last v with c * v + rest >= 0, whichever the sign of c makes meaningful."""
-    divided = facts.linearizer.floordiv(rest, LinearForm(abs(coefficient)), variable.dtype)
-    return (-divided).to_expr(variable.dtype), divided.shifted(1).to_expr(variable.dtype)
+    known = facts.range_of_form(rest)
+    dtype = variable.dtype if known.is_inside(-int(variable.dtype.maximum), int(variable.dtype.maximum) - 1) else int64
+    divided = facts.linearizer.floordiv(rest, LinearForm(abs(coefficient)), dtype)
+    return (-divided).to_expr(dtype), divided.shifted(1).to_expr(dtype)
 
 
 def _is_safe_anywhere(expr: Expr, facts: Facts) -> bool:

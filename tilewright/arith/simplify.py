@@ -142,11 +142,12 @@ class Simplifier(Linearizer):
         if decided is not None:
             return const(decided)
         if is_exact(node.args[0].dtype):
-            return self._canonical_comparison(node.op, self.form(node.args[0]) - self.form(node.args[1]), node.args[0].dtype)
+            return self._canonical_comparison(node.op, self.form(node.args[0]), self.form(node.args[1]), node.args[0].dtype)
         return rebuild(node, tuple(self.simplify(a) for a in node.args))
 
-    def _canonical_comparison(self, op: Op, difference: LinearForm, dtype: DType) -> Expr:
-        """difference op 0 with the common factor taken out and negative terms moved to the right."""
+    def _canonical_comparison(self, op: Op, a: LinearForm, b: LinearForm, dtype: DType) -> Expr:
+        """a op b with common terms cancelled, the common factor taken out and every term on the side where it is positive."""
+        difference = a - b
         answer = compare_with_zero(op, self.facts.range_of_form(difference))
         if answer is not None:
             return const(answer)
@@ -159,6 +160,7 @@ class Simplifier(Linearizer):
             constant = constant // content
         else:  # c * s + c0 <= 0 where s <= floor(-c0 / c)
             constant = -(-constant // content)
+        written = op
         if (op, constant) in _ABSORBED:  # x >= y + 1 reads x > y
             op, constant = _ABSORBED[op, constant], 0
         left = LinearForm(0, {t: c // content for t, c in terms.items() if c > 0})
@@ -167,7 +169,14 @@ class Simplifier(Linearizer):
             right = right.shifted(-constant)
         else:
             left = left.shifted(constant)
-        return binary(op, left.to_expr(dtype), right.to_expr(dtype))
+        if op in (Op.EQ, Op.NE) or all(new == old or self.is_safe(new, dtype) for new, old in ((left, a), (right, b))):
+            return binary(op, left.to_expr(dtype), right.to_expr(dtype))
+        return binary(written, a.to_expr(dtype), b.to_expr(dtype))
+
+    def is_safe(self, form: LinearForm, dtype: DType) -> bool:
+        if form.is_constant or form.single_atom is not None:
+            return True
+        return self.facts.range_of_form(form).is_inside(int(dtype.minimum), int(dtype.maximum))
 
     # -- quotients that ranges decide
 

@@ -11,6 +11,7 @@ from tilewright.errors import Kind as _Kind
 from tilewright.errors import fail as _fail
 from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Expr, Op as _Op
+from tilewright.ir.expr import parse_dtype as _parse_dtype
 from tilewright.language.alloc import alloc_barrier, alloc_fragment, alloc_global, alloc_local, alloc_reducer, alloc_shared, alloc_var
 from tilewright.language.annotate import (
     annotate_compile_flags,
@@ -103,7 +104,7 @@ class Var(metaclass=_VariableType):
 
 def dtype(value: _Any) -> DType:
     """A dtype from a name, a torch or numpy dtype, or a Python type."""
-    return _as_dtype(value)
+    return _parse_dtype(value)
 
 
 # -- dtypes

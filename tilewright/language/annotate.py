@@ -11,6 +11,7 @@ from tilewright.ir.program import Hint, HintKind
 from tilewright.ir.stmt import Assume
 from tilewright.language.builder import program_builder
 from tilewright.layout.annotations import FragmentAnnotation, LayoutAnnotation
+from tilewright.spans import span_of_caller
 
 
 def _hint(kind: HintKind, *values: Any) -> None:
@@ -26,12 +27,21 @@ def _buffers(mapping: Any, name: str) -> list[tuple[Buffer, Any]]:
     return list(mapping.items())
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _require_hint(is_right: bool, name: str, value: Any, wanted: str, example: str) -> None:
+    if not is_right:
+        fail(Kind.ANNOTATION, f"T.{name} was given {describe_operand(value)}", span_of_caller(), because=f"it takes {wanted}", help=f"write T.{name}({example})")
+
+
 def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> None:
     """The order in which blocks run, for locality: panels of `panel_size` rows or columns."""
     builder = program_builder()
-    if not isinstance(panel_size, int) or panel_size <= 0:
+    if not _is_count(panel_size):
         fail(Kind.ANNOTATION, f"T.use_swizzle has panel_size={panel_size!r}", builder.here(), because="a panel is a positive number of blocks wide", help="write T.use_swizzle(panel_size=8)")
-    if order not in ("row", "column", "mlx"):
+    if not isinstance(order, str) or order not in ("row", "column", "mlx"):
         fail(Kind.ANNOTATION, f"T.use_swizzle has order={order!r}", builder.here(), because='known are "row", "column" and "mlx"', help='leave it out for "row"')
     if enable:
         _hint(HintKind.SWIZZLE_BLOCKS, panel_size, order)
@@ -41,6 +51,9 @@ def annotate_layout(layouts: Any) -> None:
     """The physical layout of shared tiles and fragments; a CPU keeps tiles in its own layouts, which no program can tell."""
     builder = program_builder()
     for buffer, layout in _buffers(layouts, "annotate_layout"):
+        if buffer.scope is Scope.GLOBAL:
+            fail(Kind.ANNOTATION, f"{buffer.name} is a global tensor", (Label(builder.here()), Label(buffer.span)), because="the caller decides how a tensor lies in memory; layouts are for tiles",
+                 help="declare it as T.StridedTensor, or annotate the tile it is copied to")
         if not isinstance(layout, (LayoutAnnotation, FragmentAnnotation)):
             layout = LayoutAnnotation(buffer.static_shape, layout) if callable(layout) else fail(
                 Kind.ANNOTATION, f"the layout of {buffer.name} is {describe_operand(layout)}", builder.here(), because="a layout is a T.Layout, a T.Fragment or an index function",
@@ -63,27 +76,34 @@ def annotate_safe_value(values: Any) -> None:
 
 def annotate_l2_hit_ratio(ratios: Any) -> None:
     """How much of a tensor should stay in the L2 cache of a GPU."""
+    for ratio in ratios.values() if isinstance(ratios, dict) else ():
+        _require_hint(isinstance(ratio, (int, float)) and 0 <= ratio <= 1, "annotate_l2_hit_ratio", ratio, "a share between 0 and 1 for each tensor", "{A: 0.5}")
     for buffer, ratio in _buffers(ratios, "annotate_l2_hit_ratio"):
         _hint(HintKind.L2_HIT_RATIO, buffer, ratio)
 
 
 def annotate_restrict_buffers(*buffers: Any) -> None:
     """Parameters that may alias each other."""
+    for buffer in buffers:
+        _require_hint(isinstance(buffer, Buffer), "annotate_restrict_buffers", buffer, "tensor parameters", "A, B")
     _hint(HintKind.RESTRICT, *buffers)
 
 
 def annotate_min_blocks_per_sm(count: int) -> None:
     """Blocks that should fit one multiprocessor of a GPU."""
+    _require_hint(_is_count(count), "annotate_min_blocks_per_sm", count, "a positive number of blocks", "2")
     _hint(HintKind.MIN_BLOCKS_PER_SM, count)
 
 
 def annotate_compile_flags(flags: Any) -> None:
     """Flags for the compiler of a GPU target."""
+    _require_hint(isinstance(flags, str) or (isinstance(flags, (list, tuple)) and all(isinstance(f, str) for f in flags)), "annotate_compile_flags", flags, "a string or a list of strings", '"-O3"')
     _hint(HintKind.COMPILE_FLAGS, flags)
 
 
 def annotate_pass_configs(configs: Any) -> None:
     """Pass configurations inside the function; arguments of `compile` win."""
+    _require_hint(isinstance(configs, dict) and all(isinstance(k, str) for k in configs), "annotate_pass_configs", configs, "a dictionary from keys to values", "{tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True}")
     _hint(HintKind.PASS_CONFIGS, configs)
 
 
@@ -98,26 +118,31 @@ def disable_warp_group_reg_alloc() -> None:
 
 def set_max_nreg(count: int, is_increase: int | bool) -> None:
     """Registers of a warp group."""
+    _require_hint(_is_count(count), "set_max_nreg", count, "a number of registers", "240, 1")
     _register_hint(count, is_increase)
 
 
 def inc_max_nreg(count: int) -> None:
     """More registers for a warp group."""
+    _require_hint(_is_count(count), "inc_max_nreg", count, "a number of registers", "240")
     _register_hint(count, True)
 
 
 def dec_max_nreg(count: int) -> None:
     """Fewer registers for a warp group."""
+    _require_hint(_is_count(count), "dec_max_nreg", count, "a number of registers", "24")
     _register_hint(count, False)
 
 
 def annotate_producer_reg_dealloc(count: int = 24) -> None:
     """Registers that a producer keeps."""
+    _require_hint(_is_count(count), "annotate_producer_reg_dealloc", count, "a number of registers", "24")
     _register_hint("producer", count)
 
 
 def annotate_consumer_reg_alloc(count: int = 240) -> None:
     """Registers that a consumer takes."""
+    _require_hint(_is_count(count), "annotate_consumer_reg_alloc", count, "a number of registers", "240")
     _register_hint("consumer", count)
 
 

@@ -20,7 +20,7 @@ from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import subexpressions
 from tilewright.ops.copy import copy as copy_tile
 from tilewright.ops.fill import fill as fill_tile
-from tilewright.spans import span_of_caller
+from tilewright.spans import callee_of, span_of_caller
 
 
 class FrameKind(Enum):
@@ -28,9 +28,9 @@ class FrameKind(Enum):
 
     LAUNCH = "T.Kernel"
     PARALLEL = "T.Parallel"
-    LOOP = "loop"
-    WHILE = "while"
-    BRANCH = "if"
+    LOOP = "a loop"
+    WHILE = "a `while` loop"
+    BRANCH = "an `if`"
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class ProgramBuilder(build.Builder):
         self.frames: list[Frame] = []
         self.launch: LaunchFrame | None = None
         self.loose_buffers: list[Buffer] = []  # tiles of a function without T.Kernel
+        self.returned_at: Span | None = None  # the last `return` that was traced
+        self.unopened: dict[Any, Span] = {}  # launches that no `with` has entered
         self.codes: set[CodeType] = set()  # code objects of kernels and macros being traced, for "expanded from"
 
     def here(self) -> Span:
@@ -111,6 +113,10 @@ class ProgramBuilder(build.Builder):
         else:
             self.checks.append(HostCheck(condition, message, self.here()))
 
+    def check_on_call(self, condition: Expr, message: str, span: Span) -> None:
+        """A condition on sizes that must hold whenever the kernel is called."""
+        self.checks.append(HostCheck(condition, message, span))
+
     def require_launch(self, what: str, span: Span) -> LaunchFrame:
         """The open launch; a diagnostic naming `what` where there is none."""
         if self.launch is None:
@@ -128,10 +134,14 @@ class ProgramBuilder(build.Builder):
 
     def finish(self, statements: list[Stmt]) -> None:
         """Turns statements outside any launch into a launch of one block and one thread, where there is no other launch."""
+        for span in self.unopened.values():
+            fail(Kind.LAUNCH_MISSING, f"{callee_of(span) or 'T.Kernel'} is called, but no `with` opens the launch", span, because="the blocks run what stands inside `with T.Kernel(...)`",
+                 help="write `with T.Kernel(...) as bx:` and indent the statements below it")
         if not statements and not self.loose_buffers:
             return
         if self.launches:
-            fail(Kind.LAUNCH_MISSING, "a statement stands outside the launches of this function", statements[0].span if statements else self.span,
+            loose = statements[0].span if statements else self.loose_buffers[0].span
+            fail(Kind.LAUNCH_MISSING, "a statement stands outside the launches of this function" if statements else f"{self.loose_buffers[0].name} is allocated outside the launches of this function", loose,
                  because="outside `with T.Kernel(...)` only shapes, workspaces and Python values are computed", help="move it into one of the launches")
         zero = (var("tx"), var("ty"), var("tz"))
         self.launches.append(Launch((const(1),), (var("bx"),), (1, 1, 1), zero, tuple(self.loose_buffers), Seq(self.span, tuple(statements)), self.span))

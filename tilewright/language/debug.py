@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tilewright.errors import Kind, Span, fail
 from tilewright.ir.buffer import Buffer, Region, Scope
-from tilewright.ir.expr import as_condition, as_expr
+from tilewright.ir.expr import as_condition, as_expr, describe_operand
 from tilewright.ir.stmt import Assert, Print
 from tilewright.language.builder import program_builder
 
@@ -14,6 +15,9 @@ def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int =
     """Prints a value, or all elements of a buffer, when the kernel runs; `obj=None` prints the message alone."""
     builder = program_builder()
     span = builder.here()
+    if isinstance(obj, str) and not msg:
+        obj, msg = None, obj
+    _check_message(msg, span)
     if isinstance(obj, Buffer) and obj.scope is not Scope.VARIABLE:
         builder.emit(Print(span, msg or obj.name, (), obj))
     elif isinstance(obj, Region) and any(obj.is_slice):
@@ -22,9 +26,15 @@ def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int =
         builder.emit(Print(span, msg, () if obj is None else (as_expr(obj),)))
 
 
+def _check_message(msg: Any, span: Span) -> None:
+    if not isinstance(msg, str):
+        fail(Kind.OPTION_VALUE, f"msg is {describe_operand(msg)}", span, because="the message is text that is fixed when the kernel is compiled", help="give a string; T.print shows values as its first argument")
+
+
 def device_assert(condition: Any, msg: str = "", no_stack_info: bool = False) -> None:
     """Stops the kernel where the condition does not hold; the call of the kernel raises TileError (device-assert) with this line."""
     builder = program_builder()
+    _check_message(msg, builder.here())
     if isinstance(condition, bool):
         if condition:
             return

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
+import ast
 import functools
 import inspect
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from tilewright.ir.expr import Expr, describe_operand, var
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Parameter, ParameterKind, Program
 from tilewright.language.builder import ProgramBuilder
-from tilewright.language.rewrite import Rewritten, rewrite_function
+from tilewright.language.mistakes import bind_arguments, explain_exception
+from tilewright.language.rewrite import Rewritten, annotation_nodes, rewrite_function
+from tilewright.language.scopes import check_scopes
 from tilewright.language.tensor import PointerSpec, TensorSpec
 from tilewright.language.trace import Tracer
-from tilewright.spans import is_user_file, span_of_caller, span_of_frame
+from tilewright.spans import is_user_file, span_of_caller
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,8 @@ def prim_func(function: Callable[..., Any] | None = None, **options: Any) -> Any
     rewritten = rewrite_function(function)
     builder = ProgramBuilder(rewritten.node.name, rewritten.span)
     annotations = resolve_annotations(rewritten.original, sys._getframe(1))
+    for parameter in inspect.signature(rewritten.original).parameters.values():
+        check_parameter(parameter, parameter_span(rewritten, parameter.name))
     arguments = {name: declare(builder, name, annotations.get(name), parameter_span(rewritten, name)) for name in parameter_names(rewritten.original)}
     with build.detached():
         return PrimFunc(trace_program(builder, rewritten, arguments))
@@ -80,12 +83,33 @@ def resolve_annotations(function: FunctionType, frame: FrameType | None) -> dict
     if frame is not None:
         scope |= frame.f_locals
     scope |= {name: cell.cell_contents for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True) if _is_set(cell)}
-    result: dict[str, Any] = {}
-    for name, annotation in function.__annotations__.items():
-        if isinstance(annotation, str) and not isinstance(annotation, DType):
-            annotation = eval(annotation, function.__globals__, scope)  # noqa: S307 - the user's own annotation
-        result[name] = annotation
-    return result
+    nodes = annotation_nodes(function)
+    return {name: _evaluate_annotation(nodes[name], function, scope) if isinstance(annotation, str) and not isinstance(annotation, DType) and name in nodes else annotation
+            for name, annotation in function.__annotations__.items()}
+
+
+def _evaluate_annotation(node: ast.expr, function: FunctionType, scope: dict[str, Any]) -> Any:
+    """What an annotation means that Python kept as a string: evaluated where the function was defined, with the places of the source."""
+    file = function.__code__.co_filename
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        try:
+            inner = ast.parse(node.value, mode="eval").body
+        except SyntaxError:
+            fail(Kind.PARAMETER_ANNOTATION, f"the annotation {node.value!r} is no Python expression", Span(file, node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0),
+                 because="an annotation in quotes is evaluated as Python", help='write for example X: T.Tensor((M, N), "float32")')
+        for part in ast.walk(inner):
+            ast.copy_location(part, node)
+        node = inner
+    code = compile(ast.Expression(node), file, "eval")
+    try:
+        return eval(code, function.__globals__, scope)  # noqa: S307 - the user's own annotation
+    except (TileError, CompilerBug):
+        raise
+    except Exception as error:
+        found = explain_exception(error, [code], Tracer.assert_that.__code__)
+        if found is error:
+            raise
+    raise found
 
 
 def _is_set(cell: Any) -> bool:
@@ -96,10 +120,21 @@ def _is_set(cell: Any) -> bool:
     return True
 
 
+def check_parameter(parameter: inspect.Parameter, span: Span) -> None:
+    """A diagnostic for a parameter that a compiled kernel cannot have."""
+    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind)
+    if stars or parameter.kind is parameter.POSITIONAL_ONLY:
+        fail(Kind.PARAMETER_ANNOTATION, f"the parameter {stars or ''}{parameter.name} {'collects any number of arguments' if stars else 'stands before `/`'}", span,
+             because="a kernel has a fixed list of parameters with names", help="write every parameter out" if stars else "remove the `/`")
+    if parameter.default is not parameter.empty:
+        fail(Kind.PARAMETER_ANNOTATION, f"the parameter {parameter.name} has a default value", span, because="a compiled kernel is called with all its arguments",
+             help="remove the default, or make it a parameter of the Python function around the kernel")
+
+
 def parameter_span(rewritten: Rewritten, name: str) -> Span:
     """Where a parameter is declared."""
     arguments = rewritten.node.args
-    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *filter(None, (arguments.vararg, arguments.kwarg))):
         if argument.arg == name:
             return Span(rewritten.span.file, argument.lineno, argument.col_offset, argument.end_lineno or 0, argument.end_col_offset or 0)
     return rewritten.span
@@ -142,11 +177,14 @@ def trace_program(builder: ProgramBuilder, rewritten: Rewritten, arguments: dict
     builder.finish(loose)
     outputs = check_outputs(builder, returned, rewritten.span)
     parameters = (*builder.parameters, *(Parameter(b.name, ParameterKind.TENSOR, b.span, buffer=b, is_output=True) for b in outputs))
-    return Program(builder.name, parameters, tuple(builder.launches), rewritten.span, tuple(builder.workspaces), tuple(builder.checks), tuple(builder.hints))
+    program = Program(builder.name, parameters, tuple(builder.launches), rewritten.span, tuple(builder.workspaces), tuple(builder.checks), tuple(builder.hints))
+    check_scopes(program)
+    return program
 
 
 def check_outputs(builder: ProgramBuilder, returned: Any, span: Span) -> list[Buffer]:
     """What was returned: T.empty tensors, all of them."""
+    span = builder.returned_at or span
     values = [] if returned is None else list(returned) if isinstance(returned, (tuple, list)) else [returned]
     for value in values:
         if not isinstance(value, Buffer) or not any(value is b for b in builder.outputs):
@@ -167,55 +205,11 @@ def run_traced(builder: ProgramBuilder, rewritten: Rewritten, args: tuple[Any, .
     except (TileError, CompilerBug):
         raise
     except Exception as error:
-        raise _translate(error) from None
-
-
-def _translate(error: Exception) -> BaseException:
-    """A Python exception from tracing: a diagnostic where it is a mistake in kernel code, itself where the user raised it, a bug report where we did."""
-    frames: list[FrameType] = []
-    traceback = error.__traceback__
-    places = []
-    while traceback is not None:
-        frames.append(traceback.tb_frame)
-        places.append(traceback)
-        traceback = traceback.tb_next
-    user = [k for k, frame in enumerate(frames) if is_user_file(frame.f_code.co_filename)]
-    if not user:
-        return CompilerBug(f"{type(error).__name__}: {error}")
-    last = user[-1]
-    span = span_of_frame(frames[last], places[last].tb_lasti)
-    text = str(error)
-    try:
-        if isinstance(error, NameError):
-            name = getattr(error, "name", None) or (re.search(r"'(\w+)'", text) or ["", "?"])[1]
-            scope = {**frames[last].f_globals, **frames[last].f_locals}
-            close = difflib.get_close_matches(name, [n for n in scope if not n.startswith("__")], 1, 0.6)
-            fail(Kind.UNKNOWN_NAME, f"there is no name `{name}`", span, because="it is neither bound in the kernel nor defined around it",
-                 help=f"did you mean `{close[0]}`?" if close else "define it before it is used")
-        if isinstance(error, TypeError) and (found := re.search(r"(\w+)\(\) got an unexpected keyword argument '(\w+)'", text)):
-            known = _argument_names(frames[last], found[1])
-            close = difflib.get_close_matches(found[2], known, 1, 0.5)
-            fail(Kind.UNKNOWN_ARGUMENT, f"{found[1]} has no argument `{found[2]}`", span, because=f"its arguments are {', '.join(known) or 'others'}",
-                 help=f"did you mean `{close[0]}`?" if close else "remove it")
-        if isinstance(error, TypeError) and (found := re.search(r"(\w+)\(\) (missing \d+ required .*|takes .* but .* given)", text)):
-            fail(Kind.MISSING_ARGUMENT, f"{found[1]} {found[2]}", span, because=f"its arguments are {', '.join(_argument_names(frames[last], found[1])) or 'others'}", help="give all of them")
-    except TileError as diagnostic:
-        return diagnostic
-    if last == len(frames) - 1:
-        return error.with_traceback(None)
-    return CompilerBug(f"{type(error).__name__} at {span}: {error}").with_traceback(error.__traceback__)
-
-
-def _argument_names(frame: FrameType, function: str) -> list[str]:
-    """Parameter names of a function that the frame can reach by its name, bare or as an attribute of a module."""
-    for scope in (frame.f_locals, frame.f_globals):
-        for value in [scope.get(function), *(getattr(v, function, None) for v in scope.values() if inspect.ismodule(v))]:
-            if callable(value):
-                try:
-                    return [n for n in inspect.signature(value).parameters if n not in ("args", "kwargs")]
-                except (TypeError, ValueError):
-                    continue
-    return []
+        found = explain_exception(error, builder.codes, Tracer.assert_that.__code__)
+        if found is error:
+            raise
+        cause = error if isinstance(found, CompilerBug) else None
+    raise found from cause
 
 
 class Ref:
@@ -237,12 +231,11 @@ class Macro:
         if not isinstance(builder, ProgramBuilder):
             raise CompilerBug("a macro was called under a foreign builder")
         rewritten = rewrite_function(self.function)
-        bound = inspect.signature(rewritten.original).bind(*args, **kwargs)
-        bound.apply_defaults()
+        bound = bind_arguments(self.function.__name__, inspect.signature(rewritten.original), args, kwargs, builder.here())
         annotations = rewritten.original.__annotations__
         for name, value in bound.arguments.items():
             annotation = annotations.get(name)
-            is_reference = annotation is Ref or annotation == "T.Ref" or annotation == "Ref"
+            is_reference = annotation is Ref or (isinstance(annotation, str) and annotation in ("T.Ref", "Ref"))
             if is_reference and not (isinstance(value, Buffer) and value.scope is Scope.VARIABLE):
                 fail(Kind.REFERENCE_ARGUMENT, f"the argument {name} of the macro {self.function.__name__} is {describe_operand(value)}", builder.here(),
                      because="a T.Ref parameter is written through, so it must be a variable", help="pass a T.alloc_var; whole buffers and regions need no T.Ref")
@@ -253,6 +246,10 @@ class Macro:
 
 def macro(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Decorates a function that emits kernel code where it is called."""
-    return functools.partial(macro, **options) if function is None else Macro(function)
+    if function is None:
+        return functools.partial(macro, **options)
+    if not isinstance(function, FunctionType):
+        fail(Kind.NOT_A_PRIM_FUNC, f"T.macro was given {describe_operand(function)}", span_of_caller(), because="a macro is traced from the source of a `def`", help="decorate a plain function")
+    return Macro(function)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tilewright.dtypes import int32
 from tilewright.errors import Kind, Label, Span, fail
-from tilewright.ir.expr import Expr, const, var
+from tilewright.ir.expr import Expr, const, describe_operand, var
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import Seq
 from tilewright.language.builder import FrameKind, LaunchFrame, ProgramBuilder, program_builder
@@ -33,18 +33,22 @@ class KernelLaunch:
         """How many names `as` unpacks into: one per grid dimension."""
         count = len(self.grid)
         self.names, self.width = names, width
+        for name in names:
+            if not name.isidentifier():
+                fail(Kind.GRID_UNPACK, f"`as` binds a block index to `{name}`", self.span, because="each block index has a plain name", help="write `as bx`, or `as (bx, by)` for two dimensions")
         if width > 0 and width != count:
             fail(Kind.GRID_UNPACK, f"the grid has {count} dimension{'s' * (count != 1)}, but `as` names {width}", self.span,
-                 because="T.Kernel gives one block index per grid extent", help=f"write {count} name{'s' * (count != 1)}, as in `as ({', '.join(['bx', 'by', 'bz'][:count])})`")
+                 because="T.Kernel gives one block index per grid extent", help=f"write `as {'bx' if count == 1 else '(' + ', '.join(['bx', 'by', 'bz'][:count]) + ')'}`")
 
     def __enter__(self) -> Any:
         builder = program_builder()
+        builder.unopened.pop(self, None)
         builder.before_launch()
         if builder.launch is not None:
             fail(Kind.LAUNCH_NESTED, "a launch stands inside another one", (Label(self.span), Label(builder.launch.span, "the outer launch")),
                  because="a block cannot launch blocks; several launches of one function run one after the other", help="put the launches one after the other")
         for frame in builder.frames:
-            fail(Kind.LAUNCH_NESTED, f"a launch stands inside `{frame.kind.value}`", (Label(self.span), Label(frame.span, "opened here")),
+            fail(Kind.LAUNCH_NESTED, f"a launch stands inside {frame.kind.value}", (Label(self.span), Label(frame.span, "opened here")),
                  because="which launches a function makes is fixed when it is traced", help="use a Python condition, or move the branch into the launch")
         names = self.names if self.width > 0 else tuple(f"{self.names[0]}_{k}" if len(self.grid) > 1 else self.names[0] for k in range(len(self.grid))) if self.names else ("bx", "by", "bz")
         self.blocks = tuple(var(name, int32) for name, _ in zip(names, self.grid, strict=False))
@@ -78,15 +82,17 @@ def Kernel(*blocks: Any, threads: Any = None, prelude: str | None = None, is_cpu
 
     Raises TileError for thread counts that are not positive and for more than three dimensions.
     """
-    program_builder()  # refuses a launch outside a kernel
+    builder = program_builder()  # refuses a launch outside a kernel
     span = span_of_caller()
     if len(blocks) > 3:
         fail(Kind.GRID_RANK, f"the grid has {len(blocks)} dimensions", span, because="a launch has at most three", help="combine dimensions, and take the index apart with // and %")
-    grid = tuple(as_extent(b, f"grid dimension {k}") for k, b in enumerate(blocks)) or (const(1),)
+    grid = tuple(as_extent(b, f"grid dimension {k}", Kind.GRID_EXTENT, "a grid has a whole number of blocks in each dimension") for k, b in enumerate(blocks)) or (const(1),)
     for k, extent in enumerate(grid):
         if extent.is_const and extent.value < 0:
             fail(Kind.GRID_EXTENT, f"grid dimension {k} is {extent.value}", span, because="a grid cannot have a negative number of blocks", help="check the sizes that were passed in")
-    return KernelLaunch(grid, _threads(threads, span), _triple(cluster_dims, "cluster_dims", span), span)
+    launch = KernelLaunch(grid, _threads(threads, span), _triple(cluster_dims, "cluster_dims", span), span)
+    builder.unopened[launch] = span
+    return launch
 
 
 def ClusterKernel(*blocks: Any, cluster_dims: Any, threads: Any = None, prelude: str | None = None) -> KernelLaunch:
@@ -103,10 +109,10 @@ def _triple(value: Any, what: str, span: Span) -> tuple[int, int, int]:
         return (1, 1, 1)
     items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not 1 <= len(items) <= 3 or not all(isinstance(n, int) and not isinstance(n, bool) for n in items):
-        fail(Kind.THREADS, f"{what} is {value!r}", span, because=f"{what} are one to three Python ints", help=f"write {what}=128")
+        fail(Kind.THREADS, f"{what} is {value if isinstance(value, (tuple, list)) else describe_operand(value)}", span, because=f"{what} are one to three Python ints", help=f"write {what}={128 if what == 'threads' else 2}")
     for n in items:
         if n <= 0:
-            fail(Kind.THREADS, f"{what}={value!r} holds {n}", span, because="a block has at least one thread in each dimension", help=f"write {what}=128")
+            fail(Kind.THREADS, f"{what}={value!r} holds {n}", span, because=f"a {'block' if what == 'threads' else 'cluster'} has at least one {'thread' if what == 'threads' else 'block'} in each dimension", help=f"give positive numbers, as in {what}={128 if what == 'threads' else 2}")
     padded = (*items, 1, 1)
     return padded[0], padded[1], padded[2]
 
@@ -115,9 +121,16 @@ def _launch_of(builder: ProgramBuilder, what: str) -> LaunchFrame:
     return builder.require_launch(what, span_of_caller())
 
 
+def _along(values: tuple[Any, ...], dim: Any, what: str) -> Any:
+    if not isinstance(dim, int) or not 0 <= dim < len(values):
+        fail(Kind.GRID_RANK, f"{what} was asked for dimension {dim if isinstance(dim, int) else describe_operand(dim)}", span_of_caller(),
+             because=f"there {'are' if len(values) > 1 else 'is'} {len(values)} here, counted from 0", help="give 0 for x" if len(values) == 1 else f"give a number from 0 to {len(values) - 1}")
+    return values[dim]
+
+
 def get_block_binding(dim: int = 0) -> Expr:
     """The block index along a grid dimension."""
-    return get_block_bindings()[dim]
+    return _along(get_block_bindings(), dim, "T.get_block_binding")
 
 
 def get_block_bindings() -> tuple[Expr, ...]:
@@ -127,7 +140,7 @@ def get_block_bindings() -> tuple[Expr, ...]:
 
 def get_block_extent(dim: int = 0) -> Expr:
     """The grid's extent along a dimension."""
-    return get_block_extents()[dim]
+    return _along(get_block_extents(), dim, "T.get_block_extent")
 
 
 def get_block_extents() -> tuple[Expr, ...]:
@@ -137,7 +150,7 @@ def get_block_extents() -> tuple[Expr, ...]:
 
 def get_thread_extent(dim: int = 0) -> int:
     """Threads of a block along a dimension."""
-    return get_thread_extents()[dim]
+    return _along(get_thread_extents(), dim, "T.get_thread_extent")
 
 
 def get_thread_extents() -> tuple[int, int, int]:
@@ -147,7 +160,7 @@ def get_thread_extents() -> tuple[int, int, int]:
 
 def get_thread_binding(dim: int = 0) -> Expr:
     """The thread index along a dimension: thread-level code."""
-    return get_thread_bindings()[dim]
+    return _along(get_thread_bindings(), dim, "T.get_thread_binding")
 
 
 def get_thread_bindings() -> tuple[Expr, Expr, Expr]:

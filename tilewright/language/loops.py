@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tilewright.errors import Kind, fail
+from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, binary, ceildiv, const, describe_operand, maximum, select
 from tilewright.ir.stmt import LoopKind, Pipeline
 from tilewright.language.builder import ProgramBuilder, program_builder
@@ -56,15 +57,14 @@ class BindingLoop(LoopRange):
              because="tile-level constructs are supported; thread-level ones are not yet", help="write the launch as `with T.Kernel(...)` and the threads as T.Parallel")
 
 
-def as_extent(value: Any, what: str) -> Expr:
+def as_extent(value: Any, what: str, kind: Kind = Kind.LOOP_EXTENT, because: str = "a loop runs a whole number of times") -> Expr:
     """A loop or grid extent: an integer, known or not."""
-    if isinstance(value, float) or not (isinstance(value, (int, Expr)) or hasattr(value, "as_expression") or hasattr(value, "__index__")):
-        fail(Kind.LOOP_EXTENT, f"{what} is {describe_operand(value) if not isinstance(value, float) else value!r}, not an integer", span_of_caller(),
-             because="a loop runs a whole number of times", help="use an int, T.ceildiv(a, b) or a // b")
+    is_tile = isinstance(value, Buffer) and value.scope is not Scope.VARIABLE
+    if is_tile or not (isinstance(value, (int, Expr)) or hasattr(value, "as_expression") or hasattr(value, "__index__")):
+        fail(kind, f"{what} is {describe_operand(value)}, not an integer", span_of_caller(), because=because, help=f"write {value.name}.shape[0]" if is_tile else "use an int, T.ceildiv(a, b) or a // b")
     expression = as_expr(value if isinstance(value, Expr) or hasattr(value, "as_expression") else int(value))
     if not expression.dtype.is_integer:
-        fail(Kind.LOOP_EXTENT, f"{what} `{expression}` is {expression.dtype!s}, not an integer", span_of_caller(), because="a loop runs a whole number of times",
-             help="convert it with T.cast(x, 'int32')")
+        fail(kind, f"{what} is `{expression}`, which is {expression.dtype!s}, not an integer", span_of_caller(), because=because, help="convert it with T.cast(x, 'int32')")
     builder = program_builder()
     return builder.snapshot(expression, "extent") if builder.launch is not None else expression
 
@@ -88,8 +88,13 @@ def _serial_range(text: str, start: Any, stop: Any, step: Any, kind: LoopKind, p
 
 
 def serial(start: Any, stop: Any = None, step: Any = None, *, annotations: Any = None) -> SerialRange:
-    """`for i in T.serial(start, stop, step)`, and `range` inside kernels: one iteration after the other."""
+    """`for i in T.serial(start, stop, step)`: one iteration after the other."""
     return _serial_range("T.serial", start, stop, step, LoopKind.SERIAL)
+
+
+def range_loop(start: Any, stop: Any = None, step: Any = None) -> SerialRange:
+    """What `range` means inside kernels: T.serial."""
+    return _serial_range("range", start, stop, step, LoopKind.SERIAL)
 
 
 def unroll(start: Any, stop: Any = None, step: Any = None, *, explicit: bool = False, unroll_factor: int | None = None, annotations: Any = None) -> SerialRange:
@@ -114,8 +119,29 @@ def Pipelined(start: Any, stop: Any = None, num_stages: int = 0, order: Any = No
     if not isinstance(num_stages, int) or isinstance(num_stages, bool) or num_stages < 0:
         fail(Kind.PIPELINE_STAGES, f"num_stages is {num_stages!r}", span_of_caller(), because="it counts tiles in flight: an integer from 0 (no pipelining)",
              help="write num_stages=2")
-    plan = Pipeline(num_stages, tuple(order or ()), tuple(stage or ()), tuple(tuple(g) for g in group or ()))
+    plan = Pipeline(num_stages, _integers(order, "order"), _integers(stage, "stage"), _groups(group))
+    if plan.order and plan.stage and len(plan.order) != len(plan.stage):
+        fail(Kind.PIPELINE_ORDER, f"order has {len(plan.order)} entries, stage has {len(plan.stage)}", span_of_caller(), because="both have one entry per statement of the body",
+             help="give as many entries in both")
+    if sorted(plan.order) != list(range(len(plan.order))):
+        fail(Kind.PIPELINE_ORDER, f"order={order!r} does not put each statement in a place of its own", span_of_caller(),
+             because=f"{len(plan.order)} statements have the places 0 to {len(plan.order) - 1}, each once", help=f"give each number from 0 to {len(plan.order) - 1} once")
     return _serial_range("T.Pipelined", start, stop, None, LoopKind.PIPELINED, plan)
+
+
+def _integers(value: Any, name: str) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value):
+        fail(Kind.PIPELINE_ORDER, f"{name} is {value!r}", span_of_caller(), because=f"{name} has one entry per statement of the body, each an integer from 0 on",
+             help=f"write {name}=[0, 1, ...], or leave it out")
+    return tuple(value)
+
+
+def _groups(value: Any) -> tuple[tuple[int, ...], ...]:
+    if value is not None and not isinstance(value, (list, tuple)):
+        fail(Kind.PIPELINE_ORDER, f"group is {value!r}", span_of_caller(), because="it is a list of lists of statement numbers", help="leave it out: the compiler groups the statements")
+    return tuple(_integers(g, "an entry of group") for g in value or ())
 
 
 def Parallel(*extents: Any, coalesced_width: int | None = None, loop_layout: Any = None, prefer_async: Any = None, annotations: Any = None) -> ParallelRange:
@@ -137,6 +163,8 @@ def parallel(start: Any, stop: Any = None, *, annotations: Any = None) -> Parall
 
 def grid(*extents: Any) -> SerialRange:
     """Nested serial loops, the last index fastest."""
+    if not extents:
+        fail(Kind.LOOP_EXTENT, "T.grid has no extent", span_of_caller(), because="a loop nest needs one extent per index", help="write T.grid(m, n)")
     made = tuple(as_extent(e, f"extent {k} of T.grid") for k, e in enumerate(extents))
     return SerialRange("T.grid", made, True, tuple(const(0, e.dtype) for e in made), tuple(const(1, e.dtype) for e in made))
 
@@ -151,8 +179,15 @@ def Persistent(domain: Any, wave_size: Any, index: Any, group_size: int = 8) -> 
 
     The last dimension is visited in groups of `group_size` columns (a group's rows first), so every point is visited exactly once overall.
     """
+    if not isinstance(domain, (list, tuple)) or not domain:
+        fail(Kind.LOOP_EXTENT, f"the domain of T.Persistent is {describe_operand(domain) if not isinstance(domain, (list, tuple)) else 'empty'}", span_of_caller(),
+             because="it has one extent per coordinate", help="write T.Persistent([m_tiles, n_tiles], wave_size, index)")
     extents = tuple(as_extent(e, f"domain[{k}] of T.Persistent") for k, e in enumerate(domain))
-    return PersistentRange("T.Persistent", extents, True, as_extent(wave_size, "wave_size"), as_expr(index), as_extent(group_size, "group_size"))
+    for value, what in ((wave_size, "wave_size"), (group_size, "group_size")):
+        if isinstance(value, int) and value <= 0:
+            fail(Kind.LOOP_EXTENT, f"{what} of T.Persistent is {value}", span_of_caller(), because="blocks and groups are counted from 1", help=f"give a positive {what}")
+    return PersistentRange("T.Persistent", extents, True, as_extent(wave_size, "wave_size of T.Persistent"),
+                           as_extent(index, "index of T.Persistent"), as_extent(group_size, "group_size of T.Persistent"))
 
 
 @dataclass(frozen=True)

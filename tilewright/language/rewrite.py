@@ -81,6 +81,12 @@ def annotated_names(function: FunctionType) -> frozenset[str]:
     return frozenset(s.target.id for s in node.body if isinstance(s, ast.AnnAssign) and s.value is None and isinstance(s.target, ast.Name))
 
 
+def annotation_nodes(function: FunctionType) -> dict[str, ast.expr]:
+    """The annotations of the parameters, as they stand in the source."""
+    arguments = _find_definition(function.__code__).args
+    return {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if a.annotation is not None}
+
+
 def _find_definition(code: CodeType) -> ast.FunctionDef:
     lines = linecache.getlines(code.co_filename)
     if not lines:
@@ -357,11 +363,9 @@ class _Rewriter(ast.NodeTransformer):
         statements = body(state)
 
         def values(method: str, which: list[str]) -> list[ast.stmt]:
-            if not which:
-                return []
-            stores = ast.Tuple([ast.Name(n, ast.Store()) for n in which], ast.Store())
             made = ast.Call(ast.Attribute(ast.Name(state, ast.Load()), method, ast.Load()), [read_all(which)], [])
-            return [self.place(ast.Assign([stores], made), at)]
+            stores = ast.Tuple([ast.Name(n, ast.Store()) for n in which], ast.Store())
+            return [self.place(ast.Assign([stores], made) if which else ast.Expr(made), at)]
 
         loop = ast.For(target, ast.Name(state, ast.Load()), [*values("enter", names), *statements] or [ast.Pass()], [])
         return [self.place(start, at), self.place(loop, at), *values("leave", names + (targets or []))]

@@ -11,10 +11,9 @@ from tilewright.errors import Kind, fail
 from tilewright.intrin.math import MATH
 from tilewright.ir import build, expr
 from tilewright.ir.buffer import Buffer, Region
-from tilewright.ir.expr import Expr, Op, Rounding, as_expr, binary, call, const, logical, maximum, minimum, select, var
+from tilewright.ir.expr import Expr, Op, Rounding, as_expr, binary, call, const, logical, maximum, minimum, parse_dtype, select, var
 from tilewright.ir.stmt import ReduceKind, ReduceLoop
 from tilewright.language.alloc import check_range
-from tilewright.language.tensor import parse_dtype
 from tilewright.ops.operand import as_region
 from tilewright.spans import span_of_caller
 
@@ -58,12 +57,12 @@ def align_up(value: Any, multiple: Any) -> Any:
 
 def floordiv(left: Any, right: Any) -> Any:
     """The quotient rounded down."""
-    return left // right if isinstance(left, int) and isinstance(right, int) else binary(Op.FLOORDIV, left, right)
+    return left // right if isinstance(left, int) and isinstance(right, int) and right != 0 else binary(Op.FLOORDIV, left, right)
 
 
 def floormod(left: Any, right: Any) -> Any:
     """The remainder with the sign of the divisor."""
-    return left % right if isinstance(left, int) and isinstance(right, int) else binary(Op.FLOORMOD, left, right)
+    return left % right if isinstance(left, int) and isinstance(right, int) and right != 0 else binary(Op.FLOORMOD, left, right)
 
 
 def truncdiv(left: Any, right: Any) -> Expr:
@@ -107,12 +106,12 @@ def cast(value: Any, dtype: Any, round: str = "", sat: bool = True, rbits: Any =
     round   "" or "rn" to nearest even, "rz" toward zero, "ru" up, "rd" down; for floats into narrower floats.
     """
     kind = parse_dtype(dtype)
-    if round not in {"", *(r.value for r in Rounding)}:
+    if round not in ("", *(r.value for r in Rounding)):
         fail(Kind.ROUNDING_MODE, f"there is no rounding mode {round!r}", span_of_caller(), because='known are "rn", "rz", "ru" and "rd"', help="leave it out to round to nearest even")
     mode = Rounding(round) if round else Rounding.NEAREST_EVEN
     if isinstance(value, (int, float)) and not isinstance(value, bool) and mode is Rounding.NEAREST_EVEN and kind.is_integer and isinstance(value, int):
         check_range(value, kind, span_of_caller(), "the constant")
-    return expr.cast(as_expr(value, dtypes.float32 if isinstance(value, float) else None), kind, mode)
+    return expr.convert(as_expr(value, dtypes.float32 if isinstance(value, float) else None), kind, mode)
 
 
 def Cast(dtype: Any, value: Any) -> Expr:
@@ -158,8 +157,11 @@ def likely(condition: Any) -> Any:
 
 def index_to_coordinates(position: Any, shape: Any) -> list[Any]:
     """The row-major coordinates of a flat index."""
+    if not isinstance(shape, (tuple, list)):
+        fail(Kind.SHAPE_VALUE, f"the shape of T.index_to_coordinates is {expr.describe_operand(shape)}", span_of_caller(), because="it gives one coordinate per dimension of a shape",
+             help="write a tuple, as in T.index_to_coordinates(i, (m, n))")
     coordinates: list[Any] = []
-    for extent in reversed(tuple(shape)):
+    for extent in reversed(shape):
         coordinates.append(floormod(position, extent))
         position = floordiv(position, extent)
     return coordinates[::-1]
@@ -264,7 +266,10 @@ def abs(value: Any) -> Any:
 
 def ldexp(value: Any, exponent: Any) -> Expr:
     """value * 2**exponent; the exponent is an integer."""
-    return call(MATH["ldexp"], _float_operand(value, "ldexp"), expr.cast(as_expr(exponent), dtypes.int32))
+    power = as_expr(exponent)
+    if not power.dtype.is_integer:
+        fail(Kind.MATH_DTYPE, f"the exponent of T.ldexp is `{power}`, which is {power.dtype!s}", span_of_caller(), because="it multiplies by a whole power of two", help="write x * T.exp2(y) for a float y")
+    return call(MATH["ldexp"], _float_operand(value, "ldexp"), expr.cast(power, dtypes.int32))
 
 
 def _bits(name: str) -> Callable[[Any], Expr]:
@@ -287,9 +292,12 @@ def _ieee(name: str) -> Callable[..., Expr]:
         if operands and isinstance(operands[-1], str):
             *rest, rounding = operands
             operands = tuple(rest)
-        found = MATH.get(f"{name}_{rounding}")
+        found = MATH.get(f"{name}_{rounding}") if isinstance(rounding, str) else None
         if found is None:
             fail(Kind.ROUNDING_MODE, f"T.{name} has no rounding mode {rounding!r}", span_of_caller(), because='known are "rn", "rz", "ru" and "rd"', help='leave it out for "rn"')
+        if len(operands) != found.arity:
+            fail(Kind.MISSING_ARGUMENT, f"T.{name} takes {found.arity} number{'s' * (found.arity != 1)}, but got {len(operands)}", span_of_caller(),
+                 because="the rounding mode comes last, and is a string", help=f"write T.{name}({', '.join('xyz'[: found.arity])}, \"rn\")")
         values = [_float_operand(o, name) for o in operands]
         common = values[0].dtype
         for v in values[1:]:
@@ -315,7 +323,10 @@ def fast_rcp(value: Any) -> Expr:
 
 def isnullptr(pointer: Any) -> Expr:
     """Whether a T.ptr parameter is null."""
-    return binary(Op.EQ, as_expr(pointer), const(0, dtypes.handle))
+    address = as_expr(pointer)
+    if address.dtype != dtypes.handle:
+        fail(Kind.OPERAND_KIND, f"T.isnullptr was given `{address}`, which is {address.dtype!s}", span_of_caller(), because="only a T.ptr parameter is an address", help="compare a number with 0")
+    return binary(Op.EQ, address, const(0, dtypes.handle))
 
 
 def evaluate(value: Any) -> None:

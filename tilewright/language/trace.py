@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -14,9 +14,11 @@ from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, Op, as_condition, ceildiv, const, describe_operand, logical, select, unary, var
 from tilewright.ir.stmt import Break, Continue, For, If, Let, LoopKind, ParallelFor, Seq, Stmt, While
 from tilewright.language.builder import FrameKind, ProgramBuilder, is_named, name_buffer, program_builder
-from tilewright.language.loops import BindingLoop, LoopRange, ParallelRange, PersistentRange, SerialRange, serial
+from tilewright.language.loops import BindingLoop, LoopRange, ParallelRange, PersistentRange, SerialRange, range_loop
+from tilewright.spans import span_of_caller
 
 Reader = Callable[[], Any]
+Place = tuple[Any, ...]  # a name, and where it is changed: line, column, end line, end column
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "Add": lambda a, b: a + b, "Sub": lambda a, b: a - b, "Mult": lambda a, b: a * b, "Div": lambda a, b: a / b, "FloorDiv": lambda a, b: a // b,
@@ -34,9 +36,8 @@ class PoisonReason(Enum):
     """Why a name has no value where it is read."""
 
     UNBOUND = "is not bound"
-    BRANCH = "was bound in only one path of a branch that is decided when the kernel runs"
+    BRANCH = "was bound inside a branch that is decided when the kernel runs"
     LOOP = "was bound inside a loop"
-    CARRIED = "is carried from one turn of the loop to the next"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,20 @@ class Poison:
 
     reason: PoisonReason
     span: Span
+
+    def describe(self) -> str:
+        return f"a name that {self.reason.value} (line {self.span.line})"
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """The value that a scalar's name has at the start of a loop's body: right in every turn, unless the body binds the name anew after reading it."""
+
+    value: Any
+    reads: list[Span]
+
+    def describe(self) -> str:
+        return "a name that a loop binds"
 
 
 def peek(reader: Reader) -> Any:
@@ -61,20 +76,22 @@ class Tracer:
     def __init__(self, builder: ProgramBuilder) -> None:
         self.builder = builder
         self.depth = len(builder.frames)
-        self.range = serial
+        self.range = range_loop
 
     # -- names
     def read(self, name: str, value: Any) -> Any:
         """A name that some branch or loop binds; a diagnostic where its value is unknown here."""
+        if isinstance(value, Carried):
+            value.reads.append(self.builder.here())
+            return self.read(name, value.value)
         if not isinstance(value, Poison):
             return value
         here = self.builder.here()
         if value.reason is PoisonReason.UNBOUND:
             fail(Kind.UNKNOWN_NAME, f"the name `{name}` is not bound here", here, because="no assignment to it has been traced", help="assign it first")
-        kind = Kind.BRANCH_BINDING if value.reason is PoisonReason.BRANCH else Kind.LOOP_REBINDING
-        help = f"declare `{name} = T.alloc_var(dtype, init=...)` before it: assignments to a variable are stores"
-        fail(kind, f"`{name}` {value.reason.value}, so its value is not known here", (Label(here), Label(value.span, "bound here")),
-             because="a plain name is one value, fixed when the kernel is traced", help=help)
+        is_branch = value.reason is PoisonReason.BRANCH
+        fail(Kind.BRANCH_BINDING if is_branch else Kind.LOOP_REBINDING, f"`{name}` {value.reason.value}, so its value is not known here",
+             (Label(here), Label(value.span, "the branch" if is_branch else "the loop")), because="a plain name is one value, fixed when the kernel is traced", help=_variable_help(name))
 
     def bind(self, name: str, value: Any, reader: Reader) -> Any:
         """`name = value`."""
@@ -92,17 +109,16 @@ class Tracer:
 
     def unpack(self, value: Any, count: int) -> tuple[Any, ...]:
         """The right side of `a, b = value`: read whole before anything is stored."""
-        if isinstance(value, (Buffer, Region)) or (isinstance(value, Expr) and value.op is not Op.VAR):
+        if isinstance(value, (Buffer, Region)):
             fail(Kind.UNPACK_COUNT, f"{describe_operand(value)} cannot be unpacked into {count} names", self.builder.here(),
                  because="unpacking needs a Python tuple or list", help="index the elements one by one")
-        try:
-            values = tuple(value)
-        except TypeError:
+        if isinstance(value, Expr) or not isinstance(value, Iterable):
             fail(Kind.UNPACK_COUNT, f"{describe_operand(value)} cannot be unpacked into {count} names", self.builder.here(),
-                 because="unpacking needs a tuple or list", help="write as many values as names")
+                 because="unpacking needs a Python tuple or list", help="write as many values as names")
+        values = tuple(value)
         if len(values) != count:
-            fail(Kind.UNPACK_COUNT, f"{len(values)} values cannot be unpacked into {count} names", self.builder.here(), because="each name takes exactly one value",
-                 help="write as many names as values")
+            fail(Kind.UNPACK_COUNT, f"{len(values)} value{'s' * (len(values) != 1)} cannot be unpacked into {count} names", self.builder.here(),
+                 because="each name takes exactly one value", help=f"write {len(values)} names, or {count} values")
         return tuple(self.builder.snapshot(v) for v in values)
 
     def annotate(self, name: str, annotation: Any, reader: Reader) -> Any:
@@ -130,9 +146,22 @@ class Tracer:
 
     def augment_item(self, container: Any, key: Any, operator: str, value: Any) -> None:
         """`container[key] op= value`."""
-        container[key] = _OPERATORS[operator](container[key], value)
+        current = container[key]
+        combined = _OPERATORS[operator](current, value)
+        if isinstance(current, Buffer) and current.scope is Scope.VARIABLE:
+            self.builder.store(current, 0, combined)
+        else:
+            container[key] = combined
 
     # -- operators
+    def equal(self, left: Any, right: Any) -> Any:
+        _refuse_comparison(left, right, "==")
+        return left.as_expression() == right if isinstance(left, (Buffer, Region)) else left == right
+
+    def not_equal(self, left: Any, right: Any) -> Any:
+        _refuse_comparison(left, right, "!=")
+        return left.as_expression() != right if isinstance(left, (Buffer, Region)) else left != right
+
     def all_of(self, *operands: Callable[[], Any]) -> Any:
         return self._chain(Op.AND, operands)
 
@@ -180,18 +209,24 @@ class Tracer:
         return as_condition(value)
 
     # -- control flow
-    def branch(self, condition: Any, names: tuple[str, ...], readers: tuple[Reader, ...]) -> BranchState:
-        return BranchState(self.builder, self._condition(condition) if self._is_symbolic(condition) else bool(condition), readers)
+    def condition(self, value: Any) -> Expr | bool:
+        """The test of an `if`."""
+        return self._condition(value) if self._is_symbolic(value) else bool(value)
 
-    def loop(self, iterable: Any, width: int, target_names: tuple[str, ...], names: tuple[str, ...], readers: tuple[Reader, ...]) -> LoopState:
+    def branch(self, condition: Expr | bool, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
+               containers: tuple[Reader, ...]) -> BranchState:
+        return BranchState(self.builder, condition, names, readers, places, containers)
+
+    def loop(self, iterable: Any, width: int, target_names: tuple[str, ...], names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
+             containers: tuple[Reader, ...]) -> LoopState:
         if not isinstance(iterable, LoopRange):
             fail(Kind.LOOP_ITERABLE, f"{describe_operand(iterable)} cannot be looped over inside a kernel", self.builder.here(),
                  because="a kernel loop runs over a range: range, T.serial, T.unroll, T.vectorized, T.Parallel, T.Pipelined, T.grid or T.Persistent",
                  help="build Python values with a comprehension, or loop over their indices with range(...)")
-        return LoopState(self.builder, iterable, width, target_names, readers)
+        return LoopState(self.builder, iterable, width, target_names, names, readers, places, containers)
 
-    def while_loop(self, names: tuple[str, ...], readers: tuple[Reader, ...]) -> WhileState:
-        return WhileState(self.builder, readers)
+    def while_loop(self, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> WhileState:
+        return WhileState(self.builder, names, readers, places, containers)
 
     def break_loop(self) -> None:
         self.builder.emit(Break(self._loop_control("break")))
@@ -219,9 +254,13 @@ class Tracer:
     def returning(self, value: Any) -> Any:
         """`return value`: only at the top of a kernel or macro."""
         dynamic = [f for f in self.builder.frames[self.depth:] if f.kind is not FrameKind.LAUNCH or value is not None]
+        self.builder.returned_at = here = self.builder.here()
+        if dynamic and dynamic[-1].kind is FrameKind.LAUNCH:
+            fail(Kind.RETURN_PLACE, "`return` with a value stands inside a launch", (Label(here), Label(dynamic[-1].span, "the launch")),
+                 because="the blocks of a launch write to tensors; the function returns them when the launch is done", help="write it after the `with` block, at its level")
         if dynamic:
-            fail(Kind.RETURN_PLACE, f"`return` stands inside `{dynamic[-1].kind.value}`", (Label(self.builder.here()), Label(dynamic[-1].span, "opened here")),
-                 because="when the kernel runs, a block cannot leave in the middle", help="put what follows under the opposite condition, or return after the block")
+            fail(Kind.RETURN_PLACE, f"`return` stands inside {dynamic[-1].kind.value}", (Label(here), Label(dynamic[-1].span, "opened here")),
+                 because="when the kernel runs, a block cannot leave in the middle", help="put what follows under the opposite condition, or return after it")
         return self.builder.snapshot(value)
 
     def expression(self, value: Any) -> None:
@@ -256,40 +295,95 @@ class _Scoped:
     """Names that a branch or loop binds: what they were before, and what may be known of them afterwards."""
 
     is_dynamic = True
-    inner = PoisonReason.LOOP
 
-    def __init__(self, builder: ProgramBuilder, readers: tuple[Reader, ...]) -> None:
-        self.builder = builder
-        self.before = [peek(r) for r in readers]
+    def __init__(self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
+        self.builder, self.names = builder, names
         self.span = builder.here()
+        self.before = [_bound(peek(r), self.span) for r in readers]
+        held = [(place, peek(reader)) for place, reader in zip(places, containers, strict=True)]
+        self.containers = [(place, value, _contents(value)) for place, value in held if isinstance(value, (list, dict, set, bytearray))]
+
+    def check_containers(self) -> None:
+        """A diagnostic where a Python list, dictionary or set of the function was changed: it would not change as often as the kernel runs the block."""
+        for (name, *position), value, contents in self.containers:
+            if self.is_dynamic and not _is_same(_contents(value), contents):
+                where = "a branch" if isinstance(self, BranchState) else "a loop"
+                fail(Kind.CONTAINER_MUTATION, f"the {type(value).__name__} `{name}` changes inside {where} of the kernel", (Label(Span(self.span.file, *position)), Label(self.span, where)),
+                     because="a block is traced once, whether the kernel runs it never, once or many times; a Python object changes as it is traced",
+                     help="keep what changes when the kernel runs in a T.alloc_var or a tile, or build the object before the block")
+
+
+def _bound(value: Any, span: Span) -> Any:
+    return Poison(PoisonReason.UNBOUND, span) if value is _Unbound.UNBOUND else value
+
+
+def _contents(value: Any) -> list[Any]:
+    return [x for item in value.items() for x in item] if isinstance(value, dict) else sorted(value, key=id) if isinstance(value, set) else list(value)
+
+
+def _is_same(now: list[Any], before: list[Any]) -> bool:
+    return len(now) == len(before) and all(a is b or _is_same_value(a, b) for a, b in zip(now, before, strict=True))
+
+
+def _is_same_value(a: Any, b: Any) -> bool:
+    """One value for the kernel: one object, or equal constants. Two unbound names are alike."""
+    a, b = a.value if isinstance(a, Carried) else a, b.value if isinstance(b, Carried) else b
+    if isinstance(a, Poison) and isinstance(b, Poison):
+        return a.reason is b.reason
+    return a is b or (type(a) is type(b) and isinstance(a, (bool, int, float, str, DType)) and a == b)
+
+
+def _variable_help(name: str) -> str:
+    return f"declare `{name} = T.alloc_var(dtype, init=...)` before it: assignments to a variable are stores"
+
+
+def _refuse_comparison(left: Any, right: Any, operator: str) -> None:
+    tiles = [x for x in (left, right) if isinstance(x, Buffer) and x.scope is not Scope.VARIABLE]
+    if len(tiles) == 2:
+        a, b = tiles[0].name, tiles[1].name
+        fail(Kind.BUFFER_OPERATOR, f"`{a} {operator} {b}` compares two whole buffers ({format_shape(tiles[0])} and {format_shape(tiles[1])})", span_of_caller(),
+             because="a comparison works on elements, and a tile has many", help=f"compare elements inside T.Parallel; `{a} is {'not ' * (operator == '!=')}{b}` asks whether both names mean one buffer")
+
+
+class _LoopScope(_Scoped):
+    """What `for` and `while` share: the body is traced once for all turns."""
+
+    def enter(self, readers: tuple[Reader, ...]) -> list[Any]:
+        """At the start of the body: what the names were before the loop."""
+        self.entered = [Carried(v, []) if isinstance(v, (Expr, bool, int, float)) else v for v in self.before]
+        return self.entered
 
     def leave(self, readers: tuple[Reader, ...]) -> list[Any]:
-        """Afterwards: a name that still is what it was keeps its value; any other may not be read."""
-        result = []
+        """Afterwards: a name that the body left alone keeps its value; any other may not be read."""
+        self.check_containers()
+        result: list[Any] = []
         for position, reader in enumerate(readers):
-            now = peek(reader)
-            old = self.before[position] if position < len(self.before) else _Unbound.UNBOUND
-            if now is _Unbound.UNBOUND:
-                now = Poison(PoisonReason.UNBOUND, self.span)
-            if self.is_dynamic and now is not old and not _same_constant(now, old) and not isinstance(now, Poison):
-                now = Poison(self.inner, self.span)
-            result.append(now)
+            now = _bound(peek(reader), self.span)
+            if position >= len(self.before):  # the loop's own index
+                result.append(now if isinstance(now, Poison) else Poison(PoisonReason.LOOP, self.span))
+                continue
+            old, entered = self.before[position], self.entered[position]
+            if _is_same_value(now, old):
+                result.append(old)
+                continue
+            if isinstance(entered, Carried) and entered.reads:
+                name = self.names[position]
+                fail(Kind.LOOP_REBINDING, f"`{name}` is carried from one turn of the loop to the next", (Label(entered.reads[0], "read here"), Label(self.span, "the loop")),
+                     because="a plain name is one value, fixed when the kernel is traced, and the body is traced once for all turns", help=_variable_help(name))
+            result.append(now if isinstance(now, Poison) and now.reason is not PoisonReason.UNBOUND else Poison(PoisonReason.LOOP, self.span))
         return result
-
-
-def _same_constant(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and isinstance(a, (bool, int, float, str, DType)) and a == b
 
 
 class BranchState(_Scoped):
     """`if`: one path where the condition is known, both where it is not."""
 
-    inner = PoisonReason.BRANCH
-
-    def __init__(self, builder: ProgramBuilder, condition: Expr | bool, readers: tuple[Reader, ...]) -> None:
-        super().__init__(builder, readers)
+    def __init__(self, builder: ProgramBuilder, condition: Expr | bool, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
+                 containers: tuple[Reader, ...]) -> None:
+        super().__init__(builder, names, readers, places, containers)
         self.condition = condition.value if isinstance(condition, Expr) and condition.is_const else condition
         self.is_dynamic = isinstance(self.condition, Expr)
+        self.is_entered = False
+        self.after_first: list[Any] | None = None
 
     def __iter__(self) -> Iterator[bool]:
         if not isinstance(self.condition, Expr):
@@ -308,19 +402,28 @@ class BranchState(_Scoped):
 
     def enter(self, readers: tuple[Reader, ...]) -> list[Any]:
         """At the start of each path: what the names were before the `if`."""
-        return [Poison(PoisonReason.UNBOUND, self.span) if v is _Unbound.UNBOUND else v for v in self.before]
+        if self.is_entered:
+            self.after_first = [_bound(peek(r), self.span) for r in readers]
+        self.is_entered = True
+        return self.before
+
+    def leave(self, readers: tuple[Reader, ...]) -> list[Any]:
+        """Afterwards: a name that has one value on both paths keeps it; any other may not be read."""
+        self.check_containers()
+        last = [_bound(peek(r), self.span) for r in readers]
+        if not self.is_dynamic:
+            return last
+        first = self.after_first or last
+        return [a if _is_same_value(a, b) else Poison(PoisonReason.BRANCH, self.span) for a, b in zip(first, last, strict=True)]
 
 
-class LoopState(_Scoped):
+class LoopState(_LoopScope):
     """`for`: the body is traced once."""
 
-    def __init__(self, builder: ProgramBuilder, range_: LoopRange, width: int, names: tuple[str, ...], readers: tuple[Reader, ...]) -> None:
-        super().__init__(builder, readers)
-        self.range, self.width, self.names = range_, width, names
-
-    def enter(self, readers: tuple[Reader, ...]) -> list[Any]:
-        """At the start of a turn: a scalar that the body binds anew would be carried over from the turn before."""
-        return [_carried(v, self.span) for v in self.before]
+    def __init__(self, builder: ProgramBuilder, range_: LoopRange, width: int, targets: tuple[str, ...], names: tuple[str, ...], readers: tuple[Reader, ...],
+                 places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
+        super().__init__(builder, names, readers, places, containers)
+        self.range, self.width, self.targets = range_, width, targets
 
     def __iter__(self) -> Iterator[Any]:
         expected = len(self.range.extents) if self.range.is_tuple else 1
@@ -328,7 +431,7 @@ class LoopState(_Scoped):
         if given != expected and not (self.width == 0 and self.range.is_tuple):
             fail(Kind.LOOP_UNPACK, f"the loop has {expected} ind{'ices' if expected > 1 else 'ex'}, but {given} name{'s' * (given > 1)}", self.span,
                  because=f"{self.range.text} gives one index per extent", help=f"write {expected} name{'s' * (expected > 1)} before `in`")
-        names = self.names if len(self.names) == expected else tuple(f"{self.names[0]}_{k}" for k in range(expected))
+        names = self.targets if len(self.targets) == expected else tuple(f"{self.targets[0]}_{k}" for k in range(expected))
         match self.range:
             case ParallelRange():
                 yield from self._parallel(self.range, names)
@@ -387,15 +490,12 @@ class LoopState(_Scoped):
         builder.emit(For(self.span, wave, ceildiv(total, loop.wave_size), LoopKind.SERIAL, Seq(self.span, (*body, guarded))))
 
 
-class WhileState(_Scoped):
+class WhileState(_LoopScope):
     """`while`: condition and body are traced once."""
 
-    def __init__(self, builder: ProgramBuilder, readers: tuple[Reader, ...]) -> None:
-        super().__init__(builder, readers)
+    def __init__(self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
+        super().__init__(builder, names, readers, places, containers)
         self.test: Expr | None = None
-
-    def enter(self, readers: tuple[Reader, ...]) -> list[Any]:
-        return [_carried(v, self.span) for v in self.before]
 
     def condition(self, value: Any) -> None:
         test = as_condition(value) if isinstance(value, (Expr, Buffer, Region)) else const(bool(value))
@@ -412,13 +512,3 @@ class WhileState(_Scoped):
             yield None
         if self.test is not None and not (self.test.is_const and not self.test.value):
             self.builder.emit(While(self.span, self.test, Seq(self.span, tuple(body))))
-
-
-def _carried(value: Any, span: Span) -> Any:
-    if value is _Unbound.UNBOUND:
-        return Poison(PoisonReason.UNBOUND, span)
-    if isinstance(value, (Expr, bool, int, float)):
-        return Poison(PoisonReason.CARRIED, span)
-    return value
-
-

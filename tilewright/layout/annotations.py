@@ -5,6 +5,7 @@ They become layouts of the algebra when they are made, so that a function that p
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
@@ -38,6 +39,28 @@ def _fail_collision(collision: Collision, span: Span) -> NoReturn:
          because="a layout is injective: each element has a position of its own", help="make the function one to one on the whole tile")
 
 
+def _tile_shape(shape: Any, what: str, span: Span) -> tuple[int, ...]:
+    items = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    for n in items:
+        if isinstance(n, bool) or not hasattr(n, "__index__") or type(n).__module__.startswith("tilewright") or int(n) < 1:
+            described = f"`{n}`" if type(n).__module__.startswith("tilewright") else repr(n)
+            fail(Kind.LAYOUT_SHAPE, f"the shape of {what} holds {described}", span, because="a layout places the elements of a tile, whose shape is fixed when the kernel is compiled", help="give positive ints")
+    return tuple(int(n) for n in items)
+
+
+def _check_function(function: Any, indices: int, what: str, span: Span) -> None:
+    """A diagnostic where the index function cannot be called with one index per dimension."""
+    if not callable(function):
+        fail(Kind.LAYOUT_SHAPE, f"the function of {what} is {function!r}", span, because="it maps each index of the tile to a place", help=f"write lambda {', '.join('ijklmn'[:indices])}: ...")
+    try:
+        inspect.signature(function).bind(*range(indices))
+    except TypeError:
+        fail(Kind.LAYOUT_SHAPE, f"the function of {what} does not take {indices} ind{'ices' if indices != 1 else 'ex'}", span, because="it is called with one index per dimension of the tile",
+             help=f"write lambda {', '.join('ijklmn'[:indices])}: ...")
+    except ValueError:  # a builtin without a signature: it is called and found out
+        pass
+
+
 class LayoutAnnotation:
     """`T.Layout(shape, function)`: element (i, j, ...) of a shared tile lies where the function says.
 
@@ -45,11 +68,12 @@ class LayoutAnnotation:
     """
 
     def __init__(self, shape: Sequence[int] | int, function: Callable[..., Any] | MemoryLayout) -> None:
-        self.shape = tuple(shape) if isinstance(shape, (tuple, list)) else (int(shape),)  # type: ignore[arg-type]
+        span = span_of_caller()
+        self.shape = _tile_shape(shape, "T.Layout", span)
         if isinstance(function, MemoryLayout):
             self.memory: MemoryLayout | TableLayout = function
             return
-        span = span_of_caller()
+        _check_function(function, len(self.shape), "T.Layout", span)
         try:
             self.memory = from_function(self.shape, function)
         except CollisionError as error:
@@ -75,10 +99,15 @@ class FragmentAnnotation:
 
     def __init__(self, shape: Sequence[int], forward_fn: Callable[..., Any] | None = None, forward_thread_fn: Callable[..., Any] | None = None, replicate: int = 1,
                  forward_index_fn: Callable[..., Any] | None = None) -> None:
-        self.shape, self.replicate = tuple(shape), replicate
         span = span_of_caller()
+        self.shape, self.replicate = _tile_shape(shape, "T.Fragment", span), replicate
+        if not isinstance(replicate, int) or isinstance(replicate, bool) or replicate < 1:
+            fail(Kind.LAYOUT_SHAPE, f"replicate of T.Fragment is {replicate!r}", span, because="it counts the copies of each element", help="give a positive int, or leave it out")
         if forward_fn is None and forward_thread_fn is None:
             fail(Kind.LAYOUT_SHAPE, "T.Fragment was given no function", span, because="a fragment layout says which thread holds each element", help="give forward_fn=lambda i, j: (thread, register)")
+        indices = len(self.shape) + (replicate > 1)
+        for function in (forward_fn,) if forward_fn is not None else filter(None, (forward_thread_fn, forward_index_fn)):
+            _check_function(function, indices, "T.Fragment", span)
         self.function: Callable[..., Any]
         if forward_fn is not None:
             self.function = forward_fn

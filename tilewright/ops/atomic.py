@@ -14,7 +14,7 @@ from tilewright.ir.expr import Expr, Op, as_expr, cast, const, load, select, var
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, MemoryOrder, ParallelFor, Stmt
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
 from tilewright.ops.copy import match_tiles
-from tilewright.ops.operand import as_region, bounds_conditions, has_extent, index_arrays
+from tilewright.ops.operand import as_element, as_flag, as_region, bounds_conditions, has_extent, index_arrays
 
 _NUMPY = {AtomicKind.ADD: np.add, AtomicKind.MAX: np.fmax, AtomicKind.MIN: np.fmin, AtomicKind.OR: np.bitwise_or}
 
@@ -69,7 +69,7 @@ class AtomicTile(TileOp):
 def _memory_order(order: Any, span: Span, default: MemoryOrder = MemoryOrder.RELAXED) -> MemoryOrder:
     if order is None:
         return default
-    if order in {o.value for o in MemoryOrder}:
+    if isinstance(order, str) and order in {o.value for o in MemoryOrder}:
         return MemoryOrder(order)
     fail(Kind.MEMORY_ORDER, f"there is no memory order {order!r}", span, because=f"known are {', '.join(o.value for o in MemoryOrder)}", help='leave it out for "relaxed"')
 
@@ -98,8 +98,8 @@ def _atomic(kind: AtomicKind, dst: Any, value: Any, memory_order: Any, return_pr
     order = _memory_order(memory_order, span)
     is_tile_value = isinstance(value, Region) or (isinstance(value, Buffer) and value.scope is not Scope.VARIABLE)
     if _is_element(dst) and not is_tile_value:
-        return _element(kind, target, value, order, return_prev, span)
-    if return_prev:
+        return _element(kind, target, value, order, as_flag(return_prev, "return_prev", span), span)
+    if as_flag(return_prev, "return_prev", span):
         fail(Kind.ATOMIC_TARGET, f"T.{name} with return_prev=True on a tile", span, because="only the element form gives the previous value", help="write it in a T.Parallel loop, one element at a time")
     if is_tile_value or (_is_element(value) and has_extent(target)):
         matched = match_tiles(as_region(value, f"the value of T.{name}", span), target, isinstance(value, Buffer) and isinstance(dst, Buffer), span)
@@ -141,6 +141,10 @@ def _adjacent(dst: Any, value: Any, count: int, name: str) -> None:
     span = builder.here()
     target, source = as_region(dst, f"the target of T.{name}", span), as_region(value, f"the value of T.{name}", span)
     _check(target, AtomicKind.ADD, span)
+    for region, what in ((target, "target"), (source, "value")):
+        if isinstance(region.buffer.shape[-1], int) and region.buffer.shape[-1] < count:
+            fail(Kind.ATOMIC_TARGET, f"the {what} of T.{name} is {region.buffer.name}, whose last dimension has {region.buffer.shape[-1]} elements", (Label(span), Label(region.buffer.span)),
+                 because=f"T.{name} works on {count} neighbouring elements", help="use T.atomic_add for one element")
     for lane in range(count):
         at = (*target.starts[:-1], target.starts[-1] + lane)
         element = load(source.buffer, (*source.starts[:-1], source.starts[-1] + lane))
@@ -160,7 +164,7 @@ def atomic_addx4(dst: Any, value: Any, return_prev: bool = False) -> None:
 def atomic_load(src: Any, memory_order: str = "seq_cst") -> Expr:
     """The element, read as one step."""
     span = build.current().here()
-    target = as_region(src, "the source of T.atomic_load", span)
+    target = as_element(src, "the source of T.atomic_load", span)
     _check(target, AtomicKind.LOAD, span)
     previous = _element(AtomicKind.LOAD, target, const(0, target.dtype), _memory_order(memory_order, span), True, span)
     assert previous is not None
@@ -170,6 +174,6 @@ def atomic_load(src: Any, memory_order: str = "seq_cst") -> Expr:
 def atomic_store(dst: Any, value: Any, memory_order: str = "seq_cst") -> None:
     """dst = value as one step."""
     span = build.current().here()
-    target = as_region(dst, "the target of T.atomic_store", span)
+    target = as_element(dst, "the target of T.atomic_store", span)
     _check(target, AtomicKind.EXCHANGE, span)
     _element(AtomicKind.EXCHANGE, target, value, _memory_order(memory_order, span), False, span)

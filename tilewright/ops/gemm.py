@@ -13,10 +13,10 @@ from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
-from tilewright.ir.expr import Expr, as_condition, as_expr, cast, const, load, select, var
+from tilewright.ir.expr import Expr, as_condition, as_expr, cast, const, describe_operand, load, select, var
 from tilewright.ir.stmt import MatrixMultiply, PackPanels, ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, Storage, TileOp, TilePlan
-from tilewright.ops.operand import as_region, has_extent, linear_address, name_region
+from tilewright.ops.operand import as_flag, as_region, has_extent, linear_address, may_overlap, name_region
 
 
 class GemmWarpPolicy(Enum):
@@ -170,15 +170,20 @@ def gemm(A: Any, B: Any, C: Any, transpose_A: bool = False, transpose_B: bool = 
     a, b, c = as_region(A, "A of T.gemm", span), as_region(B, "B of T.gemm", span), as_region(C, "C of T.gemm", span)
     for region in (a, b, c):
         _check_operand(region, span)
+    transpose_A, transpose_B = as_flag(transpose_A, "transpose_A", span), as_flag(transpose_B, "transpose_B", span)
     _check_sizes(a, b, c, transpose_A, transpose_B, span)
     _check_dtypes(a, b, c, span)
-    builder.emit(Gemm(span, a, b, c, bool(transpose_A), bool(transpose_B), _policy(policy, span), as_condition(builder.snapshot(as_expr(clear_accum)))))
+    for operand in (a, b):
+        if may_overlap(operand, c):
+            fail(Kind.GEMM_ALIAS, f"{name_region(operand)} is an operand of T.gemm, and {name_region(c)} its result", (Label(span), _operand_label(operand), _operand_label(c)),
+                 because="the result is written while the operands are still read", help="give the product an accumulator of its own, and copy it back")
+    builder.emit(Gemm(span, a, b, c, transpose_A, transpose_B, _policy(policy, span), as_condition(builder.snapshot(as_expr(clear_accum)))))
 
 
 def _policy(policy: Any, span: Span) -> GemmWarpPolicy:
     if isinstance(policy, GemmWarpPolicy):
         return policy
-    fail(Kind.OPTION_VALUE, f"policy is {policy!r}", span, because="a warp policy is a member of T.GemmWarpPolicy", help="write T.GemmWarpPolicy.Square, FullRow or FullCol")
+    fail(Kind.OPTION_VALUE, f"policy is {describe_operand(policy)}", span, because="a warp policy is a member of T.GemmWarpPolicy", help="write T.GemmWarpPolicy.Square, FullRow or FullCol")
 
 
 def _matrix(region: Region) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.errors import Kind, Span, fail
+from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Region, Scope, whole
 from tilewright.ir.expr import Expr, Op, as_expr, binary, const, describe_operand, logical
 from tilewright.ir.tileop import LoweringContext, ReferenceEnvironment
@@ -22,9 +22,25 @@ def as_region(value: Any, what: str, span: Span) -> Region:
         return value
     if isinstance(value, Expr) and value.op is Op.LOAD:
         return Region(value.buffer, value.args, (1,) * len(value.args), (False,) * len(value.args), span)
-    fail(Kind.OPERAND_KIND, f"{what} is {describe_operand(value) if not isinstance(value, Expr) else f'the expression `{value}`'}, not a tile", span,
+    fail(Kind.OPERAND_KIND, f"{what} is {describe_operand(value)}, not a tile", span,
          because="a tile operation works on a buffer, a region A[i:j, :] or an element A[i, j] that says where a tile begins",
          help="give a buffer made by T.Tensor, T.alloc_shared or T.alloc_fragment")
+
+
+def as_element(value: Any, what: str, span: Span) -> Region:
+    """`A[i, j]`, or all of a buffer that has one element. A diagnostic names `what` otherwise."""
+    region = as_region(value, what, span)
+    if not all(is_one(n) for n in region.extents):
+        fail(Kind.ATOMIC_TARGET, f"{what} is {describe_operand(value)}", (Label(span), Label(region.buffer.span)), because="it works on one element at a time",
+             help=f"index it, as in {region.buffer.name}[{', '.join('ijklmn'[: region.buffer.rank])}], inside T.Parallel")
+    return region
+
+
+def as_flag(value: Any, name: str, span: Span) -> bool:
+    """A switch of an operation: it decides what code there is, so its value is known now."""
+    if isinstance(value, (bool, int)):
+        return bool(value)
+    fail(Kind.OPTION_VALUE, f"{name} is {describe_operand(value)}", span, because="it decides which code is generated, so it is a Python bool", help=f"write {name}=True or {name}=False")
 
 
 def has_extent(region: Region) -> bool:
@@ -39,6 +55,19 @@ def is_one(extent: int | Expr) -> bool:
 def same_extent(a: int | Expr, b: int | Expr) -> bool:
     """Structurally equal extents."""
     return as_expr(a) is as_expr(b)
+
+
+def may_overlap(first: Region, second: Region) -> bool:
+    """Whether two regions may share an element. Boxes of one buffer with constant bounds are compared; views of one memory count as overlapping."""
+    if first.buffer.storage is not second.buffer.storage:
+        return False
+    if first.buffer is not second.buffer:
+        return True
+    for start, length, other, width in zip(first.starts, first.extents, second.starts, second.extents, strict=True):
+        apart = other - start  # a constant where the symbols cancel
+        if apart.is_const and isinstance(length, int) and isinstance(width, int) and (apart.value >= length or apart.value <= -width):
+            return False
+    return True
 
 
 def name_region(region: Region) -> str:

@@ -14,10 +14,10 @@ from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Extent, Region, format_shape
-from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, load, logical, maximum, minimum, select, var
+from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, describe_operand, load, logical, maximum, minimum, select, var
 from tilewright.ir.stmt import ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, is_one, name_region, same_extent
+from tilewright.ops.operand import as_flag, as_region, is_one, name_region, same_extent
 
 
 class Reduction(Enum):
@@ -162,13 +162,15 @@ def reduce(buffer: Any, out: Any, reduce_type: str, dim: int, clear: bool = True
     """
     builder = build.current()
     span = builder.here()
-    if reduce_type not in {r.value for r in Reduction}:
+    if not isinstance(reduce_type, str) or reduce_type not in {r.value for r in Reduction}:
         fail(Kind.REDUCE_OPERATION, f"there is no reduction {reduce_type!r}", span, because=f"known are {', '.join(r.value for r in Reduction)}", help="write T.reduce_sum or T.reduce_max")
     reduction = Reduction(reduce_type)
     src, dst = as_region(buffer, f"the source of T.reduce_{reduction.value}", span), as_region(out, f"the result of T.reduce_{reduction.value}", span)
     kept = [a for a, k in enumerate(src.is_slice) if k]
+    if not kept:
+        fail(Kind.OPERAND_KIND, f"the source of T.reduce_{reduction.value} is the element {src}", span, because="a reduction combines the elements of a tile along one axis", help=f"give the tile {src.buffer.name}, or a region of it")
     if not isinstance(dim, int) or not -len(kept) <= dim < len(kept):
-        fail(Kind.REDUCE_AXIS, f"dim is {dim!r}, but {name_region(src)} has {len(kept)} dimension{'s' * (len(kept) != 1)} ({format_shape(src)})", span,
+        fail(Kind.REDUCE_AXIS, f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(src)} has {len(kept)} dimension{'s' * (len(kept) != 1)} ({format_shape(src)})", span,
              because=f"an axis lies between {-len(kept)} and {len(kept) - 1}", help="count the axes from 0, or from -1 at the end")
     axis = kept[dim]
     if reduction.is_bitwise and (src.dtype.is_float or dst.dtype.is_float):
@@ -176,7 +178,7 @@ def reduce(buffer: Any, out: Any, reduce_type: str, dim: int, clear: bool = True
              because="bitand, bitor and bitxor work on integers and bools", help="use reduce_max, reduce_min or reduce_sum, or view the bits with T.view(buffer, dtype='uint32')")
     if dst.dtype.is_bool and not (reduction.is_bitwise or reduction in (Reduction.MAX, Reduction.MIN)):
         fail(Kind.REDUCE_DTYPE, f"{reduction.value} into a bool", (Label(span), Label(dst.buffer.span)), because="a sum of bools is a count", help="reduce into an int32 tile")
-    builder.emit(Reduce(span, src, dst, reduction, axis, bool(clear), _match_result(src, dst, axis, kept, span)))
+    builder.emit(Reduce(span, src, dst, reduction, axis, as_flag(clear, "clear", span), _match_result(src, dst, axis, kept, span)))
 
 
 def _match_result(src: Region, dst: Region, axis: int, kept: list[int], span: Any) -> tuple[int, ...]:

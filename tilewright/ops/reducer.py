@@ -7,11 +7,11 @@ from typing import Any
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Region, Scope
-from tilewright.ir.expr import Expr, as_expr, cast
+from tilewright.ir.expr import Expr, as_expr, cast, describe_operand
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, MemoryOrder, ReduceKind
 from tilewright.ops.copy import copy
 from tilewright.ops.fill import fill
-from tilewright.ops.operand import as_region
+from tilewright.ops.operand import as_region, is_one
 from tilewright.ops.reduce import identity
 
 ATOMIC_OF = {ReduceKind.SUM: AtomicKind.ADD, ReduceKind.MAX: AtomicKind.MAX, ReduceKind.MIN: AtomicKind.MIN, ReduceKind.BIT_AND: AtomicKind.AND,
@@ -38,6 +38,9 @@ def reducer_update(element: Any, value: Any) -> None:
     builder = build.current()
     span = builder.here()
     region, kind = _reducer(element, "the target of T.reducer_update", span)
+    if not all(is_one(n) for n in region.extents):
+        fail(Kind.REDUCER_USE, f"the target of T.reducer_update is {describe_operand(element)}", (Label(span), Label(region.buffer.span)), because="an update combines one value into one element",
+             help=f"write T.reducer_update({region.buffer.name}[{', '.join('ijklmn'[: region.buffer.rank])}], value)")
     update_element(region.buffer, region.starts, kind, cast(as_expr(value), region.dtype), span)
 
 

@@ -11,10 +11,10 @@ from tilewright import dtypes
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Region, format_shape
-from tilewright.ir.expr import Expr, as_expr, cast, const, load, var
+from tilewright.ir.expr import Expr, as_expr, cast, const, describe_operand, load, var
 from tilewright.ir.stmt import For, LoopKind, ParallelFor, ReduceKind, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, name_region, same_extent
+from tilewright.ops.operand import as_flag, as_region, name_region, same_extent
 from tilewright.ops.reduce import accumulation_dtype, combine, identity
 
 
@@ -82,8 +82,10 @@ def _scan(src: Any, dst: Any, dim: int, reverse: bool, kind: ReduceKind, name: s
     source = as_region(src, f"the source of T.{name}", span)
     target = source if dst is None else as_region(dst, f"the result of T.{name}", span)
     kept = [a for a, k in enumerate(source.is_slice) if k]
+    if not kept:
+        fail(Kind.OPERAND_KIND, f"the source of T.{name} is the element {source}", span, because="a scan runs along one axis of a tile", help=f"give the tile {source.buffer.name}, or a region of it")
     if not isinstance(dim, int) or not -len(kept) <= dim < len(kept):
-        fail(Kind.REDUCE_AXIS, f"dim is {dim!r}, but {name_region(source)} has {len(kept)} dimension{'s' * (len(kept) != 1)} ({format_shape(source)})", span,
+        fail(Kind.REDUCE_AXIS, f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(source)} has {len(kept)} dimension{'s' * (len(kept) != 1)} ({format_shape(source)})", span,
              because=f"an axis lies between {-len(kept)} and {len(kept) - 1}", help="count the axes from 0, or from -1 at the end")
     if len(source.extents) != len(target.extents) or not all(map(same_extent, source.extents, target.extents)):
         fail(Kind.SCAN_SHAPE, f"{name_region(source)} is {format_shape(source)}, {name_region(target)} is {format_shape(target)}",
@@ -92,7 +94,7 @@ def _scan(src: Any, dst: Any, dim: int, reverse: bool, kind: ReduceKind, name: s
         fail(Kind.SHAPE_STATIC, f"{name_region(source)} is {format_shape(source)}", span, because="a scan works on a tile whose size is known when it is compiled", help="scan a whole tile")
     if source.dtype.is_bool or target.dtype.is_bool:
         fail(Kind.REDUCE_DTYPE, f"T.{name} of {source.dtype!s} into {target.dtype!s}", span, because="a scan works on numbers", help="convert to int32 first")
-    builder.emit(Scan(span, source, target, kind, kept[dim], bool(reverse)))
+    builder.emit(Scan(span, source, target, kind, kept[dim], as_flag(reverse, "reverse", span)))
 
 
 def cumsum(src: Any, dst: Any = None, dim: int = 0, reverse: bool = False, annotations: Any = None) -> None:

@@ -61,6 +61,9 @@ def transpose(src: Any, dst: Any, annotations: Any = None) -> None:
     span = builder.here()
     source, target = as_region(src, "the source of T.transpose", span), as_region(dst, "the destination of T.transpose", span)
     n, m = source.extents, target.extents
+    if len(n) < 2:
+        fail(Kind.TRANSPOSE_SHAPE, f"{name_region(source)} is {format_shape(source.buffer)}", (Label(span), Label(source.buffer.span)), because="T.transpose exchanges the last two dimensions",
+             help="give a tile of two dimensions; T.copy moves a tile of one")
     if len(n) < 2 or len(n) != len(m) or not all(map(same_extent, (*n[:-2], n[-1], n[-2]), m)) or not all(isinstance(e, int) for e in n):
         wanted = f"({', '.join(str(e) for e in (*n[:-2], *reversed(n[-2:])))})"
         fail(Kind.TRANSPOSE_SHAPE, f"{name_region(source)} is {format_shape(source)}, so its transpose has the shape {wanted}, but {name_region(target)} is {format_shape(target)}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tilewright.arith.bounds import Facts
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir.buffer import Buffer, Scope, format_shape
@@ -26,13 +28,20 @@ def check_program(program: Program, context: PassContext) -> Program:
 def _check_launch(launch: Launch) -> None:
     for stmt, facts in statements_with_facts(launch):
         for expression in own_expressions(stmt):
-            for node in subexpressions(expression):
+            for node in _always_evaluated(expression):
                 if node.op is Op.LOAD:
                     _check_index(node.buffer, node.args, stmt, facts)
         if isinstance(stmt, Store):
             _check_index(stmt.buffer, stmt.indices, stmt, facts)
         if isinstance(stmt, ParallelFor):
             _check_races(stmt)
+
+
+def _always_evaluated(expression: Expr) -> Iterator[Expr]:
+    """The nodes that no lazy choice can leave out: a guarded load may stand where its index never is."""
+    yield expression
+    for operand in expression.args[:1] if expression.op in (Op.IF_THEN_ELSE, Op.AND, Op.OR) else expression.args:
+        yield from _always_evaluated(operand)
 
 
 def _check_index(buffer: Buffer, indices: tuple[Expr, ...], stmt: Stmt, facts: Facts) -> None:

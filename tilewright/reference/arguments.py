@@ -20,13 +20,14 @@ from tilewright.reference.memory import Array, Storage, pack_nibbles, strided, u
 
 @dataclass(frozen=True, eq=False)
 class _Equation:
-    """`expression` must equal `value`; it comes from `what` of the parameter at `span`."""
+    """`expression` must equal `value`; it comes from `what` of the parameter at `span`. A loose one only gives a value to a symbol without."""
 
     expression: Extent
     value: int
     what: str
     span: Span
     kind: Kind
+    is_loose: bool = False
 
 
 @dataclass
@@ -122,16 +123,19 @@ def solve_symbols(equations: Sequence[_Equation], values: dict[Expr, Any]) -> No
 
     Raises TileError (ARGUMENT_SHAPE, ARGUMENT_STRIDES or ARGUMENT_SYMBOL) where an equation does not hold.
     """
-    waiting = [e for e in equations if isinstance(e.expression, Expr)]
-    is_progressing = True
-    while is_progressing:
-        is_progressing = False
-        for equation in list(waiting):
-            unknown = [v for v in free_variables(equation.expression) if v not in values]
-            if len(unknown) == 1 and _solve_linear(equation, unknown[0], values):
-                waiting.remove(equation)
-                is_progressing = True
+    for is_loose in (False, True):
+        waiting = [e for e in equations if isinstance(e.expression, Expr) and e.is_loose == is_loose]
+        is_progressing = True
+        while is_progressing:
+            is_progressing = False
+            for equation in list(waiting):
+                unknown = [v for v in free_variables(equation.expression) if v not in values]
+                if len(unknown) == 1 and _solve_linear(equation, unknown[0], values):
+                    waiting.remove(equation)
+                    is_progressing = True
     for equation in equations:
+        if equation.is_loose:
+            continue
         unknown = [v for v in free_variables(equation.expression) if v not in values]
         if len(unknown) == 1:
             fail(equation.kind, f"{equation.what} is {equation.value}, but no {unknown[0].name} makes `{equation.expression}` that",
@@ -200,9 +204,8 @@ def _equations(parameter: Parameter, array: Array) -> list[_Equation]:
         kind = Kind.ARGUMENT_SYMBOL if isinstance(extent, Expr) else Kind.ARGUMENT_SHAPE
         found.append(_Equation(extent, size, f"dimension {axis} of {parameter.name}", parameter.span, kind))
     for axis, (stride, step) in enumerate(zip(buffer.strides or (), array.strides, strict=False)):
-        if array.shape[axis] != 1:
-            what = f"stride {axis} of {parameter.name}, in elements,"
-            found.append(_Equation(stride, step // array.itemsize // buffer.dtype.lanes, what, parameter.span, Kind.ARGUMENT_STRIDES))
+        what, elements = f"stride {axis} of {parameter.name}, in elements,", step // array.itemsize // buffer.dtype.lanes
+        found.append(_Equation(stride, elements, what, parameter.span, Kind.ARGUMENT_STRIDES, is_loose=array.shape[axis] <= 1))
     return found
 
 

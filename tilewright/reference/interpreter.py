@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -49,14 +50,14 @@ _REPEATABLE = frozenset({AtomicKind.MAX, AtomicKind.MIN, AtomicKind.AND, AtomicK
 class ReferenceOptions:
     """How a reference run goes.
 
-    block_order_seed   None runs blocks in order, x fastest; a number shuffles them, to show programs that depend on the order.
+    block_order        the order in which the blocks of a grid run, as flat numbers (x fastest) of that many blocks.
     initial            what unwritten elements hold, by dtype: two runs that differ only here show a program that reads them.
     is_detecting_races refuses parallel loops whose iterations disturb each other.
     max_turns          a `while` that turns more often than this is refused; a program that never ends must not hang its test.
     printer            takes the lines of T.print.
     """
 
-    block_order_seed: int | None = None
+    block_order: Callable[[int], Iterable[int]] = range
     initial: Callable[[DType], Any] = poison
     is_detecting_races: bool = True
     max_turns: int = 1_000_000
@@ -129,12 +130,9 @@ class _Interpreter:
         grid = tuple(self._integer(n) for n in launch.grid)
         if min(grid, default=1) <= 0:
             return
-        self._thread_count = int(np.prod(launch.threads))
+        self._thread_count = math.prod(launch.threads)
         self._safe_values = {b: convert(np.asarray(self.value(v)), v.dtype, b.dtype.scalar)[()] for b, v in launch.safe_values}
-        order = np.arange(int(np.prod(grid)))
-        if self._options.block_order_seed is not None:
-            np.random.default_rng(self._options.block_order_seed).shuffle(order)
-        for block in order:
+        for block in self._options.block_order(math.prod(grid)):
             for variable, place in zip(launch.block_variables, np.unravel_index(block, grid, order="F"), strict=True):
                 self._variables[variable] = variable.dtype.numpy.type(place)
             self._memory.allocate(launch.buffers)
@@ -314,7 +312,7 @@ class _Interpreter:
     def _reduce_loop(self, stmt: ReduceLoop) -> Array:
         extent, initial = self._evaluate(stmt.extent), self._evaluate(stmt.initial)
         rank, count = len(self._access.shape), self._greatest(extent)
-        step = max(1, _REDUCE_CHUNK_ELEMENTS // max(1, int(np.prod(self._access.shape))))
+        step = max(1, _REDUCE_CHUNK_ELEMENTS // max(1, math.prod(self._access.shape)))
 
         def chunks() -> Any:
             for begin in range(0, count, step):

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tilewright.dtypes import DType
-from tilewright.errors import CompilerBug, Kind
+from tilewright.errors import CompilerBug, Kind, Span, fail
 from tilewright.ir.buffer import Buffer
 from tilewright.ir.program import Parameter, ParameterKind
-from tilewright.runtime.argument_text import declared_type, describe, joined, plural, refuse, tuple_text, with_article
+from tilewright.runtime.argument_text import declared_type, describe, joined, label, plural, refuse, tuple_text, with_article
 from tilewright.runtime.dlpack import row_major
 from tilewright.runtime.logical_tensors import LogicalTensor, is_accepted, logical_tensor
 from tilewright.runtime.scalars import ScalarMismatchError, pointer_word, scalar_converter
@@ -29,6 +29,7 @@ class Callee:
     """
 
     name: str
+    span: Span
     parameters: tuple[Parameter, ...]
     inputs: tuple[Parameter, ...]
     written: frozenset[str]
@@ -45,8 +46,8 @@ class Callee:
             message += f": {joined(names[count:])} {'is' if len(missing) == 1 else 'are'} missing"
         returned = [p.name for p in self.parameters if p not in self.inputs]
         rule = f"; {joined(returned)} {'is' if len(returned) == 1 else 'are'} returned, not passed" if returned else ""
-        refuse(Kind.ARGUMENT_COUNT, message, *missing, because=f"arguments are positional, in the order of the parameters{rule}",
-               help=f"call it as {self.name}({', '.join(names)})")
+        fail(Kind.ARGUMENT_COUNT, message, tuple(label(p) for p in missing) or self.span,
+             because=f"arguments are positional, in the order of the parameters{rule}", help=f"call it as {self.name}({', '.join(names)})")
 
     def is_given(self, parameter: Parameter, argument: Any) -> bool:
         """Whether there is anything to check; None is fine for a tensor or pointer that the body never touches."""
@@ -66,11 +67,11 @@ class Callee:
             return scalar_converter(dtype)(argument)
         except Exception as error:  # any object may be given, and may fail in any way when it is read
             rule = str(error) if isinstance(error, ScalarMismatchError) else ""
-        if _is_tensor(argument):
+        if _has_dimensions(argument):
             refuse(Kind.ARGUMENT_KIND, f"{parameter.name} is {describe(argument)}, but {self.name} takes {with_article(dtype)} there", parameter,
                    because="a scalar parameter takes one number", help="pass a Python number, or index the tensor")
         number = "a real number" if dtype.is_float else "an integer"
-        is_fraction = isinstance(argument, (float, np.floating)) and dtype.is_integer
+        is_fraction = issubclass(type(argument), (float, np.floating)) and dtype.is_integer
         refuse(Kind.ARGUMENT_SCALAR, f"{parameter.name} is {describe(argument)}, but {self.name} takes {with_article(dtype)} there", parameter,
                because=rule or f"{with_article(dtype)} parameter takes {number}",
                help="convert it with int(...), or declare the parameter as T.float32" if is_fraction else f"pass {number}")
@@ -154,14 +155,14 @@ class _Memory:
                                     "strides": tuple(s * itemsize for s in given.strides or ())}
 
 
-def _is_tensor(argument: Any) -> bool:
-    if isinstance(argument, (bytes, bytearray)):
+def _has_dimensions(argument: Any) -> bool:
+    """Whether an object is a tensor that holds more than a number."""
+    if issubclass(type(argument), (bytes, bytearray)):
         return False
     try:
-        read_tensor(argument)
+        return read_tensor(argument)[1].shape != ()
     except Exception:
         return False
-    return True
 
 
 def tensor_buffer(parameter: Parameter) -> Buffer:

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir.buffer import format_shape
 from tilewright.ir.program import Parameter
@@ -45,7 +44,7 @@ def describe(argument: Any) -> str:
         return f"a numpy array of {dimensions(argument.shape)}"
     if issubclass(kind, np.generic) and not issubclass(kind, (np.void, np.object_)):
         return f"{argument.dtype.name} {argument}"
-    return f"a {kind.__name__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__name__}"
+    return with_article(kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}")
 
 
 def dimensions(shape: Sequence[int]) -> str:
@@ -66,5 +65,5 @@ def joined(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def with_article(dtype: DType) -> str:
-    return f"{'an' if str(dtype).startswith('i') else 'a'} {dtype!s}"
+def with_article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"

@@ -89,7 +89,7 @@ class CallPlan:
         self._entry_address, self._owner = entry_address, owner
         self._outputs = tuple(program.parameters[k] for k in outputs)
         inputs = tuple(p for p in program.parameters if p not in self._outputs)
-        self._callee = Callee(program.name, program.parameters, inputs, frozenset(written), frozenset(unused))
+        self._callee = Callee(program.name, program.span, program.parameters, inputs, frozenset(written), frozenset(unused))
         self._output_dtypes = tuple(p.buffer.dtype.scalar for p in self._outputs if p.buffer is not None)
         self._frames = FramePool()
         self._unwritten_frame = CallFrame()

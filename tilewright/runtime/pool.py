@@ -146,7 +146,8 @@ class _NativePool:
             try:
                 for index in range(len(self.threads), self.thread_limit.value - 1):
                     # The thread owns the library, not this object: code stays until its last worker has returned.
-                    thread = threading.Thread(target=_run_worker, args=(self.library, index), name=f"tilewright-worker-{index}", daemon=True)
+                    name = f"tilewright-worker-{index}"
+                    thread = threading.Thread(target=_run_worker, args=(self.library, index), name=name, daemon=True)
                     thread.start()
                     self.threads.append(thread)
             except RuntimeError:

@@ -183,7 +183,7 @@ class ForeignTensors(NumpyArrays):
         try:
             found = export(argument)
         except Exception as error:
-            raise NotATensorError(f"a {type(argument).__name__} that DLPack cannot export ({type(error).__name__}: {error})") from None
+            raise NotATensorError(f"an object of type {type(argument).__name__} that DLPack cannot export ({type(error).__name__}: {error})") from None
         return GivenTensor(found.address, found.shape, found.strides, found.dtype_name, found.is_writable, found.device, found.capsule)
 
     def finish(self, output: Any, shape: tuple[int, ...], dtype: DType, like: Any) -> Any:

@@ -70,7 +70,7 @@ class CpuTarget:
 
 _SSE_LEVEL = "+fxsr,+mmx,+sse,+sse2"
 _AVX2_LEVEL = "+avx,+avx2,+bmi,+bmi2,+cx16,+f16c,+fma,+fxsr,+lzcnt,+mmx,+movbe,+popcnt,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3"
-_AVX512_LEVEL = "+avx512bw,+avx512cd,+avx512dq,+avx512f,+avx512vl," + _AVX2_LEVEL
+_AVX512_LEVEL = ",".join(sorted(["+avx512bw", "+avx512cd", "+avx512dq", "+avx512f", "+avx512vl", *_AVX2_LEVEL.split(",")]))
 _AVX2_FEATURES = frozenset({Feature.FMA, Feature.F16C, Feature.ROUND, Feature.AVX, Feature.AVX2})
 _NEON_FEATURES = frozenset({Feature.FMA, Feature.F16C, Feature.ROUND, Feature.NEON})
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -26,6 +27,7 @@ from tilewright.ir.visit import subexpressions
 from tilewright.language import PrimFunc
 from tilewright.reference import ReferenceOptions, run_reference
 from tilewright.reference.arguments import integer
+from tilewright.reference.memory import strided
 
 Arrays = dict[str, Any]
 Executor = Callable[[PrimFunc, Mapping[str, Any]], Mapping[str, Any]]
@@ -89,7 +91,9 @@ class Case:
                 made[parameter.name] = symbols[parameter.variable].item()
             elif parameter.buffer is not None and not parameter.is_output:
                 shape = tuple(integer(n, symbols) for n in parameter.buffer.shape)
-                made[parameter.name] = _integers(rng, shape, parameter.buffer.dtype, self.ranges.get(parameter.name))
+                elements = _integers(rng, shape, parameter.buffer.dtype, self.ranges.get(parameter.name))
+                strides = parameter.buffer.strides
+                made[parameter.name] = elements if strides is None else _spread(elements, tuple(integer(s, symbols) for s in strides))
         return made
 
 
@@ -98,6 +102,14 @@ def _integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, li
     if dtype.is_bool:
         return rng.integers(0, 2, shape).astype(np.bool_)
     return rng.integers(low, high + 1, shape).astype(dtype.numpy)
+
+
+def _spread(elements: Any, strides: tuple[int, ...]) -> Any:
+    """The same elements with other steps from one to the next, in elements."""
+    size = 1 + sum((n - 1) * s for n, s in zip(elements.shape, strides, strict=True))
+    made = strided(np.zeros(size, elements.dtype), elements.shape, tuple(s * elements.itemsize for s in strides))
+    made[...] = elements
+    return made
 
 
 def load_case(source: str) -> Case:
@@ -133,19 +145,19 @@ def run_case(source: str, executors: Mapping[str, Executor], *, seed: int = 0, i
         arguments = case.arguments(seed)
         expected = run_reference(case.program, arguments)
     except TileError as error:
-        return Outcome(Verdict.REFUSED, error.code, str(error))
+        return Outcome(Verdict.REFUSED, _skeleton(error), str(error))
     except Exception as error:
         return Outcome(Verdict.CRASH, _place("reference", error), repr(error))
     if is_checking_validity:
-        other = run_reference(case.program, arguments, ReferenceOptions(block_order_seed=1, initial=_ones, is_detecting_races=False))
+        other = run_reference(case.program, arguments, ReferenceOptions(_backwards, _ones, is_detecting_races=False))
         for name, array in expected.items():
             if compare(array, other[name], case.tolerances.get(name, 0.0)):
                 return Outcome(Verdict.INVALID, name, f"{name} depends on unwritten memory or on the order of blocks")
     for executor_name, executor in executors.items():
         try:
-            found = executor(case.kernel, {name: np.array(a) if isinstance(a, np.ndarray) else a for name, a in arguments.items()})
+            found = executor(case.kernel, {name: _copied(a) for name, a in arguments.items()})
         except TileError as error:
-            return Outcome(Verdict.REFUSED, error.code, f"{executor_name}: {error}")
+            return Outcome(Verdict.REFUSED, f"{executor_name}: {_skeleton(error)}", f"{executor_name}: {error}")
         except Exception as error:
             return Outcome(Verdict.CRASH, _place(executor_name, error), f"{executor_name}: {error!r}")
         for name, array in expected.items():
@@ -155,8 +167,24 @@ def run_case(source: str, executors: Mapping[str, Executor], *, seed: int = 0, i
     return Outcome(Verdict.PASSED)
 
 
+def _copied(value: Any) -> Any:
+    """An argument of its own for every executor, with the same strides."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return np.array(value) if value.flags.c_contiguous else _spread(value, tuple(s // value.itemsize for s in value.strides))
+
+
+def _backwards(count: int) -> Iterable[int]:
+    return range(count)[::-1]
+
+
 def _ones(dtype: DType) -> Any:
     return dtype.numpy.type(1)
+
+
+def _skeleton(error: TileError) -> str:
+    """A refusal without the names and numbers of the program."""
+    return f"{error.code}: {re.sub(r'`[^`]*`|[A-Za-z_]*[0-9][A-Za-z0-9_.]*', '_', error.diagnostic.message)}"
 
 
 def _place(executor: str, error: Exception) -> str:

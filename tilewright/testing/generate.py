@@ -27,7 +27,7 @@ STATEMENTS = (
     (region_statements.gemm_parts, 2), (region_statements.reduce_part, 1), (region_statements.scan_part, 1), (region_statements.copy_part, 1),
     (region_statements.view_bits, 1),
     (other_statements.shared_atomics, 1), (other_statements.reducer, 1), (other_statements.bool_tile, 1), (other_statements.votes, 1),
-    (other_statements.local_array, 1), (other_statements.nibble_tile, 1), (other_statements.counted_while, 1))
+    (other_statements.local_array, 1), (other_statements.nibble_tile, 1), (other_statements.counted_while, 1), (other_statements.macro_call, 1))
 _ATOMIC_DTYPES = (dtypes.int32, dtypes.float32, dtypes.uint32, dtypes.int64)
 
 
@@ -58,10 +58,15 @@ class _Program:
         self.outputs: list[Tensor] = []
         self.scalars = [Size("count", rng.choice((0, 1, 2, 3, 5)))] if rng.random() < 0.25 else []
         self.body: list[str] = []
+        self.macros: list[str] = []
+        self.workspaces: list[Tensor] = []
+        self.strides: dict[str, str] = {}
         self.counter = 0
         self.domain = self._domain()
         self._add_inputs()
-        for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        self.remaining = rng.choice((1, 1, 1, 2, 3))
+        while self.remaining:
+            self.remaining -= 1
             self._launch()
 
     # -- tensors
@@ -85,8 +90,13 @@ class _Program:
                 sizes[0] = self._size(4)
             shapes.append(tuple(sizes))
         for shape in shapes:
-            dtype = self.rng.choice(TILE_DTYPES)
-            self.inputs.append(self._tensor("ABCDE"[len(self.inputs)], shape, dtype))
+            tensor = self._tensor("ABCDE"[len(self.inputs)], shape, self.rng.choice(TILE_DTYPES))
+            self.inputs.append(tensor)
+            if len(shape) == 2 and self.rng.random() < 0.15:
+                step = shape[1].value + self.rng.choice((0, 1, 3, 8))
+                if self.rng.random() < 0.5:
+                    self.symbols.append(Size(f"step_{tensor.name}", step))
+                self.strides[tensor.name] = f"step_{tensor.name}" if self.symbols and self.symbols[-1].text == f"step_{tensor.name}" else str(step)
 
     def _tensor(self, name: str, sizes: tuple[Size, ...], dtype: DType) -> Tensor:
         limit = _INPUT_LIMITS.get(str(dtype), self.rng.choice((1, 3, 3, 7)))
@@ -97,6 +107,13 @@ class _Program:
         made = self._tensor(f"Y{len(self.outputs)}", sizes, dtype)
         self.outputs.append(made)
         return made
+
+    def _result(self, sizes: tuple[Size, ...], dtype: DType) -> Tensor:
+        """Where a launch writes all elements: an output, or a workspace for the launches after it."""
+        if not self.remaining or self.rng.random() < 0.7:
+            return self._output(sizes, dtype)
+        self.workspaces.append(Tensor(f"W{len(self.workspaces)}", sizes, dtype, None))
+        return self.workspaces[-1]
 
     # -- launches
     def _launch(self) -> None:
@@ -110,9 +127,15 @@ class _Program:
         names = [a.variable for a in reversed(axes)] + ([batch.text] if batch else [])
         grid = [f"T.ceildiv({a.size.text}, {a.block})" for a in reversed(axes)] + ([str(batch.extent)] if batch else [])
         indices = [Index(a.variable, a.count) for a in axes] + ([batch] if batch else [])
-        readable = self.inputs + [t for t in self.outputs if t.bound is not None]
+        readable = [t for t in (*self.inputs, *self.outputs, *self.workspaces) if t.bound is not None]
         scene = Scene(rng, axes, batch, indices, readable, STATEMENTS, self.scalars, counter=self.counter)
+        is_persistent = len(axes) == 2 and batch is None and rng.random() < 0.12
+        scene.indent += is_persistent
         first = len(self.outputs)
+        safe = rng.choice(readable)
+        hints = [f"T.annotate_safe_value({{{safe.name}: 2}})"] if rng.random() < 0.15 else []
+        if hints and safe.bound is not None:
+            safe.bound = bounds.join(safe.bound, Bound(safe.dtype, 2.0))
         for _ in range(rng.randrange(self.length // 2, self.length + 1)):
             if len(scene.lines) < _MOST_LINES:
                 scene.statement()
@@ -124,12 +147,16 @@ class _Program:
         bounds_after: dict[str, Bound] = {}
         for tile in results:
             self._store(scene, tile, bounds_after)
-        for tensor in self.outputs[first:]:
-            assert tensor.bound is not None
-            tensor.bound = bounds_after[tensor.name]
+        for tensor in (*self.outputs[first:], *self.workspaces):
+            tensor.bound = bounds_after.get(tensor.name, tensor.bound)
         target = f"({', '.join(names)})" if len(names) > 1 else names[0]
-        self.body.append(f"    with T.Kernel({', '.join(grid)}, threads={rng.choice((32, 64, 96, 128, 256))}) as {target}:")
-        self.body += [f"        {line}" for line in scene.allocations] + scene.lines
+        threads, workers = rng.choice((32, 64, 96, 128, 256)), rng.choice((1, 2, 3, 5))
+        self.body.append(f"    with T.Kernel({workers if is_persistent else ', '.join(grid)}, threads={threads}) as {'worker' if is_persistent else target}:")
+        self.body += [f"        {line}" for line in (*hints, *scene.allocations)]
+        if is_persistent:
+            self.body.append(f"        for {names[1]}, {names[0]} in T.Persistent([{grid[1]}, {grid[0]}], {workers}, worker, {rng.choice((1, 2, 8))}):")
+        self.body += scene.lines
+        self.macros += scene.macros
         self.counter = scene.counter
 
     def _block(self, size: Size) -> int:
@@ -159,8 +186,7 @@ class _Program:
             sizes = tuple(Size(str(n), n) for n in tile.shape)
             starts, extents = ["0"] * len(tile.shape), tile.shape
         leading_sizes = tuple(Size(str(b.extent), b.extent) for b in batch) if tile.shape == blocks else (*counts, *(Size(str(b.extent), b.extent) for b in batch))
-        output = self._output((*leading_sizes, *sizes), dtype)
-        assert output.bound is not None
+        output = self._result((*leading_sizes, *sizes), dtype)
         lead = [b.text for b in leading]
         draw = rng.random()
         if draw < 0.4:
@@ -170,7 +196,7 @@ class _Program:
             scene.emit(f"T.copy({tile.name}, {output.name}[{', '.join(lead + windows)}])")
         else:
             value = self._store_elements(scene, tile, output, lead, starts, value)
-        after[output.name] = bounds.join(output.bound, value)
+        after[output.name] = value if output.bound is None else bounds.join(output.bound, value)
 
     def _store_elements(self, scene: Scene, tile: Tile, output: Tensor, lead: list[str], starts: list[str], value: Bound) -> Bound:
         """A parallel loop that stores the tile, or an expression over it."""
@@ -219,12 +245,21 @@ class _Program:
         """The module's text: the kernel, and what a run needs."""
         sizes = {s.text: s.value for s in (*self.symbols, *self.scalars)}
         tolerances = {t.name: t.bound.error if t.bound else 0.0 for t in self.outputs}
-        parameters = [f"{t.name}: T.Tensor(({', '.join(s.text for s in t.sizes)},), '{t.dtype}')" for t in (*self.inputs, *self.outputs)]
-        parameters += [f"{s.text}: T.int32" for s in self.scalars]
+        parameters = [f"{t.name}: {self._declaration(t)}" for t in (*self.inputs, *self.outputs)] + [f"{s.text}: T.int32" for s in self.scalars]
+        workspaces = [f"    {t.name} = T.alloc_global({_shape(t.sizes)}, '{t.dtype}')" for t in self.workspaces]
         lines = ["import tilewright.language as T", "", f"SIZES = {sizes}", f"RANGES = {self.limits}", f"TOLERANCES = {tolerances}",
-                 *(f"{s.text} = T.dynamic('{s.text}')" for s in self.symbols), "", "", "@T.prim_func",
-                 "def kernel(" + ",\n           ".join(parameters) + "):", *self.body]
+                 *(f"{s.text} = T.dynamic('{s.text}')" for s in self.symbols), "", "", *self.macros, "@T.prim_func",
+                 "def kernel(" + ",\n           ".join(parameters) + "):", *workspaces, *self.body]
         return "\n".join(lines) + "\n"
+
+    def _declaration(self, tensor: Tensor) -> str:
+        if tensor.name in self.strides:
+            return f"T.StridedTensor({_shape(tensor.sizes)}, ({self.strides[tensor.name]}, 1), '{tensor.dtype}')"
+        return f"T.Tensor({_shape(tensor.sizes)}, '{tensor.dtype}')"
+
+
+def _shape(sizes: tuple[Size, ...]) -> str:
+    return f"({', '.join(s.text for s in sizes)}{',' * (len(sizes) == 1)})"
 
 
 def _quotient(axis: Axis) -> Size:

@@ -158,14 +158,24 @@ def _constants(tree: ast.Module) -> list[ast.Constant]:
     return [n for root in (*sizes, _kernel(tree)) for n in ast.walk(root) if isinstance(n, ast.Constant) and type(n.value) is int and n.value > 0]
 
 
+def _size_constants(tree: ast.Module) -> Iterator[ast.AST]:
+    """Constants of shapes and grids, which 0 would make meaningless."""
+    kernel = _kernel(tree)
+    roots = [*(a.annotation for a in kernel.args.args if a.annotation), *(i.context_expr for n in ast.walk(kernel) if isinstance(n, ast.With) for i in n.items)]
+    roots += [n for n in ast.walk(kernel) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr.startswith("alloc")]
+    for root in roots:
+        yield from ast.walk(root)
+
+
 def _number_changes(tree: ast.Module) -> Iterator[Callable[[ast.Module], None]]:
     """All constants of one value lowered together (a size stands in many places), then single ones."""
     constants = _constants(tree)
     for value in sorted({n.value for n in constants}, key=lambda v: -int(v)):  # type: ignore[arg-type]
-        for smaller in _smaller(int(value)):  # type: ignore[arg-type]
+        for smaller in _smaller(int(value))[1:]:  # type: ignore[arg-type]
             yield lambda t, value=value, smaller=smaller: _replace_value(t, value, smaller)  # type: ignore[misc]
+    sizes = {id(n) for n in _size_constants(tree)}
     for position, node in enumerate(constants):
-        for smaller in _smaller(int(node.value))[:2]:  # type: ignore[arg-type]
+        for smaller in _smaller(int(node.value))[id(node) in sizes : 2]:  # type: ignore[arg-type]
             yield lambda t, position=position, smaller=smaller: setattr(_constants(t)[position], "value", smaller)  # type: ignore[misc]
 
 
@@ -195,6 +205,8 @@ def _expressions(tree: ast.Module) -> list[tuple[ast.AST, str, int | None, ast.e
     for _, _, _, root in list(found):
         for node in ast.walk(root):
             for name, value in ast.iter_fields(node):
+                if name == "func" or (name == "value" and isinstance(node, (ast.Subscript, ast.Attribute))):
+                    continue
                 if isinstance(value, ast.expr):
                     found.append((node, name, None, value))
                 elif isinstance(value, list):

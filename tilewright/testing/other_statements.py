@@ -8,14 +8,14 @@ from tilewright.testing import bounds
 from tilewright.testing.bounds import Bound
 from tilewright.testing.expressions import Expressions, Index, Term, integer
 from tilewright.testing.loop_statements import Leaves, parallel_loop
-from tilewright.testing.scene import Scene
+from tilewright.testing.scene import Scene, Tile
 
 _COUNTERS = (dtypes.int32, dtypes.float32, dtypes.int32, dtypes.uint32)
 _NIBBLES = (as_dtype("int4"), as_dtype("uint4"), as_dtype("float4_e2m1fn"))
 
 
-def _expressions(scene: Scene, own: list[Index]) -> Expressions:
-    return Expressions(scene.rng, Leaves(scene, own), own + scene.indices)
+def _expressions(scene: Scene, own: list[Index], without: Tile | None = None) -> Expressions:
+    return Expressions(scene.rng, Leaves(scene, own, without=without), own + scene.indices)
 
 
 def _certain_value(scene: Scene, own: list[Index], dtype: DType, count: int, start: Bound) -> tuple[Term, Bound] | None:
@@ -121,7 +121,7 @@ def votes(scene: Scene) -> bool:
     if target is source:
         return True
     with parallel_loop(scene, target.shape) as own:
-        term = _expressions(scene, own).of_dtype(target.dtype, 1)
+        term = _expressions(scene, own, target).of_dtype(target.dtype, 1)
         value = bounds.extremum(term.bound, integer(2).bound)
         bound = value and bounds.convert(value, target.dtype)
         is_chosen = bound is not None
@@ -174,6 +174,25 @@ def nibble_tile(scene: Scene) -> bool:
     scene.write(target, Bound(target.dtype, 15.0), is_whole=True)
     if dtype.is_integer:
         scene.write(tile, Bound(dtype, 15.0 if not dtype.is_signed else 8.0), is_whole=True)
+    return True
+
+
+def macro_call(scene: Scene) -> bool:
+    """A macro of its own that changes a tile in place."""
+    rng = scene.rng
+    targets = [t for t in scene.targets() if not t.dtype.is_bool and not t.dtype.is_packed]
+    if not targets:
+        return False
+    target, amount, name = rng.choice(targets), rng.randrange(1, 4), scene.name("change")
+    bound = bounds.add(target.readable_bound, integer(amount).bound)
+    bound = bound and bounds.convert(bound, target.dtype)
+    if bound is None:
+        return False
+    indices = ", ".join("ijkl"[: len(target.shape)])
+    scene.macros += ["@T.macro", f"def {name}(tile, amount):", f"    for {indices} in T.Parallel({', '.join(map(str, target.shape))}):",
+                     f"        tile[{indices}] = tile[{indices}] + amount", "", ""]
+    scene.emit(f"{name}({target.name}, {amount})")
+    scene.write(target, bound, is_whole=True)
     return True
 
 

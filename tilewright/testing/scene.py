@@ -92,6 +92,7 @@ class Scene:
     scalars: list[Size] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     allocations: list[str] = field(default_factory=list)
+    macros: list[str] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
     writable: set[str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -45,6 +46,8 @@ def as_storage(values: np.ndarray, dtype: DType) -> np.ndarray:
     return raw & 15 if dtype.is_packed else raw
 
 
+@functools.cache
+@np.errstate(all="ignore")
 def sample(dtype: DType) -> np.ndarray:
     """Every value of narrow types; of wide ones special values, both sides of every rounding boundary of the narrow types, and random bits."""
     if dtype.is_bool:
@@ -99,6 +102,7 @@ def truncated(values: np.ndarray, target: DType) -> np.ndarray:
     return np.array(numbers, "uint64" if high > 2**63 else "int64").astype(target.numpy)
 
 
+@np.errstate(all="ignore")
 def check(got: np.ndarray, want: np.ndarray, values: np.ndarray, source: DType, target: DType) -> None:
     """Equal bits, or both NaN. float4_e2m1fn has no NaN: it gives a zero, whose sign in ml_dtypes follows that of the NaN."""
     wanted = as_storage(want, target)

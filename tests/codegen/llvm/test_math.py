@@ -45,6 +45,12 @@ def test_objects_need_nothing_from_a_library(target: CpuTarget) -> None:
     assert not kernels.undefined_symbols(target)
 
 
+def test_a_library_call_would_be_seen() -> None:
+    kernels = Elementwise()
+    kernels.add("k", ["float"], "float", 1, lambda f, x: f.intrinsic("llvm.sin.f32", "float", x))
+    assert kernels.undefined_symbols(PRESETS["avx2"]) == ["sinf"]
+
+
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize("features", FEATURE_SETS)
 def test_narrow_floats_are_computed_as_float32_and_rounded(features: frozenset[Feature], dtype: str) -> None:

@@ -301,7 +301,7 @@ def _round_to_bfloat16(x: Term, rounding: Rounding) -> Term:
 
 
 def _round_to_power(x: Term) -> Term:
-    """float8_e8m0fnu: to the nearest power of two, ties up; what is not positive has no code and becomes NaN."""
+    """float8_e8m0fnu, whatever the rounding mode: to the nearest power of two, ties up; what is not positive has no code and becomes NaN."""
     smallest = 2.0**-_FLOAT32_BIAS
     rounded = ((x.bits() + 0x400000) & _EXPONENT_MASK).as_float()
     rounded = (x <= smallest).select(smallest, rounded)

@@ -83,9 +83,29 @@ class Expressions:
         assert isinstance(found, Value)
         return found
 
-    def stored(self, node: Expr, dtype: DType) -> Operand:
-        """A value on its way to memory of that dtype; it keeps the register type."""
-        return self.value(node)
+    def stored(self, node: Expr, dtype: DType) -> Value | None:
+        """The value in the form that memory of a narrow float dtype has, where it only moves: copies need no conversions. None elsewhere."""
+        if node.dtype != dtype or not dtype.is_float or dtype.bits >= 32 or not self._is_movement(node):
+            return None
+        moved = self._moved(node)
+        assert isinstance(moved, Value)
+        return moved
+
+    def _is_movement(self, node: Expr) -> bool:
+        """Loads, constants and choices between them, all stored as declared."""
+        if node.op is Op.LOAD:
+            return node not in self.task.values and self.memory.plan(node).dtype == node.dtype and not node.dtype.is_packed
+        return node.op is Op.CONST or (node.op in (Op.SELECT, Op.IF_THEN_ELSE) and all(map(self._is_movement, node.args[1:])))
+
+    def _moved(self, node: Expr) -> Operand:
+        if node.op is Op.LOAD:
+            return self.memory.load_stored(node)[0]
+        if node.op is Op.CONST:
+            return registers.stored_constant(node.value, node.dtype)
+        if node.op is Op.IF_THEN_ELSE:
+            return self._lazy_choice(node, self._moved)
+        condition = self.value(node.args[0])
+        return self._choose(condition, self._moved(node.args[1]), self._moved(node.args[2]))
 
     def in_dtype(self, value: Value, dtype: DType) -> Value:
         """A result of arithmetic in registers, rounded or wrapped to its dtype."""
@@ -348,17 +368,24 @@ class Expressions:
         return self.task.f.select(condition, x, y)
 
     def _if_then_else(self, node: Expr) -> Operand:
-        """Only what is taken is evaluated, unless evaluating both is harmless."""
+        return self._lazy_choice(node, self.value)
+
+    def _lazy_choice(self, node: Expr, evaluate: Callable[[Expr], Operand]) -> Operand:
+        """Only what is taken is evaluated, unless evaluating both is harmless; lanes that differ evaluate both sides under masks."""
         test, a, b = node.args
         condition = self.value(test)
         assert isinstance(condition, Value)
         if condition.text in ("true", "false"):
-            return self.value(a if condition.text == "true" else b)
+            return evaluate(a if condition.text == "true" else b)
         if self.is_harmless(a) and self.is_harmless(b):
-            return self._choose(condition, self.value(a), self.value(b))
-        if condition.lanes > 1:
-            raise CompilerBug(f"`{node}` needs a branch that differs between the lanes")
-        return self._branch(node, condition, lambda: self.value(a), lambda: self.value(b))
+            return self._choose(condition, evaluate(a), evaluate(b))
+        if condition.lanes == 1:
+            return self._branch(node, condition, lambda: evaluate(a), lambda: evaluate(b))
+        with self.task.masked(condition):
+            x = evaluate(a)
+        with self.task.masked(condition, holds=False):
+            y = evaluate(b)
+        return self._choose(condition, x, y)
 
     def _branch(self, node: Expr, condition: Value, if_true: Callable[[], Operand], if_false: Callable[[], Operand]) -> Operand:
         task, f = self.task, self.task.f
@@ -398,7 +425,10 @@ class Expressions:
                 return a if (b.text == "true") == is_and else b
             return self.task.f.binary("and" if is_and else "or", *self.operands(a, b))
         if a.lanes > 1:
-            raise CompilerBug(f"`{node}` needs a branch that differs between the lanes")
+            with self.task.masked(a, holds=is_and):
+                b = self.value(right)
+            assert isinstance(b, Value)
+            return self.task.f.binary("and" if is_and else "or", *self.operands(a, b))
         decided = constant(not is_and, "i1")
         sides = (lambda: self.value(right), lambda: decided)
         return self._branch(node, a, *(sides if is_and else sides[::-1]))

@@ -1,253 +1,54 @@
-"""Element addresses, loads and stores at any width (floor 6).
+"""Loads and stores of elements at any width (floor 6).
 
-An address is a pointer plus terms, one per atom of the indices. Terms are added in the order in which their variables are bound: what an
-outer loop fixes is computed there once (`prepare`), and the innermost loop is left with an addition or an addressing mode.
+Under a mask (`Task.mask`) only lanes where it is set touch memory that might not be theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
 from tilewright.codegen.llvm import registers
+from tilewright.codegen.llvm.addresses import Addressing, Location
 from tilewright.codegen.llvm.emitter import Value, constant, vector_type
-from tilewright.codegen.llvm.task import Operand, Ramp, Task, is_scalar
+from tilewright.codegen.llvm.task import Operand, is_scalar
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
-from tilewright.ir.buffer import Buffer, Extent, Scope
+from tilewright.ir.buffer import Scope
 from tilewright.ir.expr import Expr, Rounding
-from tilewright.ir.tileop import Storage
-
-Index = Callable[[Task, Expr], Operand]
-BaseAddress = Callable[[Buffer], Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """atom * scale * stride elements; no stride means 1."""
-
-    atom: Expr | None
-    scale: int
-    stride: Expr | None
-
-
-@dataclass(frozen=True, slots=True)
-class AccessPlan:
-    """One access as a sum: everything that does not depend on the place in the code."""
-
-    buffer: Buffer
-    dtype: DType  # of the elements in memory
-    is_packed: bool
-    terms: tuple[Term, ...]
-    constant: int
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where the lanes of an access lie: lane k is `offsets[k]` elements behind `pointer`, and further by what differs at run time.
-
-    pointer  an address; for packed elements the number of the element instead.
-    dynamic  (operand, factor): lane k of the operand times the factor.
-    """
-
-    plan: AccessPlan
-    pointer: Value
-    offsets: tuple[int, ...]
-    dynamic: tuple[tuple[Operand, Value], ...] = ()
-    is_even: bool = False  # packed: the pointer is an even number
-
-    @property
-    def is_uniform(self) -> bool:
-        return not self.dynamic and all(offset == self.offsets[0] for offset in self.offsets)
-
-    @property
-    def is_contiguous(self) -> bool:
-        return not self.dynamic and all(offset == self.offsets[0] + lane for lane, offset in enumerate(self.offsets))
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """An address as far as it is computed: the terms in `done` are part of it; offsets per lane, or one for all."""
-
-    pointer: Value
-    offsets: tuple[int, ...]
-    done: frozenset[int]
-
-
-class Memory:
+class Memory(Addressing):
     """The accesses of one task."""
-
-    def __init__(self, task: Task, index: Index, base_address: BaseAddress) -> None:
-        self.task = task
-        self.index = index
-        self.base_address = base_address
-        self._plans: dict[Expr, AccessPlan] = {}
-
-    # -- addresses
-    def layout(self, buffer: Buffer) -> tuple[DType, tuple[Extent, ...]]:
-        """Element dtype in memory and strides in elements."""
-        plan = self.task.plans.get(buffer)
-        if buffer.scope is Scope.GLOBAL or (plan is None and buffer.source is None):
-            return buffer.dtype, buffer.element_strides()
-        if plan is None:
-            owner = self.task.plans.get(buffer.storage)
-            is_same = owner is not None and buffer.dtype == buffer.storage.dtype
-            return owner.dtype if owner is not None and is_same else buffer.dtype, buffer.element_strides()
-        if plan.storage is not Storage.ROW_MAJOR:
-            raise CompilerBug(f"{buffer.name} is kept in panels and cannot be accessed by element")
-        if buffer.rank < 2:
-            return plan.dtype, buffer.element_strides()
-        strides = [1, plan.row_pitch]
-        for extent in reversed(buffer.static_shape[1:-1]):
-            strides.append(strides[-1] * extent)
-        return plan.dtype, tuple(reversed(strides))
-
-    def element_dtype(self, buffer: Buffer) -> DType:
-        """What the elements are stored as, in any layout."""
-        plan = self.task.plans.get(buffer)
-        return plan.dtype if plan is not None and buffer.scope is not Scope.GLOBAL else self.layout(buffer)[0]
-
-    def plan(self, access: Expr) -> AccessPlan:
-        found = self._plans.get(access)
-        if found is None:
-            buffer = access.buffer
-            dtype, strides = self.layout(buffer)
-            terms: list[Term] = []
-            fixed = 0
-            for position, stride in zip(access.args, strides, strict=True):
-                total = self.task.sum(position)
-                if isinstance(stride, int):
-                    terms += [Term(atom, scale * stride, None) for atom, scale in total.terms if stride]
-                    fixed += total.constant * stride
-                else:
-                    terms += [Term(atom, scale, stride) for atom, scale in total.terms]
-                    terms += [Term(None, total.constant, stride)] if total.constant else []
-            is_packed = buffer.scope is Scope.GLOBAL and dtype.is_packed
-            found = self._plans[access] = AccessPlan(buffer, dtype, is_packed, tuple(terms), fixed)
-        return found
-
-    def advance(self, plan: AccessPlan, pointer: Value, amount: Value) -> Value:
-        if amount.text == "0":
-            return pointer
-        if plan.is_packed:
-            return self.task.add(pointer, amount)  # type: ignore[return-value]
-        return self.task.f.element_address(pointer, registers.memory_type(plan.dtype), amount)
-
-    def prepare(self, access: Expr) -> None:
-        """Computes the part of an address that is known here and remembers it for the loops inside."""
-        plan = self.plan(access)
-        before = self._prefix(access)
-        after = self._extended(plan, before, [i for i, term in enumerate(plan.terms) if i not in before.done and self._is_ready(term)])
-        if after is not before:
-            self.task.remember(self.task.pointers, access, after)
-
-    def _prefix(self, access: Expr) -> Prefix:
-        found = self.task.pointers.get(access)
-        if found is None:
-            plan = self.plan(access)
-            found = Prefix(constant(0, "i64") if plan.is_packed else self.base_address(plan.buffer), (plan.constant,), frozenset())
-        return found if len(found.offsets) == self.task.lanes else replace(found, offsets=found.offsets * self.task.lanes)
-
-    def _extended(self, plan: AccessPlan, prefix: Prefix, terms: list[int]) -> Prefix:
-        """The prefix with those of the terms added that are one number, or differ between the lanes by constants."""
-        task = self.task
-        pointer, offsets, done = prefix.pointer, prefix.offsets, set(prefix.done)
-        for i in terms:
-            term = plan.terms[i]
-            operand = self.index(task, term.atom) if term.atom is not None else constant(1, "i64")
-            if is_scalar(operand):
-                pointer = self.advance(plan, pointer, self._amount(term, operand))
-            elif isinstance(operand, Ramp) and term.stride is None:
-                pointer = self.advance(plan, pointer, task.scale_value(operand.base, term.scale))
-                offsets = tuple(offset + o * term.scale for offset, o in zip(offsets, operand.offsets, strict=True))
-            else:
-                continue
-            done.add(i)
-        return prefix if len(done) == len(prefix.done) else Prefix(pointer, offsets, frozenset(done))
-
-    def _is_ready(self, term: Term) -> bool:
-        return all(part is None or (self.task.is_bound(part) and not self.task.facts.dependences(part).storages) for part in (term.atom, term.stride))
-
-    def _amount(self, term: Term, atom: Value) -> Value:
-        """The elements that a term adds whose atom is the same in all lanes."""
-        task = self.task
-        key = (term.atom, term.scale, term.stride)
-        found: Value | None = task.pointers.get(key)
-        if found is None:
-            found = task.scale_value(atom, term.scale)
-            if term.stride is not None:
-                stride = self._stride(term.stride)
-                found = stride if found.text == "1" else task.f.binary("mul", found, stride)
-            if term.atom is None or not task.facts.dependences(term.atom).storages:
-                task.remember(task.pointers, key, found)
-        return found
-
-    def _stride(self, stride: Expr) -> Value:
-        found = self.index(self.task, stride)
-        if not is_scalar(found):
-            raise CompilerBug(f"the stride `{stride}` differs between the lanes")
-        assert isinstance(found, Value)
-        return found
-
-    def locate(self, access: Expr) -> Location:
-        """The address of an access here, for all lanes."""
-        task, plan = self.task, self.plan(access)
-        before = self._prefix(access)
-        prefix = self._extended(plan, before, [i for i in range(len(plan.terms)) if i not in before.done])
-        dynamic: list[tuple[Operand, Value]] = []
-        for i, term in enumerate(plan.terms):
-            if i not in prefix.done:
-                assert term.atom is not None
-                factor = constant(term.scale, "i64") if term.stride is None else task.scale_value(self._stride(term.stride), term.scale)
-                dynamic.append((self.index(task, term.atom), factor))
-        is_even = plan.is_packed and all(map(self._is_even, plan.terms))
-        return Location(plan, prefix.pointer, prefix.offsets, tuple(dynamic), is_even)
-
-    def _is_even(self, term: Term) -> bool:
-        stride = 1 if term.stride is None else self.task.multiple_of(term.stride)
-        atom = 1
-        if term.atom is not None:
-            operand = self.task.indices.get(term.atom)
-            atom = operand.multiple if isinstance(operand, Ramp) else self.task.multiple_of(term.atom)
-        return term.scale * stride * atom % 2 == 0
-
-    def lane_address(self, location: Location, lane: int) -> Value:
-        """The address (or element number) of one lane."""
-        task = self.task
-        pointer = self.advance(location.plan, location.pointer, constant(location.offsets[lane], "i64"))
-        for operand, factor in location.dynamic:
-            position = task.lane(operand, lane)
-            if position.type != "i64":
-                position = task.f.convert("sext", position, "i64")
-            amount = position if factor.text == "1" else task.f.binary("mul", position, factor)
-            pointer = self.advance(location.plan, pointer, amount)
-        return pointer
 
     # -- loads
     def load(self, access: Expr) -> Operand:
         """The elements of an access in the register type of their dtype; a scalar where all lanes read one element."""
-        task = self.task
-        location = self.locate(access)
-        dtype = location.plan.dtype
-        if location.plan.is_packed:
-            raw = self._load_packed(location)
-        elif location.is_uniform:
-            raw = self._load_lane(location, 0)
-        else:
-            element = registers.memory_type(dtype)
-            first, last = min(location.offsets), max(location.offsets)
-            span = last - first + 1
-            if location.is_contiguous:
-                raw = self._load_span(location, first, task.lanes)
-            elif not location.dynamic and span <= task.lanes and span & (span - 1) == 0:
-                raw = task.f.shuffle(self._load_span(location, first, span), None, [offset - first for offset in location.offsets])
-            else:
-                raw = self._gather(location, element)
-        value = registers.from_memory(task, raw, dtype)
+        raw, dtype = self.load_stored(access)
+        value = registers.from_memory(self.task, raw, dtype)
         # A tile may be kept wider than declared. Narrow floats are in registers as float32 anyway, and were rounded when they were stored.
         if registers.register_type(dtype) == registers.register_type(access.dtype):
             return value
-        return registers.cast(task, value, dtype, access.dtype, Rounding.NEAREST_EVEN)
+        return registers.cast(self.task, value, dtype, access.dtype, Rounding.NEAREST_EVEN)
+
+    def load_stored(self, access: Expr) -> tuple[Value, DType]:
+        """The elements as they are stored, and the dtype that they have there."""
+        task = self.task
+        location = self.locate(access)
+        dtype = location.plan.dtype
+        mask = None if task.mask is None or task.is_safe(access) else task.mask
+        if location.plan.is_packed:
+            if mask is not None:
+                raise CompilerBug(f"a masked load of {access.buffer.name}, whose elements are half a byte")
+            return self._load_packed(location), dtype
+        if location.is_uniform:
+            return self._load_lane(location, 0) if mask is None else self._load_if_any(location, mask), dtype
+        if location.is_contiguous:
+            return self._load_span(location, location.offsets[0], task.lanes) if mask is None else self._load_masked(location, mask), dtype
+        if mask is not None:
+            return self._gather_masked(location, mask), dtype
+        first, last = min(location.offsets), max(location.offsets)
+        span = last - first + 1
+        if not location.dynamic and span <= task.lanes and span & (span - 1) == 0:
+            return task.f.shuffle(self._load_span(location, first, span), None, [offset - first for offset in location.offsets]), dtype
+        return self._gather(location), dtype
 
     def _load_span(self, location: Location, first: int, count: int) -> Value:
         element = registers.memory_type(location.plan.dtype)
@@ -257,9 +58,9 @@ class Memory:
     def _load_lane(self, location: Location, lane: int) -> Value:
         return self.task.f.load(registers.memory_type(location.plan.dtype), self.lane_address(location, lane), location.plan.dtype.itemsize)
 
-    def _gather(self, location: Location, element: str) -> Value:
+    def _gather(self, location: Location) -> Value:
         task = self.task
-        result = Value("poison", task.type_of(element))
+        result = Value("poison", task.type_of(registers.memory_type(location.plan.dtype)))
         known: dict[int, Value] = {}
         for lane in range(task.lanes):
             scalar = known.get(location.offsets[lane]) if not location.dynamic else None
@@ -267,6 +68,49 @@ class Memory:
                 scalar = known[location.offsets[lane]] = self._load_lane(location, lane)
             result = task.f.insert(result, scalar, lane)
         return result
+
+    # -- masked access
+    def _load_if_any(self, location: Location, mask: Value) -> Value:
+        """One element, where any lane wants it."""
+        f = self.task.f
+        any_lane = f.intrinsic(f"llvm.vector.reduce.or.v{mask.lanes}i1", "i1", mask)
+        before, end = f.block, f.label("loaded.")
+        address = self.lane_address(location, 0)
+        f.branch_if(any_lane, taken := f.label("wanted."), end)
+        f.start(taken)
+        element = registers.memory_type(location.plan.dtype)
+        loaded = f.load(element, address, location.plan.dtype.itemsize)
+        f.start(end)
+        return f.phi(element, [(constant(0, element), before), (loaded, taken)])
+
+    def _load_masked(self, location: Location, mask: Value) -> Value:
+        f, type_ = self.task.f, self.task.type_of(registers.memory_type(location.plan.dtype))
+        address = self.lane_address(location, 0)
+        overload = Value("", type_).overload
+        return f.intrinsic(f"llvm.masked.load.{overload}.p0", type_, address, constant(location.plan.dtype.itemsize, "i32"), mask, constant(0, type_))
+
+    def _gather_masked(self, location: Location, mask: Value) -> Value:
+        f, type_ = self.task.f, self.task.type_of(registers.memory_type(location.plan.dtype))
+        overload = Value("", type_).overload
+        return f.intrinsic(f"llvm.masked.gather.{overload}.v{mask.lanes}p0", type_, self._lane_addresses(location), constant(location.plan.dtype.itemsize, "i32"),
+                           mask, constant(0, type_))
+
+    def _lane_addresses(self, location: Location) -> Value:
+        addresses = Value("poison", self.task.type_of("ptr"))
+        for lane in range(self.task.lanes):
+            addresses = self.task.f.insert(addresses, self.lane_address(location, lane), lane)
+        return addresses
+
+    def _store_masked(self, access: Expr, location: Location, raw: Value, mask: Value) -> None:
+        f, align = self.task.f, location.plan.dtype.itemsize
+        if location.is_contiguous and access.buffer.scope is not Scope.GLOBAL and self.task.is_safe(access):
+            # The other lanes' elements are this thread's too: writing them back unchanged is cheaper than not writing them.
+            address = self.lane_address(location, 0)
+            f.store(f.select(mask, raw, f.load(raw.type, address, align)), address, align)
+        elif location.is_contiguous:
+            f.intrinsic(f"llvm.masked.store.{raw.overload}.p0", "void", raw, self.lane_address(location, 0), constant(align, "i32"), mask)
+        else:
+            f.intrinsic(f"llvm.masked.scatter.{raw.overload}.v{mask.lanes}p0", "void", raw, self._lane_addresses(location), constant(align, "i32"), mask)
 
     def _load_packed(self, location: Location) -> Value:
         """Nibbles as unsigned i8, one per lane."""
@@ -302,24 +146,30 @@ class Memory:
     # -- stores
     def store(self, access: Expr, value: Operand) -> None:
         """Writes the lanes in order; where several have one address the last one stays."""
-        task, f = self.task, self.task.f
-        location = self.locate(access)
-        dtype = location.plan.dtype
+        task = self.task
+        dtype = self.plan(access).dtype
         if dtype != access.dtype:  # kept wider than declared; the value is one of the declared dtype
             value = registers.cast(task, value if isinstance(value, Value) else task.widened(value), access.dtype, dtype, Rounding.NEAREST_EVEN)
-        if location.plan.is_packed:
-            self._store_packed(location, registers.to_memory(task, value, dtype))
+        self.store_stored(access, registers.to_memory(task, value, dtype))
+
+    def store_stored(self, access: Expr, raw: Value) -> None:
+        """Writes values that have the form that memory has."""
+        task, f = self.task, self.task.f
+        location = self.locate(access)
+        align = location.plan.dtype.itemsize
+        if task.mask is not None:
+            if location.plan.is_packed:
+                raise CompilerBug(f"a masked store into {access.buffer.name}, whose elements are half a byte")
+            self._store_masked(access, location, f.splat(raw, task.lanes), task.mask)
+        elif location.plan.is_packed:
+            self._store_packed(location, raw)
         elif location.is_uniform:
-            last = value if is_scalar(value) else task.lane(value, task.lanes - 1)
-            assert isinstance(last, Value)
-            f.store(registers.to_memory(task, last, dtype), self.lane_address(location, 0), dtype.itemsize)
+            f.store(raw if is_scalar(raw) else f.extract(raw, task.lanes - 1), self.lane_address(location, 0), align)
         elif location.is_contiguous:
-            address = self.advance(location.plan, location.pointer, constant(location.offsets[0], "i64"))
-            f.store(f.splat(registers.to_memory(task, value, dtype), task.lanes), address, dtype.itemsize)
+            f.store(f.splat(raw, task.lanes), self.lane_address(location, 0), align)
         else:
-            raw = registers.to_memory(task, value, dtype)
             for lane in range(task.lanes):
-                f.store(task.lane(raw, lane), self.lane_address(location, lane), dtype.itemsize)
+                f.store(task.lane(raw, lane), self.lane_address(location, lane), align)
 
     def _store_packed(self, location: Location, raw: Value) -> None:
         task, f = self.task, self.task.f

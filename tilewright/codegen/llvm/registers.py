@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tilewright.codegen.llvm import convert
 from tilewright.codegen.llvm.emitter import Value, constant
 from tilewright.codegen.llvm.math import emit_intrinsic, rounding
@@ -22,6 +24,12 @@ def from_memory(task: Task, raw: Value, dtype: DType) -> Value:
 
 def to_memory(task: Task, value: Operand, dtype: DType) -> Value:
     return convert.to_storage(task.f, value if isinstance(value, Value) else task.widened(value), dtype, task.target.features)
+
+
+def stored_constant(number: float, dtype: DType) -> Value:
+    """A constant of a narrow float in its storage form."""
+    bits = np.array(number, np.float32).astype(dtype.numpy).view(np.uint16 if dtype.bits == 16 else np.uint8)
+    return constant(int(bits), memory_type(dtype))
 
 
 def cast(task: Task, value: Value, source: DType, target: DType, rounding: Rounding) -> Value:

@@ -113,7 +113,12 @@ class Statements:
                     self.emit(taken)
             return
         if not is_scalar(condition):
-            raise CompilerBug(f"`if {node.condition}` differs between the lanes")
+            with task.masked(condition):
+                self.emit(node.then_body)
+            if node.else_body is not None:
+                with task.masked(condition, holds=False):
+                    self.emit(node.else_body)
+            return
         then, end = f.label("then"), f.label("endif")
         other = end if node.else_body is None else f.label("else")
         f.branch_if(condition, then, other)
@@ -137,7 +142,11 @@ class Statements:
 
     def _store(self, node: Store) -> None:
         target = load(node.buffer, node.indices)
-        self.memory.store(target, self.expressions.stored(node.value, self.memory.layout(node.buffer)[0]))
+        moved = self.expressions.stored(node.value, self.memory.plan(target).dtype)
+        if moved is not None:
+            self.memory.store_stored(target, moved)
+        else:
+            self.memory.store(target, self.expressions.value(node.value))
         self.task.forget((node.buffer.storage,))
 
     def _atomic(self, node: AtomicUpdate) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tilewright.codegen.llvm.expressions import Expressions
-from tilewright.codegen.llvm.memory import Term
+from tilewright.codegen.llvm.addresses import Term
 from tilewright.codegen.llvm.ranges import depends_on, is_range
 from tilewright.codegen.llvm.registers import register_type
 from tilewright.dtypes import DType
@@ -42,6 +42,7 @@ def survey(expressions: Expressions, body: Stmt, variable: Expr, nest: Sequence[
     """Surveys a body for `variable`; `nest` are all variables of the parallel nest, which have values before the vector loop starts."""
     made = _Surveyor(expressions, variable, expressions.task.facts.bound(body))
     made.statement(body, 1)
+    made.found.is_possible &= not (made.is_masked and made.has_packed)
     return made.found
 
 
@@ -51,6 +52,8 @@ class _Surveyor:
         self.variable, self.inner = variable, inner - expressions.task.aliases.keys()
         self.varying: set[Expr] = {variable}
         self.found = Survey()
+        self.is_masked = False  # lanes differ in what they do, and need masks
+        self.has_packed = False
         self.seen: set[Expr] = set()
 
     def is_varying(self, node: Expr) -> bool:
@@ -100,7 +103,7 @@ class _Surveyor:
         if condition in self.task.known:
             return
         if not is_range(self.task, condition, self.variable, self.inner):
-            self.found.is_possible = False
+            self.is_masked = True
         elif not any(known is condition for known in self.found.guards):
             self.found.guards.append(condition)
 
@@ -128,6 +131,7 @@ class _Surveyor:
     def access(self, node: Expr, weight: int) -> None:
         """Scores one access."""
         self.width(node.buffer.dtype)
+        self.has_packed |= self.expressions.memory.plan(node).is_packed
         if not self.is_varying(node):
             return
         steps = [self.step(term) for term in self.expressions.memory.plan(node).terms]

@@ -73,7 +73,9 @@ class Tables:
 class Task(Tables):
     """One function: its text so far, the vector variable, and the values at hand.
 
-    lanes   how many turns of `variable` the code being emitted does at once; 1 for scalar code.
+    lanes    how many turns of `variable` the code being emitted does at once; 1 for scalar code.
+    mask     where set, the lanes that the code being emitted counts for: only they may access memory outside what is certainly theirs.
+    private  thread-private tiles of which every lane has its own copy, and where these are.
     """
 
     def __init__(self, function: Function, target: CpuTarget, plans: Mapping[Buffer, TilePlan], facts: Facts) -> None:
@@ -83,6 +85,8 @@ class Task(Tables):
         self.target, self.plans, self.facts = target, plans, facts
         self.lanes = 1
         self.variable: Expr | None = None
+        self.mask: Value | None = None
+        self.private: dict[Buffer, Value] = {}
         self.aliases: dict[Expr, Expr] = {}  # variables that stand for index arithmetic
         self.index_variables: set[Expr] = set()  # loop and block indices, symbols, integer parameters
         self.nonnegative: set[Expr] = set()
@@ -101,6 +105,16 @@ class Task(Tables):
         with self.scope():
             yield
         self.lanes, self.variable = before
+
+    @contextmanager
+    def masked(self, condition: Value, *, holds: bool = True) -> Iterator[None]:
+        """Code for the lanes in which a condition holds, or fails."""
+        f, outer = self.f, self.mask
+        own = condition if holds else f.binary("xor", condition, constant(True, condition.type))
+        self.mask = own if outer is None else f.binary("and", outer, own)
+        with self.scope():
+            yield
+        self.mask = outer
 
     @contextmanager
     def assuming(self, conditions: Iterable[tuple[Expr, bool]]) -> Iterator[None]:

@@ -57,7 +57,10 @@ def nextafter(x: Term, toward: Term, dtype: DType) -> Term:
 
 
 def popcount(x: Term, dtype: DType) -> Term:
-    return (x & 15 if dtype.is_packed else x).call("llvm.ctpop")
+    if not dtype.is_packed:
+        return x.call("llvm.ctpop")
+    count = (x & 15).call("llvm.ctpop")
+    return (count << 4) >> 4 if dtype.is_signed else count
 
 
 def count_leading_zeros(x: Term, dtype: DType) -> Term:

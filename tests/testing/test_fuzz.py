@@ -1,0 +1,55 @@
+"""The fuzzer: the compiler passes, and a planted miscompile is found and made small."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tilewright.ir.stmt import Stmt
+from tilewright.ir.visit import rewrite
+from tilewright.language import PrimFunc
+from tilewright.ops.scan import Scan
+from tilewright.reference import run_reference
+from tilewright.testing.case import Verdict, run_case
+from tilewright.testing.fuzz import fuzz, fuzz_one, main, write_reproducer
+
+
+@pytest.mark.parametrize("start", range(0, 30, 6))
+def test_the_compiler_agrees_with_the_reference(start: int) -> None:
+    failures = [r for r in fuzz(6, 20, first=start, is_minimising=False) if r.outcome.is_failure]
+    assert not failures, failures[0].outcome.detail + "\n" + failures[0].source
+
+
+def miscompiled(kernel: PrimFunc, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A compiler that loses the direction of scans."""
+
+    def forward(stmt: Stmt) -> Stmt:
+        return dataclasses.replace(stmt, is_reverse=False) if isinstance(stmt, Scan) else stmt
+
+    launches = tuple(dataclasses.replace(launch, body=rewrite(launch.body, post=forward)) for launch in kernel.program.launches)
+    return run_reference(dataclasses.replace(kernel.program, launches=launches), arguments)
+
+
+def test_a_planted_miscompile_is_found_and_minimised(tmp_path: Path) -> None:
+    executors = {"miscompiled": miscompiled}
+    found = next(n for n in range(200) if fuzz_one(1, n, is_minimising=False, executors=executors).outcome.is_failure)
+    result = fuzz_one(1, found, executors=executors)
+    assert result.outcome.verdict is Verdict.MISMATCH
+    kernel = result.minimal[result.minimal.index("@T.prim_func"):]
+    assert "reverse=True" in kernel and len(kernel.splitlines()) <= 14, kernel
+    path = write_reproducer(tmp_path, 1, result)
+    assert run_case(path.read_text(), executors).verdict is Verdict.MISMATCH
+    assert main(["--replay", str(path)]) == 0  # the compiler itself is right
+
+
+def test_the_command_line_counts_failures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["--count", "2", "--seed", "20", "--length", "4", "--output", str(tmp_path / "none")]) == 0
+    assert "2 programs, 0 failures" in capsys.readouterr().out and not (tmp_path / "none").exists()
+    broken = tmp_path / "broken.py"
+    broken.write_text("import tilewright.language as T\n@T.prim_func\ndef kernel(X: T.Tensor((4,), 'float32')):\n    with T.Kernel(1):\n        T.claer(X)\n")
+    assert main(["--replay", str(broken)]) == 1
+    assert "unknown-name" in capsys.readouterr().out

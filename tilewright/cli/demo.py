@@ -1,0 +1,187 @@
+"""`tilewright demo`: four kernels, checked against float64 and timed beside numpy and torch (floor 9)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import click
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from tilewright.cli.cache import print_table
+from tilewright.driver import resolve_target
+from tilewright.jit import LazyFactory, compile
+from tilewright.kernel import Kernel
+from tilewright.kernels import attention, gemm, norm, softmax
+from tilewright.runtime.pool import shared_pool
+
+ROUNDS = 7
+# Libraries keep their threads spinning after a call, which would slow whoever is measured next.
+PAUSE_SECONDS = 0.02
+# A float32 result may be off by this share of the largest value: sums of at most 2048 terms stay well below.
+TOLERANCE = 64 * float(np.finfo(np.float32).eps)
+
+
+class Unit(Enum):
+    """What a kernel is limited by, and so measured in."""
+
+    GFLOPS = "GFLOP/s"
+    GIGABYTES = "GB/s"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kernel at one size.
+
+    amount      operations or bytes of one call.
+    numpy_peer  the same computation in float32, as one writes it in numpy; `torch_peer` likewise, given the torch module and tensors.
+    """
+
+    name: str
+    shape: str
+    factory: LazyFactory
+    factory_arguments: dict[str, Any]
+    inputs: tuple[np.ndarray[Any, Any], ...]
+    reference: Callable[..., np.ndarray[Any, Any]]
+    numpy_peer: Callable[..., Any]
+    torch_peer: Callable[..., Any]
+    amount: float
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured; times are medians, `peers_ms` by name. `error` is the largest difference over the largest reference value."""
+
+    error: float
+    compile_ms: float
+    is_from_cache: bool
+    run_ms: float
+    peers_ms: dict[str, float]
+
+    @property
+    def is_right(self) -> bool:
+        return self.error <= TOLERANCE
+
+
+@click.command("demo")
+@click.option("--target", type=click.Choice(["cpu"]), default="cpu", show_default=True, help="What to compile for.")
+def demo(target: str) -> None:
+    """Compile, check and time four kernels on this machine.
+
+    Every result is compared with float64. Run times are medians, with the peers measured in turns. Exit code 1 when a result is wrong.
+    """
+    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    peers = ["numpy"] + (["torch"] if torch else [])
+    click.echo(f"{resolve_target(target).name}, {shared_pool().thread_count} threads, float32")
+    rows, wrong = [], []
+    for case in cases():
+        result = measure(case, target, torch)
+        rows.append(_row(case, result, peers))
+        if not result.is_right:
+            wrong.append(case.name)
+    header = ("kernel", "shape", "dtype", "error", "compile ms", "run ms", "rate", *(f"vs {peer}" for peer in peers))
+    _print_results(Console(), header, rows)
+    click.echo("error: largest difference from float64, as a share of the largest value. vs: how many times as fast as that library. *: machine code from the cache.")
+    if wrong:
+        click.echo(f"wrong: {', '.join(wrong)} (error above {TOLERANCE:.1e})", err=True)
+        raise SystemExit(1)
+
+
+def _print_results(console: Console, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """On a terminal kernel, shape and dtype share a column, so that the table fits 80 characters."""
+    if not console.is_terminal:
+        print_table(console, header, rows)
+        return
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("kernel", *(title.replace(" ", "\n") for title in header[3:])):
+        table.add_column(title, justify="left" if title == "kernel" else "right", no_wrap=True)
+    for name, shape, dtype, *cells in rows:
+        table.add_row(f"{name}\n[dim]{shape} {dtype}[/dim]", *cells)
+    console.print(table)
+
+
+def _row(case: Case, result: Result, peers: list[str]) -> tuple[str, ...]:
+    rate = case.amount / result.run_ms / 1e6
+    return (case.name, case.shape, "float32", f"{result.error:.1e}{'' if result.is_right else ' WRONG'}", f"{result.compile_ms:.0f}{'*' * result.is_from_cache}",
+            f"{result.run_ms:.2f}", f"{rate:.1f} {case.unit.value}", *(f"{result.peers_ms[peer] / result.run_ms:.2f}x" for peer in peers))
+
+
+def measure(case: Case, target: str, torch: Any = None) -> Result:
+    """Compiles, checks and times one case."""
+    start = time.perf_counter()
+    kernel: Kernel = compile(case.factory.get_tir(**case.factory_arguments), out_idx=case.factory.out_idx, target=target)
+    compile_ms = (time.perf_counter() - start) * 1e3
+    expected = case.reference(*case.inputs)
+    found = np.asarray(kernel(*case.inputs), np.float64)
+    # NaN compares as false with everything: `max` must see it.
+    error = float(np.abs(found - expected).max() / np.abs(expected).max()) if np.isfinite(found).all() else float("inf")
+    calls: dict[str, Callable[[], Any]] = {"tilewright": lambda: kernel(*case.inputs), "numpy": lambda: case.numpy_peer(*case.inputs)}
+    if torch is not None:
+        tensors = [torch.from_numpy(x) for x in case.inputs]
+        calls["torch"] = lambda: case.torch_peer(torch, *tensors)
+    medians = _median_times_ms(calls)
+    return Result(error, compile_ms, kernel.compiled.is_from_cache, medians.pop("tilewright"), medians)
+
+
+def _median_times_ms(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for round_number in range(ROUNDS + 1):
+        for name, call in calls.items():
+            time.sleep(PAUSE_SECONDS)
+            start = time.perf_counter()
+            call()
+            if round_number:  # the first round warms caches and threads up
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: statistics.median(measured) for name, measured in times.items()}
+
+
+def cases() -> tuple[Case, ...]:
+    """The four kernels with random inputs, always the same ones."""
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray[Any, Any]:
+        return rng.standard_normal(shape, np.float32)
+
+    m, n, k = 1024, 1024, 1024
+    rows, columns = 2048, 2048
+    batch, length, heads, width = 1, 512, 8, 64
+    heads_shape = (batch, length, heads, width)
+    relu = gemm.Activation.RELU
+    return (
+        Case("GEMM + bias + ReLU", f"{m}x{n}x{k}", gemm.gemm, {"M": m, "N": n, "K": k, "activation": relu}, (normal(m, k), normal(k, n), normal(n)),
+             lambda a, b, bias: gemm.reference(a, b, bias, relu), lambda a, b, bias: np.maximum(a @ b + bias, 0),
+             lambda torch, a, b, bias: torch.relu(torch.addmm(bias, a, b)), 2.0 * m * n * k, Unit.GFLOPS),
+        Case("softmax", f"{rows}x{columns}", softmax.softmax, {"N": columns}, (normal(rows, columns),),
+             softmax.reference, _numpy_softmax, lambda torch, x: torch.softmax(x, -1), 8.0 * rows * columns, Unit.GIGABYTES),
+        Case("RMSNorm", f"{rows}x{columns}", norm.rms_norm, {"N": columns}, (normal(rows, columns), normal(columns)),
+             norm.rms_norm_reference, lambda x, w: x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(1e-6)) * w,
+             lambda torch, x, w: torch.nn.functional.rms_norm(x, w.shape, w, 1e-6), 8.0 * rows * columns, Unit.GIGABYTES),
+        Case("flash attention", "x".join(map(str, heads_shape)), attention.flash_attention,
+             {"batch": batch, "heads": heads, "length_q": length, "length_k": length, "width": width}, tuple(normal(*heads_shape) for _ in range(3)),
+             attention.reference, _numpy_attention, _torch_attention, 4.0 * batch * heads * length * length * width, Unit.GFLOPS),
+    )
+
+
+def _numpy_softmax(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
+
+
+def _numpy_attention(q: Any, k: Any, v: Any) -> Any:
+    q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
+    return (_numpy_softmax(q @ k.swapaxes(-1, -2) * np.float32(q.shape[-1] ** -0.5)) @ v).transpose(0, 2, 1, 3)
+
+
+def _torch_attention(torch: Any, q: Any, k: Any, v: Any) -> Any:
+    return torch.nn.functional.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)

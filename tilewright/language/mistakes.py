@@ -1,0 +1,175 @@
+"""Exceptions that Python raised while a kernel was traced (floor 5): a diagnostic where the mistake is in the kernel's code, the exception itself where
+the user raised it, a `CompilerBug` where we did."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import dis
+import inspect
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable
+from functools import lru_cache
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+from tilewright.errors import CompilerBug, Kind, Span, TileError, fail
+from tilewright.spans import callee_of, is_user_file, span_of_frame
+
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
+_MODULE_ALIASES = {"np": "import numpy as np", "T": "import tilewright.language as T"}
+
+
+def explain_exception(error: Exception, kernel_codes: Iterable[CodeType], assert_code: CodeType) -> BaseException:
+    """What to raise instead of `error`.
+
+    kernel_codes   code objects of the kernels and macros that are being traced.
+    assert_code    where a failed `assert` of the user's on Python values is raised.
+    """
+    places: list[TracebackType] = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        places.append(traceback)
+        traceback = traceback.tb_next
+    while places and _is_standard_library(places[-1].tb_frame.f_code.co_filename):
+        places.pop()  # the mistake is where the library was called
+    user = [k for k, place in enumerate(places) if is_user_file(place.tb_frame.f_code.co_filename)]
+    if not user:
+        return CompilerBug(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+    if isinstance(error, AssertionError) and places[-1].tb_frame.f_code is assert_code:
+        return _own(error, [places[k] for k in user])
+    place = places[user[-1]]
+    if isinstance(error, RecursionError):
+        place = next((places[k] for k in user if places[k].tb_frame.f_code in kernel_codes), place)
+    span = span_of_frame(place.tb_frame, place.tb_lasti)
+    is_kernel_code = any(place.tb_frame.f_code in nested_codes(code) for code in kernel_codes)
+    is_raised_here = user[-1] == len(places) - 1
+    try:
+        if isinstance(error, RecursionError):
+            fail(Kind.PYTHON_ERROR, "the calls in this kernel do not end: Python's recursion limit was reached", span,
+                 because="a macro or helper function that calls itself is expanded as often as it is called", help="end the recursion with a condition on Python values")
+        if is_raised_here:
+            _refuse_names(error, place.tb_frame, span)
+            _refuse_arguments(error, place.tb_frame, span)
+            _refuse_attributes(error, span)
+        if is_raised_here and is_kernel_code and not _is_raise_statement(place):
+            fail(Kind.PYTHON_ERROR, f"{type(error).__name__}: {error}", span, because="this part of the kernel is computed by Python while the kernel is traced",
+                 help="correct the expression that is marked")
+    except TileError as diagnostic:
+        return diagnostic
+    if is_raised_here:
+        return _own(error, [places[k] for k in user])
+    return CompilerBug(f"{type(error).__name__} at {span}: {error}").with_traceback(error.__traceback__)
+
+
+def _is_standard_library(file: str) -> bool:
+    return file.startswith((_STANDARD_LIBRARY, "<frozen ")) and "site-packages" not in file
+
+
+def _own(error: Exception, places: list[TracebackType]) -> Exception:
+    """The user's exception, with the user's frames only."""
+    traceback: TracebackType | None = None
+    for place in reversed(places):
+        traceback = TracebackType(traceback, place.tb_frame, place.tb_lasti, place.tb_lineno)
+    return error.with_traceback(traceback)
+
+
+@lru_cache(maxsize=1024)
+def nested_codes(code: CodeType) -> frozenset[CodeType]:
+    """A code object and those of the lambdas, comprehensions and functions inside it."""
+    return frozenset([code]).union(*(nested_codes(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def _is_raise_statement(place: TracebackType) -> bool:
+    return dis.opname[place.tb_frame.f_code.co_code[place.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
+
+
+def _refuse_names(error: Exception, frame: FrameType, span: Span) -> None:
+    if not isinstance(error, NameError):
+        return
+    name = error.name or (re.search(r"'(\w+)'", str(error)) or ["", "?"])[1]
+    if isinstance(error, UnboundLocalError):
+        fail(Kind.UNKNOWN_NAME, f"`{name}` has no value yet", span, because="no assignment to it has run before this line", help="assign it first")
+    known = [n for n in {**frame.f_globals, **frame.f_locals} if not n.startswith("__")]
+    by_lower = {n.lower(): n for n in reversed(known)}
+    close = [by_lower[name.lower()]] if name.lower() in by_lower else difflib.get_close_matches(name, known, 1, 0.6)
+    module = _MODULE_ALIASES.get(name) or (f"import {name}" if name in sys.stdlib_module_names else None)
+    fail(Kind.UNKNOWN_NAME, f"there is no name `{name}`", span, because="it is neither bound in the kernel nor defined around it",
+         help=f"did you mean `{close[0]}`?" if close else f"write `{module}` at the top of the file" if module else "define it before it is used")
+
+
+def _refuse_attributes(error: Exception, span: Span) -> None:
+    if not isinstance(error, AttributeError) or error.name is None or error.obj is None:
+        return
+    owner = error.obj if isinstance(error.obj, type) else type(error.obj)
+    if not owner.__module__.startswith("tilewright"):
+        return
+    known = [n for n in dir(error.obj) if not n.startswith("_")]
+    close = difflib.get_close_matches(error.name, known, 1, 0.5)
+    described = getattr(error.obj, "name", None)
+    subject = f"`{described}`" if isinstance(described, str) and not isinstance(error.obj, type) else owner.__name__
+    fail(Kind.UNKNOWN_ATTRIBUTE, f"{subject} has no attribute `{error.name}`", span, because=f"its attributes are {', '.join(known[:12])}{' and others' * (len(known) > 12)}",
+         help=f"did you mean `{close[0]}`?" if close else "remove it")
+
+
+def _refuse_arguments(error: Exception, frame: FrameType, span: Span) -> None:
+    """Calls that do not fit a signature."""
+    found = re.search(r"(\w+)\(\) (missing|takes|got) (.*)", str(error)) if isinstance(error, TypeError) else None
+    if found is None:
+        return
+    callee, detail = callee_of(span) or found[1], found[3]
+    signature = _signature(callee, frame)
+    parameters = [] if signature is None else [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    known = [p.name for p in parameters]
+    because = f"its arguments are {', '.join(known)}" if known else "the call does not fit the function"
+    if found[2] == "missing":
+        missing = " and ".join(f"`{n}`" for n in re.findall(r"'(\w+)'", detail))
+        required = [p.name if p.kind is not p.KEYWORD_ONLY else f"{p.name}=..." for p in parameters if p.default is p.empty]
+        fail(Kind.MISSING_ARGUMENT, f"{callee} was called without {missing}", span, because=because, help=f"write {callee}({', '.join(required)})" if required else "give it too")
+    unexpected = re.match(r"an unexpected keyword argument '(\w+)'", detail)
+    if unexpected:
+        close = difflib.get_close_matches(unexpected[1], known, 1, 0.5)
+        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} has no argument `{unexpected[1]}`", span, because=because, help=f"did you mean `{close[0]}`?" if close else "remove it")
+    twice = re.match(r"multiple values for argument '(\w+)'", detail)
+    if twice:
+        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given `{twice[1]}` twice", span, because="it was given both by position and by name", help="leave one out")
+    if "positional argument" in detail:
+        count = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+        named = [f"{p.name}=..." for p in parameters if p.kind is p.KEYWORD_ONLY]
+        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given too many arguments: it takes {count} by position" if parameters else f"{callee} takes {detail}", span, because=because,
+             help=f"name the others, as in {named[0]}" if named else "remove what is too much")
+
+
+def _signature(callee: str, frame: FrameType) -> inspect.Signature | None:
+    """Of the function that a dotted name means in the frame."""
+    first, *rest = callee.split(".")
+    try:
+        value: Any = {**vars(builtins), **frame.f_globals, **frame.f_locals}[first]
+        for name in rest:
+            value = getattr(value, name)
+        return inspect.signature(value)
+    except (KeyError, AttributeError, TypeError, ValueError, TileError):
+        return None
+
+
+def bind_arguments(callee: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], span: Span, *, is_partial: bool = False) -> inspect.BoundArguments:
+    """Arguments by the parameters of a function, defaults filled in; a diagnostic where they do not fit."""
+    try:
+        bound = signature.bind_partial(*args, **kwargs) if is_partial else signature.bind(*args, **kwargs)
+    except TypeError as error:
+        text, names = str(error), list(signature.parameters)
+        because = f"its arguments are {', '.join(names)}" if names else "it takes no arguments"
+        found = (re.findall(r"'(\w+)'", text) or [""])[0]
+        if "missing" in text:
+            fail(Kind.MISSING_ARGUMENT, f"{callee} was called without `{found}`", span, because=because, help="give it too")
+        if "unexpected" in text:
+            close = difflib.get_close_matches(found, names, 1, 0.5)
+            fail(Kind.UNKNOWN_ARGUMENT, f"{callee} has no argument `{found}`", span, because=because, help=f"did you mean `{close[0]}`?" if close else "remove it")
+        if "multiple" in text:
+            fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given `{found}` twice", span, because="it was given both by position and by name", help="leave one out")
+        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given too many arguments: {len(args)} by position", span, because=because, help="remove what is too much")
+    bound.apply_defaults()
+    return bound
