@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib import metadata
 from time import perf_counter
 from typing import Any
 
 import llvmlite
 
 from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, GeneratedModule, emit_program
+from tilewright.codegen.llvm.statements import PRINT_SYMBOL
 from tilewright.errors import Kind, fail
 from tilewright.ir.program import Program
 from tilewright.options import environment
@@ -18,9 +18,11 @@ from tilewright.passes import PassContext, PassRecord, run_passes
 from tilewright.runtime.cache import cache_key, open_cache
 from tilewright.runtime.llvm_jit import LoadedCode, compile_object, load_object
 from tilewright.runtime.pool import shared_pool
+from tilewright.runtime.printing import PrintTable
 from tilewright.spans import span_of_caller
 from tilewright.target.cpu import CpuTarget, host_target
 
+VERSION = "0.1.0"  # also read by pyproject.toml
 CPU_NAMES = ("cpu", "llvm", "c")
 GPU_NAMES = ("cuda", "hip", "metal", "webgpu", "cutedsl", "simulate")
 
@@ -66,6 +68,7 @@ class CompiledProgram:
     times: StageTimes
     is_from_cache: bool
     object_bytes: bytes
+    prints: PrintTable
 
 
 def compile_program(program: Program, target: CpuTarget, records: list[PassRecord] | None = None) -> CompiledProgram:
@@ -83,21 +86,16 @@ def compile_program(program: Program, target: CpuTarget, records: list[PassRecor
     if found is None:
         cache.store(key, {"object": object_bytes, "name": program.name.encode()})
     object_at = perf_counter()
-    symbols = {PARALLEL_FOR_SYMBOL: shared_pool().parallel_for_address} if PARALLEL_FOR_SYMBOL in generated.text else {}
+    prints = PrintTable(generated.prints, context.plans)
+    symbols = {PARALLEL_FOR_SYMBOL: shared_pool().parallel_for_address}
+    if generated.prints:
+        symbols[PRINT_SYMBOL] = prints.address
     code = load_object(object_bytes, generated.entry_name, symbols)
     end = perf_counter()
     times = StageTimes(*(1e3 * t for t in (lowered_at - start, emitted_at - lowered_at, 0.0 if found else object_at - emitted_at, end - object_at)))
-    return CompiledProgram(program, lowered, generated, code, target, context, times, found is not None, object_bytes)
+    return CompiledProgram(program, lowered, generated, code, target, context, times, found is not None, object_bytes, prints)
 
 
 def _versions() -> str:
-    return json.dumps({"llvmlite": llvmlite.__version__, "tilewright": version()})
-
-
-def version() -> str:
-    """The installed version of tilewright."""
-    try:
-        return metadata.version("tilewright")
-    except metadata.PackageNotFoundError:
-        return "0+source"
+    return json.dumps({"llvmlite": llvmlite.__version__, "tilewright": VERSION})
 

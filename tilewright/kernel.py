@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Kernel:
         touched = {names[b] for b in (*use.read, *use.written) if b in names}
         self._plan = CallPlan(program, compiled.generated.slots, compiled.code.entry_address,
                               written=[names[b] for b in use.written if b in names], unused=[n for n in names.values() if n not in touched], outputs=out_idx,
-                              asserts=compiled.generated.asserts, owner=compiled.code)
+                              asserts=compiled.generated.asserts, owner=(compiled.code, compiled.prints))
         self.latency: float | None = None
         self.config: Any = None
         self.ref_latency: float | None = None
@@ -127,6 +128,8 @@ def check_call(kernel: Kernel, args: Sequence[Any]) -> Any:
     if len(inputs) != len(args):
         return kernel._plan(*args)  # reports the count
     before = {p.name: _as_array(a) for p, a in zip(inputs, args, strict=True)}
+    # Parameters named by out_idx alone are the reference's to allocate, like those made by T.empty.
+    program = replace(program, parameters=tuple(replace(p, is_output=k in kernel.out_idx) for k, p in enumerate(program.parameters)))
     expected = run_reference(program, {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in before.items()})
     result = kernel._plan(*args)
     outputs = [] if result is None else list(result) if isinstance(result, list) else [result]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -51,7 +50,7 @@ def do_bench(fn: Callable[[], Any], warmup: float = 25, rep: float = 100, _n_war
         times.append((time.perf_counter() - start) * 1e3)
     if quantiles is not None:
         return [float(np.quantile(times, q)) for q in quantiles]
-    return {"mean": statistics.fmean, "median": statistics.median, "min": min, "max": max}[return_mode](times)
+    return float({"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}[return_mode](times))
 
 
 class Profiler:

@@ -14,7 +14,7 @@ FAILURE, SUCCESS = Outcome(Verdict.MISMATCH, "Y"), Outcome(Verdict.PASSED)
 def test_one_statement_is_left_of_a_program_that_fails_because_of_it() -> None:
     source = next(s for n in range(50) if "T.cumsum(" in (s := generate(2, n).source))
     small = minimise(source, FAILURE, lambda text: FAILURE if "T.cumsum(" in text else SUCCESS, budget=2000)
-    kernel = next(n for n in ast.parse(small).body if isinstance(n, ast.FunctionDef))
+    (kernel,) = [n for n in ast.parse(small).body if isinstance(n, ast.FunctionDef)]
     assert "T.cumsum(" in small and kernel.args.args == []
     launch = kernel.body[0]
     assert len(kernel.body) == 1 and isinstance(launch, ast.With) and [ast.unparse(s).split("(")[0] for s in launch.body] == ["T.cumsum"]

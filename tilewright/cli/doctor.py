@@ -15,7 +15,7 @@ import numpy as np
 
 import tilewright.language as T
 from tilewright.cli.cache import format_size
-from tilewright.driver import version
+from tilewright.driver import VERSION
 from tilewright.jit import compile
 from tilewright.options import Environment, environment
 from tilewright.runtime.cache import open_cache
@@ -52,9 +52,8 @@ CORE = tuple(Dependency(name, use, f"pip install --upgrade {name}") for name, us
 OPTIONAL = (
     Dependency("torch", "torch tensors as arguments", "pip install 'tilewright[torch]'"),
     Dependency("pytest", "the tests", "pip install 'tilewright[test]'"),
+    Dependency("pytest-xdist", "the tests on all processors", "pip install 'tilewright[test]'"),
     Dependency("hypothesis", "the property tests", "pip install 'tilewright[test]'"),
-    Dependency("jinja2", "HTML reports", "pip install 'tilewright[viz]'"),
-    Dependency("matplotlib", "plots", "pip install 'tilewright[viz]'"),
 )
 
 
@@ -63,7 +62,7 @@ def doctor() -> None:
     """Show what was found on this machine, and what fixes what is missing. Exit code 1 when kernels cannot be compiled or run."""
     target, pool = host_target(), shared_pool()
     _section("machine")
-    _line("tilewright", version())
+    _line("tilewright", VERSION)
     _line("python", f"{platform.python_version()} ({sys.executable})")
     _line("platform", platform.platform())
     _line("CPU", f"{target.llvm_cpu}, {available_cpu_count()} processors for this process")
@@ -76,7 +75,7 @@ def doctor() -> None:
         _line(dependency.name, _installed(dependency.name) or f"not installed ({dependency.use}): {dependency.fix}")
     _section("state")
     _line("disk cache", _cache_state())
-    _line("worker pool", f"{pool.thread_count} threads, waiting by {pool.parking.value}")
+    _line("worker pool", f"{pool.thread_count} thread{'s' * (pool.thread_count != 1)}")
     obstacle = native_stub_obstacle()
     _line("native call path", f"not used, calls are slower: {obstacle}" if obstacle else "works")
     fault = _fault_of_a_kernel()

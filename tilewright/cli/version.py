@@ -7,10 +7,10 @@ import platform
 import click
 import llvmlite
 
-from tilewright.driver import version as installed_version
+from tilewright.driver import VERSION
 
 
 @click.command("version")
 def version() -> None:
     """Show the versions of tilewright, Python and LLVM's binding."""
-    click.echo(f"tilewright {installed_version()} (Python {platform.python_version()}, llvmlite {llvmlite.__version__})")
+    click.echo(f"tilewright {VERSION} (Python {platform.python_version()}, llvmlite {llvmlite.__version__})")

@@ -15,8 +15,12 @@ from tilewright.jit import jit
 def flash_attention(batch: int, heads: int, length_q: int, length_k: int, width: int, is_causal: bool = False, dtype: Any = "float32", block_M: int = 64, block_N: int = 128) -> Any:
     """A kernel for Q (batch, length_q, heads, width) and K, V (batch, length_k, heads, width) that returns O, shaped like Q.
 
-    Causal: the last query sees every key, each earlier one a key less; `length_q` may not exceed `length_k` then. Sums are float32.
+    Causal: the last query sees every key, each earlier one a key less. Sums are float32.
+
+    Raises ValueError where a causal query would see no key.
     """
+    if is_causal and length_q > length_k:
+        raise ValueError(f"with {length_q} queries and {length_k} keys, the first queries of causal attention see no key")
     # Powers of two are cheaper than powers of e: the scale carries the factor.
     scale = math.log2(math.e) / math.sqrt(width)
     past = length_k - length_q

@@ -44,6 +44,7 @@ from tilewright.language.kernel import (
     get_thread_bindings,
     get_thread_extent,
     get_thread_extents,
+    sync_threads,
 )
 from tilewright.language.loops import Parallel, Persistent, Pipelined, grid, parallel, serial, thread_binding, unroll, vectorized
 from tilewright.language.scalar import *  # noqa: F403 - its __all__ is the list of scalar functions
@@ -192,7 +193,7 @@ float4_e2m1fnx16 = _as_dtype("float4_e2m1fnx16")
 
 # Constructs of the language that this version does not run: using one is a diagnostic, not a missing name.
 _THREAD_LEVEL = frozenset({
-    "sync_threads", "named_barrier_arrive", "sync_warp", "syncthreads_count", "syncthreads_and", "syncthreads_or", "sync_grid", "sync_global", "tvm_storage_sync",
+    "named_barrier_arrive", "sync_warp", "syncthreads_count", "syncthreads_and", "syncthreads_or", "sync_grid", "sync_global", "tvm_storage_sync",
     "pdl_trigger", "pdl_sync", "get_lane_idx", "get_warp_idx", "get_warp_idx_sync", "get_warp_group_idx", "shuffle_elect", "shfl_sync", "shfl_xor", "shfl_up", "shfl_down",
     "tvm_warp_shuffle", "any_sync", "all_sync", "ballot_sync", "ballot", "activemask", "match_any_sync", "match_all_sync", "warp_reduce_sum", "warp_reduce_max",
     "warp_reduce_min", "warp_reduce_bitand", "warp_reduce_bitor", "mbarrier_wait_parity", "barrier_wait", "mbarrier_arrive", "barrier_arrive", "mbarrier_expect_tx",

@@ -6,7 +6,7 @@ from typing import Any
 
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir.buffer import Buffer, Region, Scope
-from tilewright.ir.expr import as_condition, as_expr, describe_operand
+from tilewright.ir.expr import Expr, as_condition, as_expr, describe_operand
 from tilewright.ir.stmt import Assert, Print
 from tilewright.language.builder import program_builder
 
@@ -19,7 +19,7 @@ def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int =
         obj, msg = None, obj
     _check_message(msg, span)
     if isinstance(obj, Buffer) and obj.scope is not Scope.VARIABLE:
-        builder.emit(Print(span, msg or obj.name, (), obj))
+        builder.emit(Print(span, msg or obj.name, tuple(n for n in obj.shape if isinstance(n, Expr)), obj))
     elif isinstance(obj, Region) and any(obj.is_slice):
         builder.emit(Print(span, msg or str(obj), (), obj.buffer))
     else:

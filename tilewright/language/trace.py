@@ -13,8 +13,10 @@ from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, Op, as_condition, ceildiv, const, describe_operand, logical, select, unary, var
 from tilewright.ir.stmt import Break, Continue, For, If, Let, LoopKind, ParallelFor, Seq, Stmt, While
+from tilewright.ir.visit import subexpressions
 from tilewright.language.builder import FrameKind, ProgramBuilder, is_named, name_buffer, program_builder
 from tilewright.language.loops import BindingLoop, LoopRange, ParallelRange, PersistentRange, SerialRange, range_loop
+from tilewright.language.pipeline_check import check_pipeline
 from tilewright.spans import span_of_caller
 
 Reader = Callable[[], Any]
@@ -391,7 +393,8 @@ class BranchState(_Scoped):
             return
         condition = self.builder.snapshot(self.condition, "condition")
         bodies: list[list[Stmt]] = []
-        with self.builder.frame(FrameKind.BRANCH, self.span):
+        variables = tuple(n for n in subexpressions(self.condition) if n.op is Op.VAR)
+        with self.builder.frame(FrameKind.BRANCH, self.span, variables):
             for taken in (True, False):
                 with self.builder.block() as body:
                     yield taken
@@ -471,6 +474,8 @@ class LoopState(_LoopScope):
         with builder.frame(FrameKind.LOOP, self.span, variables), builder.block() as body:
             values = tuple(loop.value(k, v) for k, v in enumerate(variables))
             yield values if loop.is_tuple else values[0]
+        if loop.pipeline is not None:
+            check_pipeline(loop.pipeline, body, self.span)
         made: Stmt = Seq(self.span, tuple(body))
         for variable, extent in reversed(list(zip(variables, loop.extents, strict=True))):
             made = For(self.span, variable, extent, loop.kind, made, loop.pipeline)

@@ -10,11 +10,13 @@ import numpy as np
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Extent, Region, Scope, format_shape
-from tilewright.ir.expr import Expr, as_expr, cast, const, load, minimum, select, var
+from tilewright.ir.expr import Expr, as_expr, cast, const, describe_operand, load, minimum, select, var
 from tilewright.ir.stmt import If, ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
 from tilewright.ops.operand import as_region, bounds_conditions, has_extent, index_arrays, is_one, name_region, same_extent
 
+_EVICTION_POLICIES = ("evict_normal", "evict_first", "evict_last")
+_INSTRUCTIONS = ("tma", "cp_async", "sync")
 _CLOSENESS = {Scope.GLOBAL: 0, Scope.SHARED: 1}
 
 
@@ -94,6 +96,9 @@ def copy(src: Any, dst: Any, *, coalesced_width: int | None = None, disable_tma:
     builder = build.current()
     span = builder.here()
     source, target = as_region(src, "the source of T.copy", span), as_region(dst, "the destination of T.copy", span)
+    for name, value, known in (("eviction_policy", eviction_policy, _EVICTION_POLICIES), ("prefer_instruction", prefer_instruction, _INSTRUCTIONS)):
+        if value is not None and not (isinstance(value, str) and value in known):
+            fail(Kind.OPTION_VALUE, f"{name} is {describe_operand(value)}", span, because=f"known are {', '.join(known)}", help="leave it out")
     if not has_extent(source) and not has_extent(target):
         builder.emit(Store(span, target.buffer, target.starts, cast(load(source.buffer, source.starts), target.dtype)))
         return

@@ -9,6 +9,7 @@ from time import perf_counter
 from tilewright.ir.program import Program
 from tilewright.passes.check_program import check_program
 from tilewright.passes.context import PassContext, Remark
+from tilewright.passes.fold_clear import fold_clear
 from tilewright.passes.forward_operands import forward_operands
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
@@ -22,6 +23,7 @@ CPU_PASSES: tuple[Pass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
     merge_depth,  # while copies and products are still whole operations
     forward_operands,  # after merging, which only knows staged operands
+    fold_clear,  # after merging, which wants products that only add
     group_blocks,  # last of those that rearrange, so that it sees which copies are left to share
     plan_tiles,  # how tiles are stored: before lowering, which reads it
     lower_tile_ops,  # loops and products; no tile operation afterwards

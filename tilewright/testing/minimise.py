@@ -33,6 +33,7 @@ class _Minimiser:
             is_smaller = False
             for edits in (_deletions, _unwrappings, _parameter_deletions, _number_changes, _expression_changes, _option_deletions):
                 is_smaller |= self._pass(edits)
+            is_smaller |= self._pass(_module_deletions)
         _prune_tables(self.tree)
         return ast.unparse(self.tree) + "\n"
 
@@ -142,6 +143,14 @@ def _option_deletions(tree: ast.Module) -> Iterator[Callable[[ast.Module], None]
     for number, node in enumerate(ast.walk(_kernel(tree))):
         for position in range(len(node.keywords) if isinstance(node, ast.Call) else 0):
             yield lambda t, number=number, position=position: _owner(t, number).keywords.pop(position) and None  # type: ignore[misc, attr-defined]
+
+
+def _module_deletions(tree: ast.Module) -> Iterator[Callable[[ast.Module], None]]:
+    """Macros and symbols outside the kernel."""
+    for position, node in reversed(list(enumerate(tree.body))):
+        is_table = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in ("SIZES", "RANGES", "TOLERANCES")
+        if isinstance(node, (ast.FunctionDef, ast.Assign)) and node is not _kernel(tree) and not is_table:
+            yield lambda t, position=position: t.body.pop(position) and None  # type: ignore[misc]
 
 
 def _prune_tables(tree: ast.Module) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.codegen.llvm.lowered import at, check, let, parallel, program, reduction, seq, serial, store, tensor, tile, when
+from tests.codegen.llvm.lowered import Interpreter, at, check, let, native, parallel, program, reduction, seq, serial, store, tensor, tile, when
 from tilewright.dtypes import DType, as_dtype, bool_, float16, float32, float64, int8, int32, int64, uint8
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, binary, cast, const, maximum, minimum, select, var
@@ -80,8 +80,6 @@ def test_strides_may_be_numbers_or_symbols() -> None:
     memory = {"a": floats(6 * 40), "b": floats(6 * 24), "c": floats(24 * 20)}
     views = {"a": np.lib.stride_tricks.as_strided(memory["a"], (6, 20), (160, 8)), "b": np.lib.stride_tricks.as_strided(memory["b"], (6, 20), (96, 4)),
              "c": np.lib.stride_tricks.as_strided(memory["c"], (6, 20), (4, 96))}
-    from tests.codegen.llvm.lowered import Interpreter, native
-
     made = program([a, b, c], lambda bx: parallel([6, 20], lambda i, j: store(c, [i, j], at(a, i, j) - at(b, i, j))))
     expected = {n: v.copy() for n, v in views.items()}
     Interpreter(made, expected, symbols={"s": 24})
@@ -117,11 +115,18 @@ def test_indices_from_memory() -> None:
           {"a": floats(50, 3), "index": order, "c": floats(50)})
 
 
-def test_a_scalar_tile_that_a_loop_writes_is_its_own_in_every_turn() -> None:
-    a, c = tensor("a", int32, 64), tensor("c", int32, 64)
-    x = tile("x", int32, 1, scope=Scope.VARIABLE)
-    body = parallel([64], lambda i: seq(store(x, [0], at(a, i)), when(at(x, 0) > 0, store(x, [0], at(x, 0) * 2)), store(c, [i], at(x, 0))))
-    check(program([a, c], lambda bx: body), {"a": integers(64), "c": integers(64)})
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_scalar_tile_that_a_loop_writes_is_its_own_in_every_turn(is_given: bool) -> None:
+    a, c = tensor("a", int32, 70), tensor("c", int32, 70)
+    x, y = tile("x", int32, 1, scope=Scope.VARIABLE), tile("y", float32, 3, scope=Scope.LOCAL)
+
+    def body(i: Expr) -> Stmt:
+        first = [store(x, [0], at(a, i) if is_given else at(x, 0) + at(a, i)), store(y, [2], cast(i, float32))]
+        return seq(*first, when(at(x, 0) > 0, store(x, [0], at(x, 0) * 2)), serial(3, lambda s: store(y, [2], at(y, 2) * 1.5 + cast(s, float32))),
+                   store(c, [i], at(x, 0) + cast(at(y, 2), int32)))
+
+    code = check(program([a, c], lambda bx: seq(store(x, [0], 5), parallel([70], body))), {"a": integers(70), "c": integers(70)})
+    assert ("<32 x i32>" in code.module.text) == is_given
 
 
 # -- guards
@@ -178,6 +183,26 @@ def test_a_condition_on_data_protects_a_store() -> None:
     a, c = tensor("a", int32, 70), tensor("c", int32, 70)
     check(program([a, c], lambda bx: parallel([70], lambda i: when(at(a, i) > 0, store(c, [i], at(a, i) * 2), store(c, [i], -1)))),
           {"a": integers(70), "c": integers(70)})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn", "float32", "uint8", "int64"])
+def test_moving_keeps_every_bit_and_masks_work_for_every_width(dtype: str) -> None:
+    kind = as_dtype(dtype)
+    a, c, d, index = tensor("a", kind, 90), tensor("c", kind, 70), tensor("d", kind, 90), tensor("index", int32, 70)
+    t = tile("t", kind, 70)
+    is_positive = lambda i: at(index, i) > 0  # noqa: E731
+    body = seq(parallel([70], lambda i: store(t, [i], select(i < 50, at(a, i + 3), const(1, kind), is_lazy=True))),
+               parallel([70], lambda i: when(is_positive(i), store(t, [i], at(a, i)))),
+               parallel([70], lambda i: store(c, [i], select(is_positive(i), at(t, i), at(a, at(index, i) + 50), is_lazy=True))),
+               parallel([70], lambda i: when(is_positive(i), store(d, [at(index, i)], at(t, i)))))
+    data = {"a": RNG.integers(0, 256, 90 * kind.itemsize).astype(np.uint8).view(kind.numpy), "c": np.zeros(70, kind.numpy), "d": np.zeros(90, kind.numpy),
+            "index": (RNG.permutation(89)[:70] - 44).astype(np.int32)}
+    expected = {n: x.copy() for n, x in data.items()}
+    made = program([a, c, d, index], lambda bx: body)
+    Interpreter(made, expected)
+    assert native(made)(data) == 0
+    for name in data:
+        np.testing.assert_array_equal(data[name].view(np.uint8), expected[name].view(np.uint8), err_msg=name)
 
 
 def test_a_condition_on_data_protects_a_load() -> None:
@@ -288,8 +313,6 @@ def test_a_widened_tile_keeps_the_values_of_its_dtype() -> None:
 @pytest.mark.parametrize("dtype", ["int4", "uint4", "float4_e2m1fn"])
 @pytest.mark.parametrize("extent, shift", [(64, 0), (63, 0), (32, 1), (2, 0)])
 def test_two_elements_share_a_byte_in_global_memory(dtype: str, extent: int, shift: int) -> None:
-    from tests.codegen.llvm.lowered import Interpreter, native
-
     kind = as_dtype(dtype)
     a, b, c = tensor("a", kind, 70), tensor("b", kind, 70), tensor("c", float32, 70)
     codes = {"a": integers(70, low=0, high=16, dtype=uint8), "b": integers(70, low=0, high=16, dtype=uint8)}
@@ -325,7 +348,13 @@ class RandomBody:
 
     def access(self, buffer: Buffer, i: Expr, j: Expr) -> Expr:
         shift = int(self.rng.integers(-3, 4))
-        match self.rng.integers(6):
+        match self.rng.integers(8):
+            case 6:
+                place = at(self.row, j)
+                return select((place >= 0) & (place < self.n), at(buffer, i, place), place, is_lazy=True)
+            case 7:
+                place = at(self.row, self.n // 2) + shift
+                return select((j > 1) & (place >= 0) & (place < self.n), at(buffer, i, place), 3, is_lazy=True)
             case 0:
                 return at(buffer, i, self.n - 1 - j)
             case 1:
@@ -372,7 +401,14 @@ class RandomBody:
 
     def statement(self, i: Expr, j: Expr) -> Stmt:
         target = self.pick(self.c, self.d)
-        match self.rng.integers(7):
+        match self.rng.integers(9):
+            case 7:
+                x = tile("x", int32, 1, scope=Scope.VARIABLE)
+                return seq(store(x, [0], self.expression(i, j, 1)), when(self.condition(i, j, at(x, 0)), store(x, [0], at(x, 0) - self.expression(i, j, 1))),
+                           store(target, [i, j], at(x, 0)))
+            case 8:
+                there = self.n - 1 - j
+                return seq(store(target, [i, there], 1), when(self.condition(i, j, self.expression(i, j, 0)), store(target, [i, there], self.expression(i, j, 1))))
             case 0:
                 return when(self.condition(i, j, self.expression(i, j, 0)), store(target, [i, j], self.expression(i, j)),
                             self.pick(None, store(target, [i, j], self.expression(i, j, 1))))

@@ -6,6 +6,7 @@ outer loop fixes is computed there once (`prepare`), and the innermost loop is l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -106,6 +107,10 @@ class Addressing:
         """What the elements are stored as, in any layout."""
         plan = self.task.plans.get(buffer)
         return plan.dtype if plan is not None and buffer.scope is not Scope.GLOBAL else self.layout(buffer)[0]
+
+    def private_copy(self, tile: Buffer, lanes: int) -> Value:
+        """Stack memory for one copy of a tile per lane."""
+        return self.task.f.alloca(registers.memory_type(self.element_dtype(tile)), math.prod(tile.static_shape) * lanes)
 
     def plan(self, access: Expr) -> AccessPlan:
         found = self._plans.get(access)

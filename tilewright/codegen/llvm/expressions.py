@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tilewright.codegen.llvm import registers
 from tilewright.codegen.llvm.emitter import Value, constant, vector_constant
+from tilewright.codegen.llvm.facts import conjuncts
 from tilewright.codegen.llvm.memory import Memory
 from tilewright.codegen.llvm.task import Operand, Ramp, Task, fold_sum, is_scalar
 from tilewright.dtypes import DType
@@ -380,12 +381,16 @@ class Expressions:
         if self.is_harmless(a) and self.is_harmless(b):
             return self._choose(condition, evaluate(a), evaluate(b))
         if condition.lanes == 1:
-            return self._branch(node, condition, lambda: evaluate(a), lambda: evaluate(b))
+            return self._branch(node, condition, lambda: self._under(test, True, evaluate, a), lambda: self._under(test, False, evaluate, b))
         with self.task.masked(condition):
-            x = evaluate(a)
+            x = self._under(test, True, evaluate, a)
         with self.task.masked(condition, holds=False):
-            y = evaluate(b)
+            y = self._under(test, False, evaluate, b)
         return self._choose(condition, x, y)
+
+    def _under(self, test: Expr, holds: bool, evaluate: Callable[[Expr], Operand], node: Expr) -> Operand:
+        with self.task.assuming((part, holds) for part in (conjuncts(test) if holds else [test])):
+            return evaluate(node)
 
     def _branch(self, node: Expr, condition: Value, if_true: Callable[[], Operand], if_false: Callable[[], Operand]) -> Operand:
         task, f = self.task, self.task.f
@@ -409,6 +414,8 @@ class Expressions:
             return True
         operands = (task.indices.get(v, task.values.get(v)) for v in task.facts.dependences(node).variables if v not in task.aliases)
         aliases = (task.aliases[v] for v in task.facts.dependences(node).variables if v in task.aliases)
+        if not task.facts.dependences(node).storages.isdisjoint(task.private):
+            return False
         return all(o is not None and is_scalar(o) for o in operands) and all(map(self.is_uniform, aliases))
 
     def _logical(self, node: Expr) -> Operand:

@@ -127,3 +127,10 @@ def is_shared_memory(left: Buffer, right: Buffer) -> bool:
 
 def is_index_operation(node: Expr) -> bool:
     return node.op in _INDEX_OPERATIONS and node.dtype.bits >= 32 and node.dtype.is_integer and node.dtype.is_signed
+
+
+def conjuncts(condition: Expr) -> list[Expr]:
+    """The condition and the parts that all hold where it holds."""
+    if condition.op is not Op.AND:
+        return [condition]
+    return [condition, *(part for side in condition.args for part in conjuncts(side))]

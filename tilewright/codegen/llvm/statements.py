@@ -10,12 +10,13 @@ from tilewright.codegen.llvm import registers
 from tilewright.codegen.llvm.atomics import emit_atomic_update
 from tilewright.codegen.llvm.emitter import Loop, Value, constant
 from tilewright.codegen.llvm.expressions import Expressions
+from tilewright.codegen.llvm.facts import conjuncts
 from tilewright.codegen.llvm.hoist import enter_loop
 from tilewright.codegen.llvm.pack import PackShape, emit_pack
 from tilewright.codegen.llvm.matrix import MatrixShape, emit_matrix_multiply
 from tilewright.codegen.llvm.memory import Memory
 from tilewright.codegen.llvm.task import Task, is_scalar
-from tilewright.codegen.llvm.vectorize import Vectorizer, conjuncts
+from tilewright.codegen.llvm.vectorize import Vectorizer
 from tilewright.errors import CompilerBug
 from tilewright.ir.expr import Expr, load
 from tilewright.ir.stmt import (Assert, Assume, AtomicUpdate, Break, Continue, For, If, Let, MatrixMultiply, PackPanels, ParallelFor, Print, ReduceLoop, Seq, Stmt,
@@ -113,10 +114,10 @@ class Statements:
                     self.emit(taken)
             return
         if not is_scalar(condition):
-            with task.masked(condition):
+            with task.masked(condition), task.assuming((part, True) for part in conjuncts(node.condition)):
                 self.emit(node.then_body)
             if node.else_body is not None:
-                with task.masked(condition, holds=False):
+                with task.masked(condition, holds=False), task.assuming([(node.condition, False)]):
                     self.emit(node.else_body)
             return
         then, end = f.label("then"), f.label("endif")

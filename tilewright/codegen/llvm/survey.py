@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tilewright.codegen.llvm.expressions import Expressions
+from tilewright.codegen.llvm.facts import Facts
 from tilewright.codegen.llvm.addresses import Term
 from tilewright.codegen.llvm.ranges import depends_on, is_range
 from tilewright.codegen.llvm.registers import register_type
 from tilewright.dtypes import DType
-from tilewright.ir.buffer import Scope
+from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, load
 from tilewright.ir.stmt import Assume, For, If, Let, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.visit import subexpressions
@@ -27,6 +28,7 @@ class Survey:
 
     guards         conditions that differ between the lanes and protect something; each is a range of the variable.
     score          contiguous accesses count for vector code, gathers and scatters against it.
+    private        thread-private tiles that every lane needs for itself.
     element_bytes  of the widest value.
     is_heavy       there are function calls or divisions: fewer vectors at once, there is latency enough to hide behind.
     """
@@ -34,6 +36,7 @@ class Survey:
     is_possible: bool = True
     guards: list[Expr] = field(default_factory=list)
     score: int = 0
+    private: tuple[Buffer, ...] = ()
     element_bytes: int = 1
     is_heavy: bool = False
 
@@ -41,6 +44,10 @@ class Survey:
 def survey(expressions: Expressions, body: Stmt, variable: Expr, nest: Sequence[Expr]) -> Survey:
     """Surveys a body for `variable`; `nest` are all variables of the parallel nest, which have values before the vector loop starts."""
     made = _Surveyor(expressions, variable, expressions.task.facts.bound(body))
+    private = private_tiles(body, expressions.task.facts)
+    if private is None:
+        return Survey(is_possible=False)
+    made.found.private = private
     made.statement(body, 1)
     made.found.is_possible &= not (made.is_masked and made.has_packed)
     return made.found
@@ -57,7 +64,7 @@ class _Surveyor:
         self.seen: set[Expr] = set()
 
     def is_varying(self, node: Expr) -> bool:
-        return any(depends_on(self.task, node, v) for v in self.varying)
+        return any(depends_on(self.task, node, v) for v in self.varying) or not self.task.facts.dependences(node).storages.isdisjoint(self.found.private)
 
     def statement(self, node: Stmt, weight: int) -> None:
         found = self.found
@@ -90,8 +97,6 @@ class _Surveyor:
                 if node.else_body is not None:
                     self.statement(node.else_body, weight)
             case Store():
-                # A tile that belongs to one thread is a scalar of the turn: turns side by side would share it.
-                found.is_possible &= node.buffer.storage.scope not in (Scope.VARIABLE, Scope.LOCAL)
                 self.expression(node.value, weight)
                 for index in node.indices:
                     self.expression(index, weight)
@@ -151,3 +156,34 @@ class _Surveyor:
         if term.atom.op in (Op.FLOORDIV, Op.FLOORMOD) and term.atom.args[1].is_const and self.task.sum(term.atom.args[0]).coefficient(self.variable) == 1:
             return 0
         return None
+
+
+def private_tiles(body: Stmt, facts: Facts) -> tuple[Buffer, ...] | None:
+    """The thread-private tiles that a body writes, where every turn starts by giving the elements it uses their values.
+
+    None where a turn may read what an earlier one left, or picks the element at run time: such turns run one after the other.
+    """
+    written = {b: None for b in facts.written(body) if b.scope in (Scope.VARIABLE, Scope.LOCAL)}
+    if not written:
+        return ()
+    accesses = [a for a in facts.accesses(body) if a.buffer.storage in written]
+    if not all(a.buffer.source is None and all(i.is_const for i in a.args) for a in accesses):
+        return None
+    given: set[Expr] = set()
+
+    def gives(node: Stmt) -> bool:
+        """Walks the statements that every turn runs; False at a read of something not given yet."""
+        if isinstance(node, Seq):
+            return all(map(gives, node.body))
+        reads = [e for e in facts.accesses(node) if e.buffer.storage in written]
+        if isinstance(node, Store) and (target := load(node.buffer, node.indices)).buffer.storage in written:
+            is_read = any(inner is target for e in (node.value, *node.indices) for inner in subexpressions(e))
+            reads = [e for e in reads if e is not target or is_read]
+            given_before = all(e in given for e in reads)
+            given.add(target)
+            return given_before
+        return all(e in given for e in reads)
+
+    if not gives(body):
+        return None
+    return tuple(dict.fromkeys(a.buffer for a in accesses))

@@ -98,13 +98,13 @@ class Task(Tables):
 
     # -- scopes
     @contextmanager
-    def vector(self, lanes: int, variable: Expr) -> Iterator[None]:
+    def vector(self, lanes: int, variable: Expr, private: Mapping[Buffer, Value]) -> Iterator[None]:
         """Code for `lanes` turns of `variable` at once."""
-        before = self.lanes, self.variable
-        self.lanes, self.variable = lanes, variable
+        before = self.lanes, self.variable, self.private
+        self.lanes, self.variable, self.private = lanes, variable, dict(private)
         with self.scope():
             yield
-        self.lanes, self.variable = before
+        self.lanes, self.variable, self.private = before
 
     @contextmanager
     def masked(self, condition: Value, *, holds: bool = True) -> Iterator[None]:

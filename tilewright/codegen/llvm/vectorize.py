@@ -14,6 +14,7 @@ from typing import Protocol
 
 from tilewright.codegen.llvm.emitter import Value, constant
 from tilewright.codegen.llvm.expressions import Expressions
+from tilewright.codegen.llvm.facts import conjuncts
 from tilewright.codegen.llvm.hoist import enter_loop
 from tilewright.codegen.llvm.memory import Memory
 from tilewright.codegen.llvm.ranges import narrow_range
@@ -21,7 +22,8 @@ from tilewright.codegen.llvm.reduction import identity_of, reduce_lanes
 from tilewright.codegen.llvm.survey import Survey, survey
 from tilewright.codegen.llvm.task import Operand, Ramp, Task
 from tilewright.errors import CompilerBug
-from tilewright.ir.expr import Expr, Op
+from tilewright.ir.buffer import Buffer
+from tilewright.ir.expr import Expr
 from tilewright.ir.stmt import Assume, If, Let, ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt
 
 MAXIMUM_LANES = 64
@@ -123,14 +125,14 @@ class Vectorizer:
         zero = constant(0, "i64")
         guards = [g for g in found.guards if g not in task.known]
         if not guards:
-            self._span(variable, zero, stop, widths.for_range(zero, stop), turn)
+            self._span(variable, zero, stop, widths.for_range(zero, stop), turn, found.private)
             return
         low, high = zero, stop
         for guard in guards:
             low, high = narrow_range(self.expressions, guard, variable, low, high)
         low, high = self._clipped(low, high, stop)
         with task.assuming((part, True) for guard in guards for part in conjuncts(guard)):
-            self._span(variable, low, high, widths.for_range(low, high), turn)
+            self._span(variable, low, high, widths.for_range(low, high), turn, found.private)
         if len(guards) == 1:
             if is_idle(guards[0]):
                 return
@@ -140,7 +142,7 @@ class Vectorizer:
         with context:
             for start, end in ((zero, low), (high, stop)):
                 if start is not end:
-                    self._span(variable, start, end, ladder.for_range(start, end), turn)
+                    self._span(variable, start, end, ladder.for_range(start, end), turn, found.private)
 
     def _clipped(self, low: Value, high: Value, stop: Value) -> tuple[Value, Value]:
         """0 <= low <= high <= stop."""
@@ -151,16 +153,17 @@ class Vectorizer:
             high = f.intrinsic("llvm.smax.i64", "i64", high, low)
         return low, high
 
-    def _span(self, variable: Expr, start: Value, stop: Value, ladder: Sequence[int], turn: Turn) -> None:
+    def _span(self, variable: Expr, start: Value, stop: Value, ladder: Sequence[int], turn: Turn, private_tiles: Sequence[Buffer]) -> None:
         """The turns [start, stop), with each width as often as it fits."""
         f, task = self.task.f, self.task
         position = start
         multiple = int(start.text) if not start.text.startswith("%") else 1
         for lanes in ladder:
             carried = turn.initial(lanes)
+            private = {} if lanes == 1 else {tile: self.memory.private_copy(tile, lanes) for tile in private_tiles}
             extent = static_extent(position, stop)
             if extent is not None and extent // lanes == 1:
-                with task.vector(lanes, variable):
+                with task.vector(lanes, variable, private):
                     self._bind(variable, position, lanes, multiple)
                     turn_result = turn.run(carried)
                 turn.final(turn_result)
@@ -168,7 +171,7 @@ class Vectorizer:
                 multiple = int(position.text)
                 continue
             limit = task.add_constant(stop, 1 - lanes)
-            with f.loop(position, limit, constant(lanes, "i64"), carried, hint=label_of(variable)) as loop, task.vector(lanes, variable):
+            with f.loop(position, limit, constant(lanes, "i64"), carried, hint=label_of(variable)) as loop, task.vector(lanes, variable, private):
                 self._bind(variable, loop.index, lanes, multiple)
                 loop.next = turn.run(loop.carried)
             turn.final(loop.results)
@@ -319,15 +322,8 @@ def does_nothing(body: Stmt, guard: Expr) -> bool:
     return False
 
 
-def conjuncts(condition: Expr) -> list[Expr]:
-    """The condition and the parts that all hold where it holds."""
-    if condition.op is not Op.AND:
-        return [condition]
-    return [condition, *(part for side in condition.args for part in conjuncts(side))]
-
-
 def label_of(variable: Expr) -> str:
     return variable.name if variable.name.isidentifier() and variable.name.isascii() else "loop"
 
 
-__all__ = ["Turn", "Vectorizer", "Widths", "conjuncts", "flatten"]
+__all__ = ["Turn", "Vectorizer", "Widths", "flatten"]

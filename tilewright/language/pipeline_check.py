@@ -1,0 +1,49 @@
+"""Whether the stages and the order that a user gave to T.Pipelined fit the body of the loop (floor 5; language.md 6)."""
+
+from __future__ import annotations
+
+from tilewright.errors import Kind, Label, Span, fail
+from tilewright.ir.buffer import Buffer, Scope
+from tilewright.ir.expr import Op
+from tilewright.ir.stmt import AtomicUpdate, Let, Pipeline, Stmt, Store
+from tilewright.ir.tileop import TileOp
+from tilewright.ir.visit import own_expressions, statements, subexpressions
+
+
+def check_pipeline(pipeline: Pipeline, body: list[Stmt], span: Span) -> None:
+    """Raises TileError (pipeline-order) where the entries do not match the statements, or a tile is read before it is written."""
+    for name, entries in (("stage", pipeline.stage), ("order", pipeline.order)):
+        plain = [s for s in body if not isinstance(s, Let)]
+        if entries and not len(plain) <= len(entries) <= len(body):
+            fail(Kind.PIPELINE_ORDER, f"{name} has {len(entries)} entries, but the body of the loop has {len(plain)} statements", (Label(span), *(Label(s.span) for s in plain)),
+                 because=f"{name} has one entry per statement of the body", help=f"give {len(plain)} entries, or leave {name} out")
+    if not pipeline.stage:
+        return
+    steps = body if len(pipeline.stage) == len(body) else [s for s in body if not isinstance(s, Let)]
+    order = pipeline.order or tuple(range(len(steps)))
+    for later, consumer in enumerate(steps):
+        for earlier, producer in enumerate(steps[:later]):
+            shared = _accesses(producer)[1] & _accesses(consumer)[0]
+            places = (pipeline.stage[earlier], order[earlier]), (pipeline.stage[later], order[later])
+            if shared and places[0] > places[1]:
+                name = min(b.name for b in shared)
+                fail(Kind.PIPELINE_ORDER, f"{name} is read in stage {places[1][0]}, before it is written in stage {places[0][0]}",
+                     (Label(consumer.span, f"reads {name}"), Label(producer.span, f"writes {name}"), Label(span)),
+                     because="a statement of an earlier stage runs for a later turn of the loop, so a tile would be read before this turn has written it",
+                     help="give the statement that writes the tile the same stage or an earlier one, and the lower order within a stage")
+
+
+def _accesses(stmt: Stmt) -> tuple[set[Buffer], set[Buffer]]:
+    """The tiles that a statement reads, and those that it writes."""
+    reads: set[Buffer] = set()
+    writes: set[Buffer] = set()
+    for inner in statements(stmt):
+        for expression in own_expressions(inner):
+            reads |= {n.buffer.storage for n in subexpressions(expression) if n.op is Op.LOAD}
+        if isinstance(inner, (Store, AtomicUpdate)):
+            writes.add(inner.buffer.storage)
+        if isinstance(inner, TileOp):
+            effects = inner.effects()
+            reads |= {r.buffer.storage for r in effects.reads}
+            writes |= {r.buffer.storage for r in effects.writes}
+    return {b for b in reads if b.scope is not Scope.GLOBAL}, {b for b in writes if b.scope is not Scope.GLOBAL}

@@ -1,0 +1,59 @@
+"""Lets the first product of a loop overwrite its accumulator (floor 5), where a clear before the loop is all that the accumulator held.
+
+Writing zeros, and reading them back in the first step, costs two passes over the accumulator that a product can do without.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tilewright.ir.expr import binary, const
+from tilewright.ir.expr import Op as ExprOp
+from tilewright.ir.program import Program
+from tilewright.ir.stmt import For, Seq, Stmt
+from tilewright.ir.visit import rewrite, statements
+from tilewright.ops.fill import Fill
+from tilewright.ops.gemm import Gemm
+from tilewright.passes.context import PassContext
+from tilewright.passes.walk import buffers_of
+
+
+def fold_clear(program: Program, context: PassContext) -> Program:
+    """Replaces `clear; for k: gemm` by `for k: gemm(clear_accum=(k == 0))`."""
+    launches = tuple(dataclasses.replace(launch, body=rewrite(launch.body, post=_fold)) for launch in program.launches)
+    return dataclasses.replace(program, launches=launches)
+
+
+def _fold(stmt: Stmt) -> Stmt:
+    if not isinstance(stmt, Seq):
+        return stmt
+    body = list(stmt.body)
+    for position, fill in enumerate(stmt.body):
+        if isinstance(fill, Fill) and fill.value.is_const and fill.value.value == 0 and fill.dst.is_whole:
+            folded = _folded_loop(fill, body[position + 1 :])
+            if folded is not None:
+                offset, loop = folded
+                body[position + 1 + offset] = loop
+                body[position] = Seq(fill.span, ())
+    kept = tuple(s for s in body if not (isinstance(s, Seq) and not s.body))
+    return stmt if len(kept) == len(stmt.body) else Seq(stmt.span, kept)
+
+
+def _folded_loop(fill: Fill, rest: list[Stmt]) -> tuple[int, For] | None:
+    """The loop that follows, with its first product overwriting; None where something else may see the zeros."""
+    tile = fill.dst.buffer
+    for offset, stmt in enumerate(rest):
+        if not any(tile in buffers_of(inner) for inner in statements(stmt)):
+            continue
+        if not isinstance(stmt, For) or not stmt.extent.is_const or stmt.extent.value < 1:
+            return None
+        body = stmt.body.body if isinstance(stmt.body, Seq) else (stmt.body,)
+        first = next(k for k, inner in enumerate(body) if any(tile in buffers_of(s) for s in statements(inner)))
+        product = body[first]
+        if (not isinstance(product, Gemm) or product.c.buffer is not tile or not product.c.is_whole or tile in (product.a.buffer, product.b.buffer)
+                or not product.clear.is_const or product.clear.value):
+            return None
+        clear = const(True) if stmt.extent.value == 1 else binary(ExprOp.EQ, stmt.variable, const(0, stmt.variable.dtype))
+        made = (*body[:first], dataclasses.replace(product, clear=clear), *body[first + 1 :])
+        return offset, dataclasses.replace(stmt, body=Seq(stmt.body.span, made))
+    return None
