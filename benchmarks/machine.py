@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.driver import version
 from tilewright.runtime.pool import available_cpu_count
 from tilewright.target.cpu import host_target
+
 
 def describe_machine() -> dict[str, str]:
     """Names and values to print above results."""
@@ -26,7 +26,7 @@ def describe_machine() -> dict[str, str]:
         "numpy": f"{np.__version__} with {_blas()}",
         "torch": _installed("torch"),
         "llvmlite": _installed("llvmlite"),
-        "tilewright": version(),
+        "tilewright": _installed("tilewright"),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import inspect
 import sys
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tilewright.driver import resolve_target
-from tilewright.errors import Kind, Label, TileError, fail
+from tilewright.errors import Kind, Label, Span, TileError, fail
 from tilewright.ir.expr import describe_operand
 from tilewright.ir.program import Program
 from tilewright.kernel import Kernel, make_kernel
@@ -31,15 +32,18 @@ def compile(func: Any, out_idx: int | Sequence[int] | None = None, execution_bac
 
     Raises TileError for mistakes in the program or in the arguments.
     """
-    span = span_of_caller()
+    _check_prim_func(func, span_of_caller())
+    _check_options(pass_configs, execution_backend)
+    return make_kernel(func, resolve_target(target), output_positions(func.program, out_idx))
+
+
+def _check_prim_func(func: Any, span: Span) -> None:
     if isinstance(func, (EagerFunction, LazyFactory)):
         fail(Kind.NOT_A_PRIM_FUNC, "tilewright.compile was given a function decorated with @tilewright.jit", span, because="it compiles itself when it is called",
              help="call it, or use its .compile(...) method")
     if not isinstance(func, PrimFunc):
         fail(Kind.NOT_A_PRIM_FUNC, f"tilewright.compile was given {describe_operand(func)}", span, because="it compiles a function decorated with @T.prim_func",
              help="decorate the function with @T.prim_func, and pass it without calling it")
-    _check_options(pass_configs, execution_backend)
-    return make_kernel(func, resolve_target(target), output_positions(func.program, out_idx))
 
 
 def output_positions(program: Program, out_idx: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -81,6 +85,15 @@ def _check_options(pass_configs: Any, execution_backend: Any) -> None:
 
 def par_compile(funcs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False, **options: Any) -> list[Kernel | None]:
     """`compile` for each function, in threads; with `ignore_error` a failed one gives None."""
+
+    span = span_of_caller()
+    if not isinstance(funcs, Iterable):
+        fail(Kind.NOT_A_PRIM_FUNC, f"tilewright.par_compile was given {describe_operand(funcs)}", span, because="it compiles a list of functions decorated with @T.prim_func", help="pass a list")
+    if num_workers is not None and (not isinstance(num_workers, int) or num_workers < 1):
+        fail(Kind.OPTION_VALUE, f"num_workers is {describe_operand(num_workers)}", span, because="it counts threads", help="leave it out to use all of them")
+    funcs = list(funcs)
+    for func in funcs:
+        _check_prim_func(func, span)
 
     def one(func: Any) -> Kernel | None:
         try:
@@ -148,7 +161,8 @@ class _Specialised:
         except TypeError:
             name = next(n for n, v in values.items() if not _is_hashable(_freeze(v)))
             fail(Kind.UNHASHABLE_ARGUMENT, f"the argument {name} of {self.func.__name__} is {describe_operand(values[name])}, which cannot be hashed", span_of_caller(),
-                 because="compile-time arguments are the key under which a kernel is kept", help="pass a tuple, a number, a string or a dtype")
+                 because="compile-time arguments are the key under which a kernel is kept",
+                 help=f"write `{name}: T.Tensor(...)` in {self.func.__name__}, which makes it an argument of each call" if hasattr(values[name], "shape") else "pass a tuple, a number, a string or a dtype")
         return key
 
 
@@ -232,6 +246,11 @@ class EagerFunction(_Specialised):
         if missing:
             fail(Kind.UNBOUND_SYMBOL, f"{self.func.__name__}.compile was not given {', '.join(missing)}", span_of_caller(), because="a kernel is specialised by its T.const sizes",
                  help=f"write .compile({', '.join(f'{n}=...' for n in signature.constants)})")
+        for name in sizes:
+            if name not in signature.constants:
+                close = difflib.get_close_matches(name, [*signature.constants, *self.signature.parameters], 1, 0.5)
+                fail(Kind.UNKNOWN_ARGUMENT, f"{self.func.__name__}.compile has no argument `{name}`", span_of_caller(),
+                     because=f"its arguments are {', '.join((*signature.constants, *self.signature.parameters))}", help=f"did you mean `{close[0]}`?" if close else "remove it")
         return self._kernel(values, {n: sizes[n] for n in signature.constants})
 
     def size_names(self, **kwargs: Any) -> tuple[str, ...]:
@@ -256,7 +275,7 @@ class EagerFunction(_Specialised):
         sizes = {k: v for k, v in kwargs.items() if k not in own}
         values = self.bind(args, own, is_partial=True)
         given = [values.pop(name, None) for name in self.runtime]
-        unknown = [n for n in sizes if not isinstance(sizes[n], int)]
+        unknown = [n for n in sizes if not isinstance(sizes[n], int) or isinstance(sizes[n], bool)]
         if unknown:
             fail(Kind.SHAPE_VALUE, f"{unknown[0]}={sizes[unknown[0]]!r} is no size", span_of_caller(), because="a T.const size is an int", help=f"write {unknown[0]}=128")
         return values, sizes, given
@@ -279,7 +298,7 @@ class EagerFunction(_Specialised):
             found = tuple(shape) if shape is not None else ()
             if shape is None or len(found) != parameter.buffer.rank:
                 what = f"has {len(found)} dimension{'s' * (len(found) != 1)}" if shape is not None else f"is {describe_operand(value)}"
-                fail(Kind.ARGUMENT_RANK if shape is not None else Kind.ARGUMENT_KIND, f"the argument {parameter.name} of {self.func.__name__} {what}, expected a tensor of {parameter.buffer.rank}",
+                fail(Kind.ARGUMENT_RANK if shape is not None else Kind.ARGUMENT_KIND, f"the argument {parameter.name} of {self.func.__name__} {what}, but a {parameter.buffer.rank}-dimensional tensor is expected",
                      (Label(span_of_caller()), Label(parameter.span, f"{parameter.name} is declared here")), because="its shape gives the sizes of the kernel", help="pass a tensor of the declared rank")
             packing = 2 if parameter.buffer.dtype.is_packed else 1
             for axis, (extent, size) in enumerate(zip(parameter.buffer.shape, found, strict=True)):

@@ -54,7 +54,7 @@ error[argument-none]: X is None, but main reads it
   2 |     X: float32[n],
     |     ^^^^^^^^^^^^^ X: float32[n]
   because: None stands only for a tensor that no statement of the kernel touches
-  help: pass float32[n]"""
+  help: pass a value for it: float32[n]"""
     assert refused(two_vectors(), zeros(4), None).diagnostic.message == "Y is None, but main writes it"
     assert refused(kernel_of(scalar(var("n")), unused=("n",)), None).diagnostic.message == "n is None, but main takes a number there"
 

@@ -215,3 +215,33 @@ def __getattr__(name: str) -> _Any:
     close = _difflib.get_close_matches(name, [*globals(), *_THREAD_LEVEL], 1, 0.6)
     _fail(_Kind.UNKNOWN_NAME, f"there is no T.{name}", _span_of_caller(), because="the language does not have this name",
           help=f"did you mean T.{close[0]}?" if close else "the README lists the names")
+
+
+__all__ = [
+    "Buffer", "Cast", "ClusterKernel", "DType", "Expr", "Fragment", "FragmentBuffer", "GemmWarpPolicy", "Kernel", "Layout", "LocalBuffer", "Parallel",
+    "Persistent", "Pipelined", "PrimExpr", "PrimFunc", "Ref", "Select", "Serial", "SharedBuffer", "StridedTensor", "Tensor", "Unroll", "Var",
+    "Vectorized", "__cos", "__exp", "__exp10", "__log", "__log10", "__log2", "__sin", "__tan", "abs", "acos", "acosh", "align_up", "all_of",
+    "alloc_barrier", "alloc_fragment", "alloc_global", "alloc_local", "alloc_reducer", "alloc_shared", "alloc_var", "annotate_compile_flags",
+    "annotate_consumer_reg_alloc", "annotate_l2_hit_ratio", "annotate_layout", "annotate_min_blocks_per_sm", "annotate_pass_configs",
+    "annotate_producer_reg_dealloc", "annotate_restrict_buffers", "annotate_safe_value", "any_of", "asin", "asinh", "assume", "atan", "atan2",
+    "atanh", "atomic_add", "atomic_addx2", "atomic_addx4", "atomic_load", "atomic_max", "atomic_min", "atomic_or", "atomic_store", "bfloat16",
+    "bfloat16x16", "bfloat16x2", "bfloat16x4", "bfloat16x8", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bool", "cast", "cdiv",
+    "ceil", "ceildiv", "clamp", "clear", "clz", "copy", "copysign", "cos", "cosh", "cummax", "cumsum", "dec_max_nreg", "device_assert",
+    "disable_warp_group_reg_alloc", "double", "dtype", "dyn", "dynamic", "empty", "erf", "evaluate", "exp", "exp10", "exp2", "fast_rcp", "fill",
+    "finalize_reducer", "float", "float16", "float16x16", "float16x2", "float16x4", "float16x8", "float32", "float32x16", "float32x2", "float32x4",
+    "float32x8", "float4_e2m1fn", "float4_e2m1fnx16", "float4_e2m1fnx2", "float4_e2m1fnx4", "float4_e2m1fnx8", "float64", "float64x16", "float64x2",
+    "float64x4", "float64x8", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e4m3fnx16",
+    "float8_e4m3fnx2", "float8_e4m3fnx4", "float8_e4m3fnx8", "float8_e5m2", "float8_e5m2fnuz", "float8_e5m2x16", "float8_e5m2x2", "float8_e5m2x4",
+    "float8_e5m2x8", "float8_e8m0fnu", "floor", "floordiv", "floormod", "fmod", "gemm", "get_block_binding", "get_block_bindings", "get_block_extent",
+    "get_block_extents", "get_thread_binding", "get_thread_bindings", "get_thread_extent", "get_thread_extents", "grid", "half", "handle", "hypot",
+    "ieee_add", "ieee_fdiv", "ieee_fmaf", "ieee_frcp", "ieee_frsqrt", "ieee_fsqrt", "ieee_mul", "ieee_sub", "if_then_else", "inc_max_nreg",
+    "index_to_coordinates", "infinity", "inline", "int", "int16", "int32", "int32x16", "int32x2", "int32x4", "int32x8", "int4", "int4x16", "int4x2",
+    "int4x4", "int4x8", "int64", "int8", "int8x16", "int8x2", "int8x4", "int8x8", "isfinite", "isinf", "isnan", "isnullptr", "ldexp", "likely", "log",
+    "log10", "log1p", "log2", "long", "loop_break", "macro", "make_tensor", "make_tensor_from_addr", "max", "max_value", "min", "min_value",
+    "nearbyint", "nextafter", "no_set_max_nreg", "parallel", "popcount", "pow", "prim_func", "print", "ptr", "reduce", "reduce_absmax",
+    "reduce_abssum", "reduce_bitand", "reduce_bitor", "reduce_bitxor", "reduce_max", "reduce_min", "reduce_sum", "reducer_init", "reducer_update",
+    "reinterpret", "reshape", "round", "rsqrt", "serial", "set_max_nreg", "shift_left", "shift_right", "short", "sigmoid", "sin", "sinh", "sqrt",
+    "symbolic", "sync_threads", "tan", "tanh", "tfloat32", "thread_binding", "transpose", "trunc", "truncdiv", "truncmod", "uint", "uint16", "uint32",
+    "uint32x16", "uint32x2", "uint32x4", "uint32x8", "uint4", "uint64", "uint8", "uint8x16", "uint8x2", "uint8x4", "uint8x8", "unroll", "use_swizzle",
+    "vectorized", "view",
+]

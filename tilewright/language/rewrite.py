@@ -18,6 +18,8 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from tilewright.errors import Kind, Span, fail
+from tilewright.ir.expr import describe_operand
+from tilewright.spans import span_of_caller
 
 TRACER = "__tilewright"
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -45,7 +47,7 @@ class Rewritten:
 def rewrite_function(function: Callable[..., Any]) -> Rewritten:
     """Finds the source of a Python function and rewrites it. TileError where there is no source."""
     if not isinstance(function, FunctionType):
-        fail(Kind.NOT_A_PRIM_FUNC, f"{function!r} is not a Python function", None, because="a kernel is traced from the source of a `def`",
+        fail(Kind.NOT_A_PRIM_FUNC, f"{describe_operand(function)} is no Python function", span_of_caller(), because="a kernel is traced from the source of a `def`",
              help="decorate a plain function")
     return _rewrite_code(function.__code__, function)
 

@@ -333,4 +333,12 @@ def evaluate(value: Any) -> None:
     """An expression as a statement: evaluated where it has an effect."""
 
 
-__all__ = [name for name in globals() if not name.startswith("_") or name in ("__exp", "__exp10", "__log", "__log2", "__log10", "__sin", "__cos", "__tan")]
+__all__ = [
+    "Cast", "Select", "__cos", "__exp", "__exp10", "__log", "__log10", "__log2", "__sin", "__tan", "abs", "acos", "acosh", "align_up", "all_of",
+    "any_of", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "cast", "cdiv", "ceil", "ceildiv",
+    "clamp", "clz", "copysign", "cos", "cosh", "erf", "evaluate", "exp", "exp10", "exp2", "fast_rcp", "floor", "floordiv", "floormod", "fmod",
+    "hypot", "ieee_add", "ieee_fdiv", "ieee_fmaf", "ieee_frcp", "ieee_frsqrt", "ieee_fsqrt", "ieee_mul", "ieee_sub", "if_then_else",
+    "index_to_coordinates", "infinity", "isfinite", "isinf", "isnan", "isnullptr", "ldexp", "likely", "log", "log10", "log1p", "log2", "max",
+    "max_value", "min", "min_value", "nearbyint", "nextafter", "popcount", "pow", "reinterpret", "round", "rsqrt", "shift_left", "shift_right",
+    "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh", "trunc", "truncdiv", "truncmod",
+]

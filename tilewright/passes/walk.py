@@ -19,7 +19,8 @@ def launch_facts(launch: Launch) -> Facts:
     for extent in launch.grid:
         for node in subexpressions(extent):
             if node.op is Op.VAR:
-                facts = facts.with_range(node, low=0) if node.dtype.is_integer and facts.range_of(node).low is None else facts
+                low = facts.range_of(node).low
+                facts = facts.with_range(node, low=0) if node.dtype.is_integer and (low is None or low < 0) else facts
     for variable, extent in zip((*launch.block_variables, *launch.thread_variables), (*launch.grid, *map(const, launch.threads)), strict=True):
         facts = facts.with_loop(variable, extent)
     return facts

@@ -57,7 +57,7 @@ class Callee:
             return False
         use = "takes a number there" if parameter.kind is ParameterKind.SCALAR else "writes it" if parameter.name in self.written else "reads it"
         refuse(Kind.ARGUMENT_NONE, f"{parameter.name} is None, but {self.name} {use}", parameter,
-               because="None stands only for a tensor that no statement of the kernel touches", help=f"pass {declared_type(parameter)}")
+               because="None stands only for a tensor that no statement of the kernel touches", help=f"pass a value for it: {declared_type(parameter)}")
 
     # -- single arguments
     def scalar_word(self, parameter: Parameter, argument: Any) -> int:

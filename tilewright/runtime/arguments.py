@@ -27,23 +27,12 @@ from tilewright.runtime.nibbles import pack_nibbles, unpack_nibbles
 from tilewright.runtime.scalars import pointer_word, python_float, python_integer, scalar_converter
 from tilewright.runtime.stub import LaunchSignature, ScalarArgument, ScalarKind, ScalarValue, Stub, make_stub
 from tilewright.runtime.symbols import Equation, SolvedSymbols, free_variables, integer_value, refuse_load, solve_symbols
-from tilewright.runtime.tensors import NUMPY, Framework, array_address, framework_of
+from tilewright.runtime.tensors import NUMPY, Framework, NotATensorError, array_address, framework_of
 
 __all__ = ["CallPlan"]
 
 _REMEMBERED_CALLS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Two inputs, one of them written, with the bytes that each reaches relative to its address."""
-
-    written: int
-    written_begin: int
-    written_end: int
-    other: int
-    other_begin: int
-    other_end: int
+_Reader = Callable[[Any], tuple[object, int, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +40,13 @@ class _CheckedCall:
     """All that the dtypes, shapes and strides of a call decide; addresses are looked at in every call.
 
     masks        address bits that must be 0, by position.
+    pairs        (written, other, low, high): the two inputs may overlap where low < address of other - address of written < high.
     staged       positions of tensors that the kernel sees as a packed copy.
     framework    makes the outputs.
     """
 
     masks: tuple[tuple[int, int], ...]
-    pairs: tuple[_Pair, ...]
+    pairs: tuple[tuple[int, int, int, int], ...]
     staged: tuple[int, ...]
     symbol_words: tuple[int, ...]
     framework: Framework
@@ -91,20 +81,21 @@ class CallPlan:
         inputs = tuple(p for p in program.parameters if p not in self._outputs)
         self._callee = Callee(program.name, program.span, program.parameters, inputs, frozenset(written), frozenset(unused))
         self._output_dtypes = tuple(p.buffer.dtype.scalar for p in self._outputs if p.buffer is not None)
-        self._frames = FramePool()
-        self._unwritten_frame = CallFrame()
-        self._unwritten_status = self._unwritten_frame.status_address
         self._checked: dict[tuple[object, ...], _CheckedCall] = {}
-        keyed = self._keyed_variables()
-        self._readers = tuple(self._reader(p, p.variable in keyed) for p in inputs)
+        self._readers: dict[tuple[type, ...], tuple[_Reader, ...]] = {}
+        self._keyed = self._keyed_variables()
         self._symbols = tuple(s.symbol for s in self._slots if s.symbol is not None)
         self._arrange = self._arrangement()
+        self._frames = FramePool()
+        # Calls that keep no state share one status word: without asserts nothing writes it.
+        self._shared_frame = CallFrame() if not self._asserts and not program.workspaces else None
+        self._shared_status = 0 if self._shared_frame is None else self._shared_frame.status_address
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs the kernel."""
         bare_stub = self._bare_stub
         if bare_stub is not None:
-            status = bare_stub(*arguments, self._unwritten_status)
+            status = bare_stub(*arguments, self._shared_status)
             if status is None:
                 return None
             if status is not NotImplemented:
@@ -119,9 +110,9 @@ class CallPlan:
 
     @functools.cached_property
     def _bare_stub(self) -> Stub | None:
-        """The stub of a kernel that keeps no state during a call. All calls share one status word: without asserts none writes it."""
-        is_bare = self._fast_path is not None and self._fast_path.is_bare and not self._asserts
-        return self._fast_path.stub if is_bare and self._fast_path is not None else None
+        """The stub of a kernel whose calls keep no state and return nothing."""
+        fast = self._fast_path
+        return fast.stub if fast is not None and fast.is_bare and self._shared_frame is not None else None
 
     @functools.cached_property
     def _entry(self) -> Stub:
@@ -131,111 +122,113 @@ class CallPlan:
         return make_stub(words, self._entry_address, self._owner)
 
     # -- every call
-    def _call(self, arguments: tuple[Any, ...]) -> list[Any]:
-        frame = self._frames.take()
-        if self._fast_path is not None and self._bare_stub is None:
-            status, outputs = self._fast_path.call(arguments, frame)
+    def _call(self, arguments: tuple[Any, ...]) -> Sequence[Any]:
+        frame = self._shared_frame or self._frames.take()
+        fast = self._fast_path
+        if fast is not None and self._bare_stub is None:
+            status, outputs = fast.call(arguments, frame)
             if status is None:
-                self._frames.give_back(frame)
+                self._give_back(frame)
                 return outputs
             if status is not NotImplemented:
                 self._fail_status(status, frame)
         outputs = self._call_checked(arguments, frame)
-        self._frames.give_back(frame)
+        self._give_back(frame)
         return outputs
 
-    def _call_checked(self, arguments: tuple[Any, ...], frame: CallFrame) -> list[Any]:
-        key, words, views, checked = self._read(arguments)
-        if checked is None:
-            checked = self._check(arguments)
-            if len(self._checked) >= _REMEMBERED_CALLS:
-                self._checked.clear()
-            self._checked[key] = checked
+    def _call_checked(self, arguments: tuple[Any, ...], frame: CallFrame) -> Sequence[Any]:
+        words, owners, checked = self._read(arguments)
         for position, mask in checked.masks:
             if words[position] & mask:
                 self._callee.fail_alignment(self._callee.inputs[position], words[position] & mask)
-        for pair in checked.pairs:
-            written, other = words[pair.written], words[pair.other]
-            if written + pair.written_begin < other + pair.other_end and other + pair.other_begin < written + pair.written_end:
-                self._callee.check_overlap(self._callee.inputs[pair.written], self._callee.inputs[pair.other], (arguments[pair.written], arguments[pair.other]))
-        staged = [pack_nibbles(views[position]) for position in checked.staged]
-        for position, octets in zip(checked.staged, staged, strict=True):
+        for written, other, low, high in checked.pairs:
+            if low < words[other] - words[written] < high:
+                self._callee.check_overlap(self._callee.inputs[written], self._callee.inputs[other], (arguments[written], arguments[other]))
+        staged = {position: pack_nibbles(owners[position]) for position in checked.staged} if checked.staged else {}
+        for position, octets in staged.items():
             words[position] = array_address(octets)
-        framework = checked.framework
-        outputs = [allocate() for allocate in checked.allocators]
-        words += [framework.address(output) for output in outputs]
+        outputs = [allocate() for allocate in checked.allocators] if checked.allocators else ()
+        if outputs:
+            words += [checked.framework.address(output) for output in outputs]
         if checked.workspace_bytes:
             base = frame.workspace(checked.workspace_bytes)
             words += [base + offset for offset in checked.workspace_offsets]
         words += checked.symbol_words
         words.append(frame.status_address)
-        status = self._entry(*self._arrange(words))
+        status = self._entry(*(words if self._arrange is None else self._arrange(words)))
         if status is not None:
             if status is NotImplemented:
                 raise CompilerBug(f"the slots of {self._program.name} are no 64-bit words")
             self._fail_status(status, frame)
-        for position, octets in zip(checked.staged, staged, strict=True):
-            self._write_back(position, octets, views[position])
+        for position, octets in staged.items():
+            self._write_back(position, octets, owners[position])
         if not outputs:
             return outputs
         like = None if checked.first_tensor is None else arguments[checked.first_tensor]
-        return [framework.finish(output, shape, dtype, like) for output, shape, dtype in zip(outputs, checked.output_shapes, self._output_dtypes, strict=True)]
+        finish, dtypes = checked.framework.finish, self._output_dtypes
+        return [finish(output, shape, dtype, like) for output, shape, dtype in zip(outputs, checked.output_shapes, dtypes, strict=True)]
 
-    def _read(self, arguments: tuple[Any, ...]) -> tuple[tuple[object, ...], list[int], list[Any], _CheckedCall | None]:
-        """The key of a call, word and view of every argument, and what is known of such calls."""
-        key: list[object] = []
-        words: list[int] = []
-        views: list[Any] = []
+    def _read(self, arguments: tuple[Any, ...]) -> tuple[list[int], list[Any], _CheckedCall]:
+        """A word for every argument, what keeps its memory alive, and what is known of such calls."""
+        kinds = tuple(map(type, arguments))
         try:
-            for reader, argument in zip(self._readers, arguments, strict=True):
-                reader(argument, key, words, views)
-            made = tuple(key)
-            return made, words, views, self._checked.get(made)
+            readers = self._readers.get(kinds)
+            if readers is None:
+                readers = self._readers[kinds] = self._readers_of(kinds)
+            found = [read(argument) for read, argument in zip(readers, arguments, strict=True)]
+            key = tuple([part for part, _, _ in found])
+            checked = self._checked.get(key)
         except Exception as error:  # any object may be given, and may fail in any way; the checks find out what is wrong with it
             cause = error
+        else:
+            if checked is None:
+                checked = self._check(arguments)
+                if len(self._checked) >= _REMEMBERED_CALLS:
+                    self._checked.clear()
+                self._checked[key] = checked
+            return [word for _, word, _ in found], [owner for _, _, owner in found], checked
         self._check(arguments)
         raise CompilerBug(f"an argument of {self._program.name} cannot be read ({type(cause).__name__}: {cause})") from cause
 
-    def _reader(self, parameter: Parameter, is_keyed: bool) -> Callable[[Any, list[object], list[int], list[Any]], None]:
-        if parameter.kind is ParameterKind.TENSOR:
-            return _read_tensor
+    def _readers_of(self, kinds: tuple[Any, ...]) -> tuple[_Reader, ...]:
+        if len(self._readers) >= _REMEMBERED_CALLS:
+            self._readers.clear()
+        return tuple(self._reader(parameter, kind) for parameter, kind in zip(self._callee.inputs, kinds, strict=True))
+
+    def _reader(self, parameter: Parameter, kind: Any) -> _Reader:
+        """A function from an argument of that type to its part of the key, its word and its owner."""
+        if parameter.variable is None:
+            framework = framework_of(kind)
+            if kind is type(None) or framework is None:
+                return _read_none
+            return framework.read
         if parameter.kind is ParameterKind.POINTER:
-            return self._read_pointer
-        variable = parameter.variable
-        assert variable is not None
-        convert = scalar_converter(variable.dtype)
+            return _read_none if kind is type(None) else _read_pointer
+        convert = scalar_converter(parameter.variable.dtype)
+        if parameter.variable in self._keyed:
+            return lambda argument: ((word := convert(argument)), word, None)
+        return lambda argument: (None, convert(argument), None)
 
-        def read_scalar(argument: Any, key: list[object], words: list[int], views: list[Any]) -> None:
-            word = convert(argument)
-            words.append(word)
-            views.append(None)
-            if is_keyed:
-                key.append(word)
-
-        return read_scalar
-
-    def _read_pointer(self, argument: Any, key: list[object], words: list[int], views: list[Any]) -> None:
-        word, given = (0, None) if argument is None else pointer_word(argument)
-        words.append(word)
-        views.append(given)
-        key.append(None if argument is None else given is None or given.is_writable)
-
-    def _arrangement(self) -> Callable[[list[int]], tuple[int, ...]]:
-        """From inputs, outputs, workspaces, symbols and status to the order of the slots."""
+    def _arrangement(self) -> Callable[[list[int]], tuple[int, ...]] | None:
+        """From inputs, outputs, workspaces, symbols and status to the order of the slots; None where it is the same."""
         order: list[object] = [*self._callee.inputs, *self._outputs, *self._program.workspaces, *self._symbols, SlotKind.STATUS]
         positions = {item: k for k, item in enumerate(order)}
         chosen = [positions[next(x for x in (s.parameter, s.workspace, s.symbol, s.kind) if x is not None)] for s in self._slots]
-        return operator.itemgetter(*chosen) if len(chosen) > 1 else lambda words: (words[chosen[0]],)
+        return None if chosen == list(range(len(order))) else operator.itemgetter(*chosen)
 
     def _write_back(self, position: int, octets: Any, array: Any) -> None:
         parameter = self._callee.inputs[position]
         if parameter.name in self._callee.written and parameter.buffer is not None:
             array[...] = unpack_nibbles(octets, parameter.buffer.dtype)[: array.size].reshape(array.shape)
 
+    def _give_back(self, frame: CallFrame) -> None:
+        if frame is not self._shared_frame:
+            self._frames.give_back(frame)
+
     def _fail_status(self, status: int, frame: CallFrame | None) -> NoReturn:
         if frame is not None:
             frame.reset()
-            self._frames.give_back(frame)
+            self._give_back(frame)
         if not 1 <= status <= len(self._asserts):
             raise CompilerBug(f"{self._program.name} ended with the unknown status {status}")
         failed = self._asserts[status - 1]
@@ -330,27 +323,22 @@ class CallPlan:
                    because=facts or "a dimension is negative", help="pass larger tensors")
         return (*shape, buffer.dtype.lanes) if buffer.dtype.lanes > 1 else shape
 
-    def _pairs(self, tensors: dict[int, LogicalTensor]) -> tuple[_Pair, ...]:
+    def _pairs(self, tensors: dict[int, LogicalTensor]) -> tuple[tuple[int, int, int, int], ...]:
         inputs, callee = self._callee.inputs, self._callee
-        touched = [k for k, t in tensors.items() if inputs[k].name not in callee.unused and not t.is_empty]
-        written = [k for k in touched if inputs[k].name in callee.written]
-        pairs = [(w, o) for w in written for o in touched if o != w and (o not in written or w < o)]
-        reach = {k: tensors[k].reach_bytes(given_itemsize(inputs[k])) for k in touched}
-        return tuple(_Pair(w, *reach[w], o, *reach[o]) for w, o in pairs)
+        reach = {k: t.reach_bytes(given_itemsize(inputs[k])) for k, t in tensors.items() if inputs[k].name not in callee.unused and not t.is_empty}
+        written = [k for k in reach if inputs[k].name in callee.written]
+        return tuple((w, o, reach[w][0] - reach[o][1], reach[w][1] - reach[o][0]) for w in written for o in reach if o != w and (o not in written or w < o))
 
 
-def _read_tensor(argument: Any, key: list[object], words: list[int], views: list[Any]) -> None:
-    if argument is None:
-        key.append(None)
-        words.append(0)
-        views.append(None)
-        return
-    kind: Any = type(argument)
-    framework: Any = framework_of(kind)  # None fails like any other unreadable object
-    made, address, view = framework.read(argument)
-    key.append(made)
-    words.append(address)
-    views.append(view)
+def _read_none(argument: None) -> tuple[object, int, Any]:
+    if argument is not None:
+        raise NotATensorError
+    return None, 0, None
+
+
+def _read_pointer(argument: Any) -> tuple[object, int, Any]:
+    word, given = pointer_word(argument)
+    return given is None or given.is_writable, word, given
 
 
 def _scalar_value(variable: Expr, argument: Any) -> Any:

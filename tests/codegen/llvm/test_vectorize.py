@@ -340,7 +340,7 @@ class RandomBody:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.m, self.n = (int(self.rng.choice(EXTENTS)) for _ in range(2))
-        self.a, self.c, self.d = tensor("a", int32, self.m, self.n), tensor("c", int32, self.m, self.n), tensor("d", int32, self.m, self.n)
+        self.a, self.c, self.d, self.e = (tensor(name, int32, self.m, self.n) for name in "acde")
         self.row, self.t, self.k = tensor("row", int32, self.n), tile("t", int32, self.m, self.n), var("k")
 
     def pick(self, *choices: Any) -> Any:
@@ -408,7 +408,7 @@ class RandomBody:
                            store(target, [i, j], at(x, 0)))
             case 8:
                 there = self.n - 1 - j
-                return seq(store(target, [i, there], 1), when(self.condition(i, j, self.expression(i, j, 0)), store(target, [i, there], self.expression(i, j, 1))))
+                return seq(store(self.e, [i, there], 1), when(self.condition(i, j, self.expression(i, j, 0)), store(self.e, [i, there], self.expression(i, j, 1))))
             case 0:
                 return when(self.condition(i, j, self.expression(i, j, 0)), store(target, [i, j], self.expression(i, j)),
                             self.pick(None, store(target, [i, j], self.expression(i, j, 1))))
@@ -429,8 +429,8 @@ class RandomBody:
             return seq(fill, parallel([self.m, self.n], lambda i, j: seq(*(self.statement(i, j) for _ in range(int(self.rng.integers(1, 4)))))))
 
         shape = (self.m, self.n)
-        check(program([self.a, self.c, self.d, self.row, self.k], body),
-              {"a": integers(*shape), "c": integers(*shape), "d": integers(*shape), "row": integers(self.n)}, scalars={"k": int(self.rng.integers(-3, 40))},
+        check(program([self.a, self.c, self.d, self.e, self.row, self.k], body),
+              {**{name: integers(*shape) for name in "acde"}, "row": integers(self.n)}, scalars={"k": int(self.rng.integers(-3, 40))},
               target=self.pick(host_target(), GENERIC_128) if host_target().vector_bytes > 16 and "x86_64" in host_target().triple else host_target())
 
 

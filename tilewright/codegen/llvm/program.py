@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from tilewright.codegen.llvm.cost import blocks_per_chunk
 from tilewright.codegen.llvm.emitter import Function, Module, Value, constant
 from tilewright.codegen.llvm.expressions import Expressions
 from tilewright.codegen.llvm.facts import Facts
@@ -197,8 +198,8 @@ class _ProgramEmitter:
             for extent in launch.grid:
                 size = f.intrinsic("llvm.smax.i64", "i64", parts.expressions.scalar_index(extent), constant(0, "i64"))
                 count = size if count.text == "1" else f.binary("mul", count, size)
-            f.intrinsic(PARALLEL_FOR_SYMBOL, "void", Value(f"@{self.name}.task{number}", "ptr"), f.arguments["slots"], count, constant(1, "i64"),
-                        constant(scratch[number], "i64"))
+            f.intrinsic(PARALLEL_FOR_SYMBOL, "void", Value(f"@{self.name}.task{number}", "ptr"), f.arguments["slots"], count,
+                        constant(blocks_per_chunk(launch.body), "i64"), constant(scratch[number], "i64"))
             if number + 1 < len(self.program.launches) and self.sites.asserts:
                 failed = f.compare("icmp ne", f.load("i32", status, 4), constant(0, "i32"))
                 going_on = f.label("launch")

@@ -1,0 +1,71 @@
+"""`tilewright demo`: a right result, a wrong one, and the two forms of the table."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from tilewright.cli import demo as module
+from tilewright.cli.demo import Case, Unit, cases, demo, measure
+from tilewright.kernels import softmax
+
+CASE = Case("softmax", "8x40", softmax.softmax, {"N": 40}, (np.random.default_rng(0).standard_normal((8, 40), np.float32),), softmax.reference,
+            lambda x: softmax.reference(x), lambda torch, x: torch.softmax(x, -1), 8.0 * 8 * 40, Unit.GIGABYTES)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROUNDS", 1)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "cases", lambda: (CASE,))
+
+
+def test_a_right_result_exits_with_0() -> None:
+    result = CliRunner().invoke(demo)
+    assert result.exit_code == 0
+    header, row = result.output.splitlines()[1:3]
+    assert header.split()[:4] == ["kernel", "shape", "dtype", "error"] and "vs numpy" in header
+    assert row.split()[:3] == ["softmax", "8x40", "float32"] and float(row.split()[3]) <= module.TOLERANCE and "GB/s" in row
+
+
+@pytest.mark.parametrize("wrong", [lambda x: softmax.reference(x) + 1e-3, lambda x: softmax.reference(x) * np.nan])
+def test_a_wrong_result_exits_with_1(wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "cases", lambda: (CASE, replace(CASE, name="other", reference=wrong)))
+    result = CliRunner().invoke(demo)
+    assert result.exit_code == 1
+    assert "wrong: other (" in result.output and result.output.count("WRONG") == 1
+
+
+def test_another_target_is_a_usage_error() -> None:
+    assert CliRunner().invoke(demo, ["--target", "cuda"]).exit_code == 2
+
+
+def test_measuring() -> None:
+    result = measure(CASE, "cpu")
+    assert result.is_right and list(result.peers_ms) == ["numpy"] and min(result.compile_ms, result.run_ms, result.peers_ms["numpy"]) > 0
+
+
+def test_torch_is_a_peer_where_it_is_there() -> None:
+    torch = pytest.importorskip("torch")
+    assert list(measure(CASE, "cpu", torch).peers_ms) == ["numpy", "torch"]
+
+
+def test_on_a_terminal_the_table_fits_80_characters() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    header = ("kernel", "shape", "dtype", "error", "compile ms", "run ms", "rate", "vs numpy", "vs torch")
+    module._print_results(console, header, [("GEMM + bias + ReLU", "1024x1024x1024", "float32", "4.2e-07", "243*", "189.78", "123.9 GFLOP/s", "21.58x", "12.27x")])
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert all(cell in text for cell in ("GEMM + bias + ReLU", "1024x1024x1024 float32", "243*", "189.78", "123.9 GFLOP/s", "21.58x", "12.27x"))
+
+
+def test_the_peers_compute_what_the_kernels_compute() -> None:
+    for case in cases():
+        expected = case.reference(*case.inputs)
+        assert np.abs(case.numpy_peer(*case.inputs) - expected).max() <= 1e-4 * np.abs(expected).max()
+        assert len({array.dtype for array in case.inputs}) == 1
