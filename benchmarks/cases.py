@@ -105,6 +105,7 @@ class _Kept:
         self.last: Any = None
 
     def __call__(self) -> None:
+        self.last = None  # first, so that its memory is there for the next result: peers that drop theirs have that too
         self.last = self.kernel(*self.arguments)
 
     def result(self) -> np.ndarray:

@@ -58,10 +58,15 @@ def test_torch_is_a_peer_where_it_is_there() -> None:
 def test_on_a_terminal_the_table_fits_80_characters() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
     header = ("kernel", "shape", "dtype", "error", "compile ms", "run ms", "rate", "vs numpy", "vs torch")
-    module._print_results(console, header, [("GEMM + bias + ReLU", "1024x1024x1024", "float32", "4.2e-07", "243*", "189.78", "123.9 GFLOP/s", "21.58x", "12.27x")])
+    module._print_results(console, header, [("GEMM + bias + ReLU", "1024x1024x1024", "float32", "4.2e-07", "243*", "1189", "1238 GFLOP/s", "21.6x", "12.3x")])
     text = console.file.getvalue()
     assert "…" not in text
-    assert all(cell in text for cell in ("GEMM + bias + ReLU", "1024x1024x1024 float32", "243*", "189.78", "123.9 GFLOP/s", "21.58x", "12.27x"))
+    assert all(cell in text for cell in ("GEMM + bias + ReLU", "1024x1024x1024 float32", "243*", "1189", "1238 GFLOP/s", "21.6x", "12.3x"))
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.004, "0.00"), (1.234, "1.23"), (9.996, "10.0"), (12.34, "12.3"), (99.96, "100"), (1234.5, "1234")])
+def test_digits(value: float, text: str) -> None:
+    assert module._three_digits(value) == text
 
 
 def test_the_peers_compute_what_the_kernels_compute() -> None:

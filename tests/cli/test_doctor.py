@@ -28,7 +28,9 @@ def run() -> Result:
 def test_a_sound_machine() -> None:
     result = run()
     assert result.exit_code == 0
-    for text in ("a small kernel           compiles, runs and gives the right result", f"numpy                    {np.__version__}", "(environment)", "0 entries, 0 B in"):
+    lines = [line.split(maxsplit=1) for line in result.output.splitlines()]
+    assert ["numpy", np.__version__] in lines
+    for text in ("a small kernel           compiles, runs and gives the right result", "(environment)", "0 entries, 0 B in"):
         assert text in result.output, text
 
 
@@ -59,9 +61,10 @@ def test_every_setting_has_its_variable() -> None:
 
 
 @pytest.mark.parametrize(("name", "text", "value", "origin"), [
-    ("TILEWRIGHT_THREADS", "3", "3", "environment"), ("TILEWRIGHT_THREADS", "0", "all", "environment"), ("TILEWRIGHT_THREADS", "three", "all", "default; 'three' cannot be read"),
-    ("TILEWRIGHT_THREADS", None, "all", "default"), ("TILEWRIGHT_CHECK", "1", "on", "environment"), ("TILEWRIGHT_CHECK", "off", "off", "environment"),
-    ("TILEWRIGHT_CACHE_MAX_MB", "2048", "2.0 GiB", "environment"), ("TILEWRIGHT_DUMP", "/x", "/x", "environment"), ("TILEWRIGHT_DUMP", "", "not set", "default")])
+    ("TILEWRIGHT_THREADS", "3", "3", "environment"), ("TILEWRIGHT_THREADS", "0", "all", "environment"), ("TILEWRIGHT_THREADS", None, "all", "default"),
+    ("TILEWRIGHT_THREADS", "three", "all", "default; 'three' cannot be read"), ("TILEWRIGHT_CHECK", "1", "on", "environment"),
+    ("TILEWRIGHT_CHECK", "off", "off", "environment"), ("TILEWRIGHT_CACHE_MAX_MB", "2048", "2.0 GiB", "environment"),
+    ("TILEWRIGHT_REPORT_DIR", "/x", "/x", "environment"), ("TILEWRIGHT_REPORT_DIR", "", "not set", "default")])
 def test_value_and_origin(name: str, text: str | None, value: str, origin: str) -> None:
     given = {} if text is None else {name: text}
     assert (name, value, origin) in variable_states(environment(given), given.get)

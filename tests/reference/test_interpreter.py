@@ -76,7 +76,8 @@ def parallel(variables: Any, extents: Any, *body: Stmt) -> ParallelFor:
 
 def launch(*body: Stmt, grid: Any = (1,), blocks: Any = None, threads: int = 128, buffers: Any = (), **kwargs: Any) -> Launch:
     blocks = blocks or tuple(var(f"b{i}") for i in range(len(grid)))
-    return Launch(tuple(as_expr(n) for n in grid), tuple(blocks), (threads, 1, 1), (var("tx"), var("ty"), var("tz")), tuple(buffers), seq(*body), HERE, **kwargs)
+    extents, thread_variables = tuple(as_expr(n) for n in grid), (var("tx"), var("ty"), var("tz"))
+    return Launch(extents, tuple(blocks), (threads, 1, 1), thread_variables, tuple(buffers), seq(*body), HERE, **kwargs)
 
 
 def program(parameters: Any, *launches: Launch, outputs: Any = (), **kwargs: Any) -> Program:
@@ -89,7 +90,8 @@ def program(parameters: Any, *launches: Launch, outputs: Any = (), **kwargs: Any
     return Program("kernel", tuple(made), launches, HERE, **kwargs)
 
 
-def run(parameters: Any, *body: Stmt, given: dict[str, Any], outputs: Any = (), options: ReferenceOptions | None = None, **kwargs: Any) -> dict[str, np.ndarray]:
+def run(parameters: Any, *body: Stmt, given: dict[str, Any], outputs: Any = (), options: ReferenceOptions | None = None,
+        **kwargs: Any) -> dict[str, np.ndarray]:
     return run_reference(program(parameters, launch(*body, **kwargs), outputs=outputs), given, options)
 
 
@@ -228,7 +230,8 @@ def test_tiles_begin_poisoned_and_variables_zero() -> None:
     y = tensor("Y", (1,))
     z = tensor("Z", (2,), I32)
     f, n, v = tile("f", (1,)), tile("n", (1,), I32), tile("v", (1,), I32, Scope.VARIABLE)
-    got = run((y, z), put(y, 0, at(f, 0)), put(z, 0, at(n, 0)), put(z, 1, at(v, 0)), given={"Y": np.zeros(1, np.float32), "Z": np.zeros(2, np.int32)}, buffers=(f, n, v))
+    body = (put(y, 0, at(f, 0)), put(z, 0, at(n, 0)), put(z, 1, at(v, 0)))
+    got = run((y, z), *body, given={"Y": np.zeros(1, np.float32), "Z": np.zeros(2, np.int32)}, buffers=(f, n, v))
     assert np.isnan(got["Y"][0]) and got["Z"].tolist() == [0x5A5A5A5A, 0]
 
 
@@ -286,7 +289,8 @@ def test_atomics_combine_every_lane(kind: AtomicKind, seed: int, count: int) -> 
     targets, values = rng.integers(-1, 5, count).astype(np.int32), rng.integers(-9, 9, count).astype(np.int32)
     t, v, y = tensor("T", (count,), I32), tensor("V", (count,), I32), tensor("Y", (4,), I32)
     i = var("i")
-    got = run((t, v, y), parallel(i, count, AtomicUpdate(HERE, kind, y, (at(t, i),), at(v, i))), given={"T": targets, "V": values, "Y": np.arange(4, dtype=np.int32)})
+    body = parallel(i, count, AtomicUpdate(HERE, kind, y, (at(t, i),), at(v, i)))
+    got = run((t, v, y), body, given={"T": targets, "V": values, "Y": np.arange(4, dtype=np.int32)})
     python = {AtomicKind.ADD: lambda a, b: a + b, AtomicKind.MAX: max, AtomicKind.MIN: min, AtomicKind.XOR: lambda a, b: a ^ b,
               AtomicKind.OR: lambda a, b: a | b, AtomicKind.AND: lambda a, b: a & b}[kind]
     expected = list(range(4))
@@ -336,7 +340,8 @@ def test_views_share_memory_and_reinterpret_bits() -> None:
     flat, raw = tile("flat", (8,), source=s), tile("raw", (4, 2), dtypes.uint32, source=s)
     y = tensor("Y", (8,), dtypes.uint32)
     i, j = var("i"), var("j")
-    got = run((y,), parallel(i, 8, put(flat, i, i)), parallel(j, 8, put(y, j, at(raw, j // 2, j % 2))), given={"Y": np.zeros(8, np.uint32)}, buffers=(s, flat, raw))
+    body = (parallel(i, 8, put(flat, i, i)), parallel(j, 8, put(y, j, at(raw, j // 2, j % 2))))
+    got = run((y,), *body, given={"Y": np.zeros(8, np.uint32)}, buffers=(s, flat, raw))
     assert np.array_equal(got["Y"], np.arange(8, dtype=np.float32).view(np.uint32))
 
 
@@ -349,7 +354,9 @@ def test_four_bit_views_are_packed_low_nibble_first() -> None:
     got = run((y, z), *body, given={"Y": np.zeros(4, np.uint8), "Z": np.zeros(8, ml_dtypes.int4)}, buffers=(s, octets))
     assert got["Y"].tolist() == [0xDC, 0xFE, 0x10, 0x32]
     assert got["Z"].astype(int).tolist() == [1, 2, -2, -1, 0, 1, 2, 3]
-    packed = run((z, x := tensor("X", (8,), dtypes.int4)), parallel(m, 8, put(z, m, at(x, m))), given={"X": np.array([0x21, 0xFE, 0, 0x78], np.uint8), "Z": np.zeros(4, np.int8)})
+    x = tensor("X", (8,), dtypes.int4)
+    octets_given = {"X": np.array([0x21, 0xFE, 0, 0x78], np.uint8), "Z": np.zeros(4, np.int8)}
+    packed = run((z, x), parallel(m, 8, put(z, m, at(x, m))), given=octets_given)
     assert packed["Z"].view(np.uint8).tolist() == [0x21, 0xFE, 0, 0x78] and packed["Z"].dtype == np.int8
 
 
@@ -409,7 +416,9 @@ def test_indices_outside_a_tile_are_reported_with_their_place() -> None:
     diagnostic = caught.value.diagnostic
     assert diagnostic.kind is Kind.INDEX_RANGE and "[4]" in diagnostic.message and "s" in diagnostic.message and diagnostic.labels[0].span is HERE
     j = var("j")
-    assert kind_of(lambda: run((y := tensor("Y", (9,)),), parallel(j, 9, put(y, j, at(s, j))), given={"Y": np.zeros(9, np.float32)}, buffers=(s,))) is Kind.INDEX_RANGE
+    y = tensor("Y", (9,))
+    reading = parallel(j, 9, put(y, j, at(s, j)))
+    assert kind_of(lambda: run((y,), reading, given={"Y": np.zeros(9, np.float32)}, buffers=(s,))) is Kind.INDEX_RANGE
 
 
 def test_races_are_reported() -> None:
@@ -444,8 +453,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         ({"A": good["A"]}, Kind.MISSING_ARGUMENT), ({**good, "B": 1}, Kind.UNKNOWN_ARGUMENT), ({**good, "A": np.zeros(4, np.float32)}, Kind.ARGUMENT_RANK),
         ({**good, "A": np.zeros((4, 3), np.float32)}, Kind.ARGUMENT_SHAPE), ({**good, "A": np.zeros((4, 2))}, Kind.ARGUMENT_DTYPE),
         ({**good, "n": 1.5}, Kind.ARGUMENT_SCALAR), ({**good, "n": 1 << 40}, Kind.ARGUMENT_SCALAR), ({**good, "A": None}, Kind.ARGUMENT_NONE)]
-    for given, kind in cases:
-        assert kind_of(lambda given=given: run((a, n), put(a, (0, 0), n), given=given)) is kind
+    for arguments, kind in cases:
+        assert kind_of(lambda arguments=arguments: run((a, n), put(a, (0, 0), n), given=arguments)) is kind
     assert run((a, n), given={"A": None, "n": 1}) == {}
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.runtime.exporters import Exporter
 from tests.runtime.recorded_kernels import F32, I32, kernel_of, pointer, refused, scalar, tensor, two_vectors, zeros
-from tests.runtime.test_tensors import Exporter
 from tilewright import dtypes
 from tilewright.errors import Kind, TileError, TileTypeError, TileValueError
 from tilewright.ir.expr import var
@@ -262,9 +262,9 @@ class HostileFloat(float):
         raise RuntimeError
 
 
-class StrangeTensor(torch.Tensor):
+class StrangeTensor(torch.Tensor):  # type: ignore[misc, name-defined]
     @property
-    def shape(self) -> Any:  # type: ignore[override]
+    def shape(self) -> Any:
         raise RuntimeError
 
 

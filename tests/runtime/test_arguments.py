@@ -1,20 +1,16 @@
-"""Calls of kernels: what reaches the native slots, what comes back, workspaces, failing asserts, threads."""
+"""Calls of kernels: what reaches the native slots, what comes back, failing asserts."""
 
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.runtime.recorded_kernels import F32, FILE, RecordedKernel, kernel_of, memory, program, refused, scalar, tensor, two_vectors, workspace, zeros
-from tests.runtime.test_tensors import Exporter
+from tests.runtime.exporters import Exporter
+from tests.runtime.recorded_kernels import F32, FILE, RecordedKernel, kernel_of, memory, program, refused, scalar, tensor, two_vectors, zeros
 from tilewright import dtypes
-from tilewright.dtypes import as_dtype
 from tilewright.errors import CompilerBug, Kind, Span, TileRuntimeError
 from tilewright.ir.expr import as_expr, const, var
 from tilewright.ir.program import HostCheck
@@ -102,33 +98,6 @@ error[argument-shape]: Y, which main returns, would have the shape (-1,)
   help: pass larger tensors"""
 
 
-@given(st.integers(0, 6), st.integers(0, 6), st.sampled_from(["float32", "float16", "int64", "uint8", "bool"]), st.booleans())
-@settings(max_examples=40, deadline=None)
-def test_both_paths_fill_the_same_slots(m: int, n: int, dtype: str, is_output: bool) -> None:
-    """numpy arrays go through the stub, torch tensors over the same memory through Python."""
-    rows, columns = var("m"), var("n")
-    a = var("a")
-    source = program(tensor("X", (rows, columns), as_dtype(dtype)), scalar(a), tensor("Y", (columns, 3)), tensor("Z", (columns, rows)))
-    kernel = RecordedKernel(source, written=("Y",), outputs=(3,) if is_output else ())
-    x, y, z = np.zeros((m, n), as_dtype(dtype).numpy), zeros(n, 3), zeros(n, m)
-    given = (x, 7, y) if is_output else (x, 7, y, z)
-    kernel(*given)
-    first = kernel.words
-    kernel(*(torch.from_numpy(g) if isinstance(g, np.ndarray) else g for g in given))
-    fixed = [0, 1, 2, 4, 5] if is_output else [0, 1, 2, 3, 4, 5]
-    # torch gives tensors without elements a null pointer.
-    same = [k for k in fixed if k in (1, 4, 5) or (k < 4 and (x, None, y, z)[k].size)]
-    assert [first[k] for k in same] == [kernel.words[k] for k in same]
-    assert first[4:6] == [m, n]
-
-
-@pytest.mark.usefixtures("stubs")
-def test_symbols_of_one_name_are_two() -> None:
-    kernel = kernel_of(tensor("X", (var("n"),)), tensor("Y", (var("n"),)))
-    kernel(zeros(3), zeros(4))
-    assert kernel.words[2:4] == [3, 4]
-
-
 @pytest.mark.usefixtures("stubs")
 def test_strided_tensors() -> None:
     m, n, s = var("m"), var("n"), var("s")
@@ -207,7 +176,7 @@ def test_an_argument_may_be_a_numpy_subclass() -> None:
     assert kernel.words[0] == x.ctypes.data
 
 
-# -- asserts, workspaces, threads
+# -- asserts
 
 
 def test_an_assert_outside_the_launches() -> None:
@@ -278,74 +247,6 @@ def test_a_status_that_no_assert_has(status: int, asserts: tuple[Assert, ...]) -
         with pytest.raises(CompilerBug, match=f"unknown status {status}"):
             kernel(x)
     assert len(kernel.calls) == 2
-
-
-@pytest.mark.usefixtures("stubs")
-def test_workspaces_are_aligned_and_apart() -> None:
-    n = var("n")
-    parts = [workspace("P", (n, 3)), workspace("Q", (5,), dtypes.int8), workspace("R", (n * 2,), dtypes.int4)]
-
-    def body(words: list[int]) -> int:
-        for address, size in zip(words[1:4], (words[4] * 12, 5, words[4]), strict=True):
-            assert address % 64 == 0
-            memory(address, size, np.uint8)[...] = size % 251
-        for address, size in zip(words[1:4], (words[4] * 12, 5, words[4]), strict=True):
-            assert (memory(address, size, np.uint8) == size % 251).all()
-        return 0
-
-    kernel = RecordedKernel(program(tensor("X", (n,)), workspaces=parts), body)
-    for size in (0, 3, 1000, 20):
-        kernel(zeros(size))
-        kernel(torch.zeros(size))
-    same = [call[1] for call in kernel.calls[4:]]
-    assert len(set(same)) == 1, "calls one after the other use the same memory"
-
-
-@pytest.mark.usefixtures("stubs")
-def test_calls_within_calls_and_between_threads_share_nothing() -> None:
-    n = var("n")
-    depth = threading.local()
-    barrier = threading.Barrier(4)
-    errors: list[BaseException] = []
-
-    def body(words: list[int]) -> int:
-        level = getattr(depth, "level", 0)
-        mine = memory(words[2], 8, np.int64)
-        mine[...] = threading.get_ident() + level
-        if level < 2:
-            depth.level = level + 1
-            kernel(zeros(3), zeros(3))
-            depth.level = level
-        if level == 0:
-            barrier.wait(30)
-        assert (mine == threading.get_ident() + level).all()
-        return 0
-
-    kernel = RecordedKernel(program(tensor("X", (n,)), tensor("Y", (n,)), workspaces=[workspace("P", (8,), dtypes.int64)]), body, written=("Y",))
-
-    def run() -> None:
-        try:
-            for _ in range(3):
-                kernel(zeros(3), zeros(3))
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not errors
-    assert len(kernel.calls) == 4 * 3 * 3
-
-
-def test_large_workspaces_are_given_back() -> None:
-    n = var("n")
-    kernel = RecordedKernel(program(tensor("X", (n,)), workspaces=[workspace("P", (n * 1024,))]))
-    kernel(zeros(1))
-    kernel(zeros(1 << 15))  # 128 MiB, never touched
-    kernel(zeros(1))
-    assert len({call[1] for call in kernel.calls}) >= 2
 
 
 def test_many_different_shapes() -> None:

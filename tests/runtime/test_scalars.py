@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tests.runtime.identifiers import stable_id
 from tests.runtime.recorded_kernels import F32, kernel_of, pointer, refused, scalar, tensor, zeros
 from tilewright.dtypes import as_dtype
 from tilewright.errors import Kind, TileTypeError
@@ -35,7 +36,7 @@ NO_FLOATS = ["1.5", 1j, np.complex64(1), Decimal(1), 10**400, Fraction(1, 2), np
 NO_NUMBERS = [*(("int32", value) for value in NO_INTEGERS), ("bool", 0.0), *(("float32", value) for value in NO_FLOATS)]
 
 
-@pytest.mark.parametrize("value", INTEGERS, ids=repr)
+@pytest.mark.parametrize("value", INTEGERS, ids=stable_id)
 def test_integers_are_extended_to_64_bits(value: Any) -> None:
     for bits in (8, 16, 32, 64):
         assert slot_of(f"int{bits}", value) == int(value) % (1 << 64)
@@ -52,12 +53,12 @@ def test_the_ends_of_integer_ranges(dtype: str) -> None:
         assert error.diagnostic.because == f"{dtype} holds {low} to {high}"
 
 
-@pytest.mark.parametrize("value", [0, 1, True, False, 3, np.bool_(False), np.int32(1), torch.tensor(True)], ids=repr)
+@pytest.mark.parametrize("value", [0, 1, True, False, 3, np.bool_(False), np.int32(1), torch.tensor(True)], ids=stable_id)
 def test_bools(value: Any) -> None:
     assert slot_of("bool", value) == int(bool(value))
 
 
-@pytest.mark.parametrize("value", FLOATS, ids=repr)
+@pytest.mark.parametrize("value", FLOATS, ids=stable_id)
 def test_floats_round_to_their_dtype(value: Any) -> None:
     number = float(value)
     with np.errstate(over="ignore"):
@@ -69,7 +70,7 @@ def test_floats_round_to_their_dtype(value: Any) -> None:
     assert math.isnan(struct.unpack("<f", slot_of("float32", math.nan).to_bytes(8, "little")[:4])[0])
 
 
-@pytest.mark.parametrize(("dtype", "value"), NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize(("dtype", "value"), NO_NUMBERS, ids=stable_id)
 def test_objects_that_are_no_number_of_the_dtype(dtype: str, value: Any) -> None:
     error = refused(kernel_of(scalar(var("a", as_dtype(dtype)))), value)
     assert error.diagnostic.kind is Kind.ARGUMENT_SCALAR
@@ -107,7 +108,7 @@ def test_pointers() -> None:
         assert kernel.words[0] == address
 
 
-@pytest.mark.parametrize("value", [-1, 1 << 64, 2.5, "text", [1], True, object()], ids=repr)
+@pytest.mark.parametrize("value", [-1, 1 << 64, 2.5, "text", [1], True, object()], ids=stable_id)
 def test_objects_that_are_no_pointer(value: Any) -> None:
     assert refused(kernel_of(pointer("p")), value).diagnostic.kind is Kind.ARGUMENT_KIND
 

@@ -214,6 +214,14 @@ def test_symbols_must_agree(make: MakeStub) -> None:
     assert bench.refuses(zeros(2, 3), zeros(3, 4), zeros(2, 5))
 
 
+def test_int32_symbols_stay_below_31_bits(make: MakeStub) -> None:
+    recorder = Recorder(1)
+    for names, is_fine in ((frozenset(), True), (frozenset({"n"}), False)):
+        stub = make(LaunchSignature((TensorArgument(FLOAT32, ("n", 0), False),), (Dimension(0, 0),), names), recorder.address)
+        assert (stub(np.empty((1 << 31, 0), np.float32)) is None) == is_fine
+        assert stub(np.empty(((1 << 31) - 1, 0), np.float32)) is None
+
+
 def test_strides_of_single_axes_do_not_matter_to_contiguity(make: MakeStub) -> None:
     array = np.lib.stride_tricks.as_strided(np.zeros(8, np.float32), (1, 8), (12344, 4))
     assert array.strides == (12344, 4)

@@ -247,7 +247,7 @@ def test_consistent_shapes_are_accepted_and_others_refused(rows: list[tuple[int,
     order = data.draw(st.permutations(range(len(parameters))))
     source = program(*(parameters[k] for k in order))
     shapes = {parameters[k].name: (sizes[k],) for k in order}
-    assert solve(source, **shapes) == {v.name: number for v, number in zip(NAMES, numbers, strict=True)}
+    assert solve(source, None, **shapes) == {v.name: number for v, number in zip(NAMES, numbers, strict=True)}
     wrong = data.draw(st.sampled_from([p.name for p in parameters if p.name.startswith("P")]))
     shapes[wrong] = (shapes[wrong][0] + data.draw(st.integers(1, 3)),)
-    assert error_of(source, **shapes).diagnostic.kind in (Kind.ARGUMENT_SYMBOL, Kind.ARGUMENT_SHAPE)
+    assert error_of(source, None, **shapes).diagnostic.kind in (Kind.ARGUMENT_SYMBOL, Kind.ARGUMENT_SHAPE)

@@ -4,49 +4,23 @@ from __future__ import annotations
 
 import array
 import ctypes
-import gc
 import mmap
 import subprocess
 import sys
-import weakref
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from tests.runtime.exporters import Exporter
+from tests.runtime.identifiers import stable_id
 from tilewright.dtypes import SCALAR_DTYPES, DType, as_dtype
-from tilewright.runtime.dlpack import export
-from tilewright.runtime.nibbles import pack_nibbles, unpack_nibbles
 from tilewright.runtime.tensors import NUMPY, NotATensorError, framework_of, packed_shape, read_tensor
 
 torch = pytest.importorskip("torch")
 
 TORCH_DTYPES = [d for d in SCALAR_DTYPES if not d.is_packed and isinstance(getattr(torch, d, None), torch.dtype)]
-PACKED = [d for d in SCALAR_DTYPES if d.is_packed]
-
-
-class Exporter:
-    """A tensor of a library that offers DLPack and nothing else."""
-
-    def __init__(self, tensor: Any) -> None:
-        self.tensor = tensor
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.tensor.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self.tensor.__dlpack_device__()
-
-
-class OldExporter(Exporter):
-    """One from before DLPack 1.0: it takes no version, and cannot say that its memory is read-only."""
-
-    def __dlpack__(self) -> Any:  # type: ignore[override]
-        return self.tensor.__dlpack__()
 
 
 class Interface:
@@ -106,57 +80,6 @@ def test_torch_tensors_elsewhere_are_described_without_address() -> None:
     assert (found.device, found.address) == ("meta", 0)
 
 
-@pytest.mark.parametrize("kind", [Exporter, OldExporter])
-@pytest.mark.parametrize("dtype", TORCH_DTYPES)
-def test_dlpack_reads_every_dtype_in_place(kind: Callable[[Any], Any], dtype: DType) -> None:
-    view = torch.zeros(6, 8, dtype=torch.uint8).repeat(1, dtype.itemsize).view(getattr(torch, dtype))[1:, ::2]
-    _, found = read_tensor(kind(view))
-    assert (found.address, found.shape, found.strides, found.dtype_name) == (view.data_ptr(), (5, 4), (8, 2), str(dtype))
-    assert found.is_writable == (kind is Exporter)
-
-
-def test_dlpack_keeps_the_memory_alive() -> None:
-    source = np.arange(1000, dtype=np.int64)
-    alive = weakref.ref(source)
-    _, found = read_tensor(Exporter(source))
-    del source
-    gc.collect()
-    assert alive() is not None
-    assert list((ctypes.c_int64 * 3).from_address(found.address)) == [0, 1, 2]
-    del found
-    gc.collect()
-    assert alive() is None
-
-
-def test_dlpack_of_read_only_memory() -> None:
-    source = np.zeros(4)
-    source.flags.writeable = False
-    assert not read_tensor(Exporter(source))[1].is_writable
-
-
-def test_dlpack_of_another_device_is_not_exported() -> None:
-    class OnGpu:
-        def __dlpack_device__(self) -> tuple[int, int]:
-            return 2, 1
-
-        def __dlpack__(self, **options: Any) -> Any:
-            raise AssertionError("exported")
-
-    assert read_tensor(OnGpu())[1].device == "cuda:1"
-
-
-def test_dlpack_capsules_that_are_none() -> None:
-    class Broken(Exporter):
-        def __dlpack__(self, **options: Any) -> Any:
-            return "capsule"
-
-    with pytest.raises(NotATensorError, match="an object of type Broken that DLPack cannot export"):
-        read_tensor(Broken(np.zeros(3)))
-    with pytest.raises(NotATensorError, match="require gradient"):
-        read_tensor(Exporter(torch.nn.Parameter(torch.zeros(3))))
-    assert export(Exporter(np.zeros((2, 3)))).strides == (3, 1)
-
-
 def test_buffers_and_array_interfaces() -> None:
     octets = bytearray(8)
     found = read_tensor(octets)[1]
@@ -183,7 +106,7 @@ def test_cuda_array_interface_is_named_as_such() -> None:
 
 
 @pytest.mark.parametrize("thing", [None, 3, 2.5, "text", [1.0, 2.0], (1,), {}, object(), int, np.float32(1), ctypes.c_int(3), ctypes.c_void_p(8),
-                                   ctypes.pointer(ctypes.c_int(3)), np.datetime64("2024")], ids=repr)
+                                   ctypes.pointer(ctypes.c_int(3)), np.datetime64("2024")], ids=stable_id)
 def test_things_that_are_no_tensors(thing: Any) -> None:
     with pytest.raises(NotATensorError):
         read_tensor(thing)
@@ -264,20 +187,3 @@ def test_outputs_of_another_library_come_from_its_own_namespace() -> None:
 def test_torch_is_never_imported() -> None:
     code = "import sys, numpy; from tilewright.runtime.tensors import read_tensor as r; r(numpy.zeros(3)); r(b'1'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-@pytest.mark.parametrize("dtype", PACKED)
-@given(codes=st.lists(st.integers(0, 15), max_size=9))
-@settings(max_examples=30, deadline=None)
-def test_nibbles(dtype: DType, codes: list[int]) -> None:
-    elements = np.array(codes, np.uint8).view(dtype.numpy)
-    octets = pack_nibbles(elements)
-    assert octets.size == (len(codes) + 1) // 2
-    assert [(octets[k // 2] >> 4 * (k % 2)) & 15 for k in range(len(codes))] == codes
-    assert (unpack_nibbles(octets, dtype)[: len(codes)].view(np.uint8) & 15 == np.array(codes, np.uint8)).all()
-    assert np.array_equal(unpack_nibbles(octets, dtype)[: len(codes)].astype(np.float32), elements.astype(np.float32))
-
-
-def test_nibbles_of_negative_integers() -> None:
-    elements = np.array([-8, -1, 0, 7]).astype(ml_dtypes.int4)
-    assert unpack_nibbles(pack_nibbles(elements), as_dtype("int4")).astype(int).tolist() == [-8, -1, 0, 7]

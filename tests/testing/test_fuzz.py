@@ -16,6 +16,7 @@ from tilewright.ops.scan import Scan
 from tilewright.reference import run_reference
 from tilewright.testing.case import Verdict, run_case
 from tilewright.testing.fuzz import fuzz, fuzz_one, main, write_reproducer
+from tilewright.testing.generate import generate
 
 
 @pytest.mark.parametrize("start", range(0, 30, 6))
@@ -36,8 +37,9 @@ def miscompiled(kernel: PrimFunc, arguments: Mapping[str, Any]) -> Mapping[str, 
 
 def test_a_planted_miscompile_is_found_and_minimised(tmp_path: Path) -> None:
     executors = {"miscompiled": miscompiled}
-    found = next(n for n in range(200) if fuzz_one(1, n, is_minimising=False, executors=executors).outcome.is_failure)
-    result = fuzz_one(1, found, executors=executors)
+    scanning = (n for n in range(400) if "reverse=True" in generate(1, n, 4).source)
+    found = next(n for n in scanning if fuzz_one(1, n, length=4, is_minimising=False, executors=executors).outcome.is_failure)
+    result = fuzz_one(1, found, length=4, executors=executors)
     assert result.outcome.verdict is Verdict.MISMATCH
     kernel = result.minimal[result.minimal.index("@T.prim_func"):]
     assert "reverse=True" in kernel and len(kernel.splitlines()) <= 14, kernel

@@ -91,7 +91,8 @@ def demo(target: str) -> None:
             wrong.append(case.name)
     header = ("kernel", "shape", "dtype", "error", "compile ms", "run ms", "rate", *(f"vs {peer}" for peer in peers))
     _print_results(Console(), header, rows)
-    click.echo("error: largest difference from float64, as a share of the largest value. vs: how many times as fast as that library. *: machine code from the cache.")
+    click.echo("error: largest difference from float64, as a share of the largest value; vs: how many times as fast as that library;\n"
+               "*: machine code from the cache")
     if wrong:
         click.echo(f"wrong: {', '.join(wrong)} (error above {TOLERANCE:.1e})", err=True)
         raise SystemExit(1)
@@ -111,9 +112,14 @@ def _print_results(console: Console, header: tuple[str, ...], rows: list[tuple[s
 
 
 def _row(case: Case, result: Result, peers: list[str]) -> tuple[str, ...]:
-    rate = case.amount / result.run_ms / 1e6
-    return (case.name, case.shape, "float32", f"{result.error:.1e}{'' if result.is_right else ' WRONG'}", f"{result.compile_ms:.0f}{'*' * result.is_from_cache}",
-            f"{result.run_ms:.2f}", f"{rate:.1f} {case.unit.value}", *(f"{result.peers_ms[peer] / result.run_ms:.2f}x" for peer in peers))
+    rate = f"{_three_digits(case.amount / result.run_ms / 1e6)} {case.unit.value}"
+    error = f"{result.error:.1e}{'' if result.is_right else ' WRONG'}"
+    ratios = [f"{_three_digits(result.peers_ms[peer] / result.run_ms)}x" for peer in peers]
+    return case.name, case.shape, "float32", error, f"{result.compile_ms:.0f}{'*' * result.is_from_cache}", _three_digits(result.run_ms), rate, *ratios
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 
 def measure(case: Case, target: str, torch: Any = None) -> Result:

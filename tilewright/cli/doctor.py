@@ -23,6 +23,7 @@ from tilewright.runtime.pool import available_cpu_count, shared_pool
 from tilewright.runtime.stub import native_stub_obstacle
 from tilewright.target.cpu import host_target
 
+_PREFIX = "TILEWRIGHT_"
 # Environment variable: the field of `Environment` that it sets.
 VARIABLES = {
     "TILEWRIGHT_CACHE_DIR": "cache_directory",
@@ -167,7 +168,8 @@ def _describe(field: str, value: object) -> str:
 def unknown_variables(names: list[str]) -> list[str]:
     """A remark on each TILEWRIGHT_* name that means nothing."""
     remarks = []
-    for name in sorted(n for n in names if n.startswith("TILEWRIGHT_") and n not in VARIABLES):
-        close = difflib.get_close_matches(name, VARIABLES, 1)
-        remarks.append(f"{name} is set, but is no variable of tilewright" + (f"; did you mean {close[0]}?" if close else ""))
+    known = [name.removeprefix(_PREFIX) for name in VARIABLES]  # the prefix would make all of them alike
+    for name in sorted(n for n in names if n.startswith(_PREFIX) and n not in VARIABLES):
+        close = difflib.get_close_matches(name.removeprefix(_PREFIX), known, 1)
+        remarks.append(f"{name} is set, but is no variable of tilewright" + (f"; did you mean {_PREFIX}{close[0]}?" if close else ""))
     return remarks

@@ -63,7 +63,8 @@ def inspect(script: str, settings: tuple[str, ...], stage: tuple[str, ...], is_t
         click.echo(describe_failure(error, path), err=True)
         raise SystemExit(1) from None
     if not found:
-        raise click.ClickException(f"{script} has no prim_func, kernel or jit function at module level" if wanted is None else f"{path} has no kernel named {wanted}")
+        what = f"kernel named {wanted}" if wanted else "prim_func, kernel or jit function at module level"
+        raise click.ClickException(f"{path} has no {what}")
 
 
 def _split(script: str) -> tuple[Path, str | None]:

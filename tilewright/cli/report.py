@@ -31,7 +31,7 @@ def write_report(error: BaseException, script: Path | None = None) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tilewright-report-", dir=parent))
     target = host_target()
     (folder / "versions.txt").write_text(
-        f"tilewright {VERSION}\npython {platform.python_VERSION} on {platform.platform()}\nllvmlite {llvmlite.__version__}\nnumpy {np.__version__}\n"
+        f"tilewright {VERSION}\npython {platform.python_version()} on {platform.platform()}\nllvmlite {llvmlite.__version__}\nnumpy {np.__version__}\n"
         f"target {target.name}\nfeatures {target.llvm_features}\ncommand {' '.join(sys.argv)}\n")
     (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
     if script is not None:

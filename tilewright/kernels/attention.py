@@ -12,7 +12,8 @@ from tilewright.jit import jit
 
 
 @jit(out_idx=[-1])
-def flash_attention(batch: int, heads: int, length_q: int, length_k: int, width: int, is_causal: bool = False, dtype: Any = "float32", block_M: int = 64, block_N: int = 128) -> Any:
+def flash_attention(batch: int, heads: int, length_q: int, length_k: int, width: int, is_causal: bool = False, dtype: Any = "float32",
+                    block_M: int = 64, block_N: int = 128) -> Any:
     """A kernel for Q (batch, length_q, heads, width) and K, V (batch, length_k, heads, width) that returns O, shaped like Q.
 
     Causal: the last query sees every key, each earlier one a key less. Sums are float32.

@@ -109,7 +109,7 @@ def _find_definition(code: CodeType) -> ast.FunctionDef:
     if code.co_name == "<lambda>":
         fail(Kind.NOT_A_PRIM_FUNC, "a lambda cannot be traced", Span(code.co_filename, code.co_firstlineno), because="a kernel is traced from the source of a `def`",
              help="write it as a function")
-    fail(Kind.NO_SOURCE, f"the source of {code.co_name} (line {code.co_firstlineno} of {code.co_filename}) cannot be found", None,
+    fail(Kind.NO_SOURCE, f"the source of {code.co_name} (line {code.co_firstlineno} of {code.co_filename}) cannot be found", Span(code.co_filename, code.co_firstlineno),
          because="a kernel is traced from its source text, as Python's inspect module finds it",
          help="define the kernel in a file, a notebook cell or anything that linecache knows; for exec, register the text in linecache")
 

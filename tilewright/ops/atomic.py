@@ -33,7 +33,7 @@ class AtomicTile(TileOp):
     order: MemoryOrder
 
     def effects(self) -> Effects:
-        return Effects(reads=(self.src,) if self.src else (), writes=(self.dst,), is_atomic=True)
+        return Effects(reads=() if self.src is None else (self.src,), writes=(self.dst,), is_atomic=True)
 
     def reference(self, environment: ReferenceEnvironment) -> None:
         domain = tuple(max(0, int(environment.value(e))) for e in self.extents)

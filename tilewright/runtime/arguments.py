@@ -32,7 +32,8 @@ from tilewright.runtime.tensors import NUMPY, Framework, NotATensorError, array_
 __all__ = ["CallPlan"]
 
 _REMEMBERED_CALLS = 256
-_Reader = Callable[[Any], tuple[object, int, Any]]
+_Reading = tuple[object, int, Any]  # part of the key of a call, word, and what keeps the memory alive
+_Reader = Callable[[Any], _Reading]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,16 @@ class _CheckedCall:
     allocators: tuple[Callable[[], Any], ...]
     workspace_offsets: tuple[int, ...]
     workspace_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _LastCall:
+    """The types of a call's arguments, how they are read, the parts of its key, and what was found."""
+
+    kinds: tuple[type, ...]
+    readers: tuple[_Reader, ...]
+    key: list[object]
+    checked: _CheckedCall | None
 
 
 class CallPlan:
@@ -83,6 +94,7 @@ class CallPlan:
         self._output_dtypes = tuple(p.buffer.dtype.scalar for p in self._outputs if p.buffer is not None)
         self._checked: dict[tuple[object, ...], _CheckedCall] = {}
         self._readers: dict[tuple[type, ...], tuple[_Reader, ...]] = {}
+        self._last = _LastCall((), (), [], None)
         self._keyed = self._keyed_variables()
         self._symbols = tuple(s.symbol for s in self._slots if s.symbol is not None)
         self._arrange = self._arrangement()
@@ -125,6 +137,7 @@ class CallPlan:
     def _call(self, arguments: tuple[Any, ...]) -> Sequence[Any]:
         frame = self._shared_frame or self._frames.take()
         fast = self._fast_path
+        outputs: Sequence[Any]
         if fast is not None and self._bare_stub is None:
             status, outputs = fast.call(arguments, frame)
             if status is None:
@@ -137,14 +150,15 @@ class CallPlan:
         return outputs
 
     def _call_checked(self, arguments: tuple[Any, ...], frame: CallFrame) -> Sequence[Any]:
-        words, owners, checked = self._read(arguments)
+        found, checked = self._read(arguments)
+        words = [word for _, word, _ in found]
         for position, mask in checked.masks:
             if words[position] & mask:
                 self._callee.fail_alignment(self._callee.inputs[position], words[position] & mask)
         for written, other, low, high in checked.pairs:
             if low < words[other] - words[written] < high:
                 self._callee.check_overlap(self._callee.inputs[written], self._callee.inputs[other], (arguments[written], arguments[other]))
-        staged = {position: pack_nibbles(owners[position]) for position in checked.staged} if checked.staged else {}
+        staged = {position: pack_nibbles(found[position][2]) for position in checked.staged} if checked.staged else {}
         for position, octets in staged.items():
             words[position] = array_address(octets)
         outputs = [allocate() for allocate in checked.allocators] if checked.allocators else ()
@@ -161,23 +175,23 @@ class CallPlan:
                 raise CompilerBug(f"the slots of {self._program.name} are no 64-bit words")
             self._fail_status(status, frame)
         for position, octets in staged.items():
-            self._write_back(position, octets, owners[position])
+            self._write_back(position, octets, found[position][2])
         if not outputs:
             return outputs
         like = None if checked.first_tensor is None else arguments[checked.first_tensor]
         finish, dtypes = checked.framework.finish, self._output_dtypes
         return [finish(output, shape, dtype, like) for output, shape, dtype in zip(outputs, checked.output_shapes, dtypes, strict=True)]
 
-    def _read(self, arguments: tuple[Any, ...]) -> tuple[list[int], list[Any], _CheckedCall]:
-        """A word for every argument, what keeps its memory alive, and what is known of such calls."""
+    def _read(self, arguments: tuple[Any, ...]) -> tuple[list[_Reading], _CheckedCall]:
+        """Every argument as its reader gives it, and what is known of such calls."""
         kinds = tuple(map(type, arguments))
+        last = self._last  # most calls are like the one before; comparing is quicker than hashing
+        checked: _CheckedCall | None
         try:
-            readers = self._readers.get(kinds)
-            if readers is None:
-                readers = self._readers[kinds] = self._readers_of(kinds)
+            readers = last.readers if kinds == last.kinds else self._readers_of(kinds)
             found = [read(argument) for read, argument in zip(readers, arguments, strict=True)]
-            key = tuple([part for part, _, _ in found])
-            checked = self._checked.get(key)
+            key = [part for part, _, _ in found]
+            checked = last.checked if readers is last.readers and key == last.key else self._checked.get((kinds, *key))
         except Exception as error:  # any object may be given, and may fail in any way; the checks find out what is wrong with it
             cause = error
         else:
@@ -185,18 +199,23 @@ class CallPlan:
                 checked = self._check(arguments)
                 if len(self._checked) >= _REMEMBERED_CALLS:
                     self._checked.clear()
-                self._checked[key] = checked
-            return [word for _, word, _ in found], [owner for _, _, owner in found], checked
+                self._checked[kinds, *key] = checked
+            if checked is not last.checked:
+                self._last = _LastCall(kinds, readers, key, checked)
+            return found, checked
         self._check(arguments)
         raise CompilerBug(f"an argument of {self._program.name} cannot be read ({type(cause).__name__}: {cause})") from cause
 
     def _readers_of(self, kinds: tuple[Any, ...]) -> tuple[_Reader, ...]:
-        if len(self._readers) >= _REMEMBERED_CALLS:
-            self._readers.clear()
-        return tuple(self._reader(parameter, kind) for parameter, kind in zip(self._callee.inputs, kinds, strict=True))
+        readers = self._readers.get(kinds)
+        if readers is None:
+            if len(self._readers) >= _REMEMBERED_CALLS:
+                self._readers.clear()
+            readers = self._readers[kinds] = tuple(self._reader(p, kind) for p, kind in zip(self._callee.inputs, kinds, strict=True))
+        return readers
 
     def _reader(self, parameter: Parameter, kind: Any) -> _Reader:
-        """A function from an argument of that type to its part of the key, its word and its owner."""
+        """How arguments of that type are read."""
         if parameter.variable is None:
             framework = framework_of(kind)
             if kind is type(None) or framework is None:
@@ -330,13 +349,13 @@ class CallPlan:
         return tuple((w, o, reach[w][0] - reach[o][1], reach[w][1] - reach[o][0]) for w in written for o in reach if o != w and (o not in written or w < o))
 
 
-def _read_none(argument: None) -> tuple[object, int, Any]:
+def _read_none(argument: None) -> _Reading:
     if argument is not None:
         raise NotATensorError
     return None, 0, None
 
 
-def _read_pointer(argument: Any) -> tuple[object, int, Any]:
+def _read_pointer(argument: Any) -> _Reading:
     word, given = pointer_word(argument)
     return given is None or given.is_writable, word, given
 

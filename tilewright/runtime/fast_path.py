@@ -125,7 +125,8 @@ def build_fast_path(program: Program, callee: Callee, slots: Sequence[NativeSlot
     if any(v not in sources for v in needed):
         return None
     first_tensor = next((k for k, p in enumerate(callee.inputs) if p.kind is ParameterKind.TENSOR), None)
-    return FastPath(LaunchSignature(tuple(arguments), tuple(stub_slots)), entry_address, owner, buffers, program.workspaces,
+    int32_symbols = frozenset(names.of(v) for v in sources if v.dtype.bits <= 32)
+    return FastPath(LaunchSignature(tuple(arguments), tuple(stub_slots), int32_symbols), entry_address, owner, buffers, program.workspaces,
                     {v: place for v, place in sources.items() if v in needed}, first_tensor)
 
 

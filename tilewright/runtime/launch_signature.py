@@ -118,10 +118,14 @@ Slot = DataPointer | Dimension | Stride | ScalarValue
 
 @dataclass(frozen=True, slots=True)
 class LaunchSignature:
-    """Positional arguments of a kernel and the slots its entry reads."""
+    """Positional arguments of a kernel and the slots its entry reads.
+
+    int32_symbols: those whose extent must stay below 2**31, as the kernel may compute with them in 32 bits.
+    """
 
     arguments: tuple[Argument, ...]
     slots: tuple[Slot, ...]
+    int32_symbols: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for slot in self.slots:

@@ -160,6 +160,7 @@ class CtypesStub:
                 tensors[index] = _pack_tensor(argument, value, symbols)
             else:
                 scalars[index] = _pack_scalar(argument.kind, value)
+        _require(all(symbols.get(name, 0) < 1 << 31 for name in self.signature.int32_symbols))
         for first, second in self._overlap_pairs:
             _require(tensors[first].end <= tensors[second].begin or tensors[second].end <= tensors[first].begin)
         words = []

@@ -157,6 +157,7 @@ class _StubBody:
         self.lines: list[str] = []
         self._value_count = 0
         self._symbols: dict[str, str] = {}
+        self._int32_symbols = signature.int32_symbols
         self._slot_values: dict[Slot, str] = {}
         self._ranges: dict[int, tuple[str, str]] = {}  # first and one-past-last byte of a tensor
         pairs = signature.overlap_pairs()
@@ -198,6 +199,8 @@ class _StubBody:
     def _require_extent(self, extent: Extent, value: str) -> str:
         """Makes `value` what the signature wants there; gives the cheapest text for it, a constant if there is one."""
         if isinstance(extent, str) and extent not in self._symbols:
+            if extent in self._int32_symbols:
+                self._require(f"icmp ult i64 {value}, {1 << 31}")
             self._symbols[extent] = value
             return value
         wanted = self._symbols[extent] if isinstance(extent, str) else str(extent)

@@ -66,7 +66,7 @@ class Framework(ABC):
         """The tensor in neutral terms. Raises NotATensorError, and whatever else a foreign object raises when it is asked."""
 
     def read(self, argument: Any) -> tuple[tuple[object, ...], int, Any]:
-        """What `describe` says, quickly: a hashable key of all but the address, the address, and what keeps the memory alive.
+        """What `describe` says, quickly: a hashable key of all but the type and the address, the address, and what keeps the memory alive.
 
         Raises anything where `describe` would raise.
         """
@@ -102,8 +102,7 @@ class NumpyArrays(Framework):
         return GivenTensor(array_address(argument), argument.shape, strides, name, argument.flags.writeable, CPU, argument)
 
     def read(self, argument: Any) -> tuple[tuple[object, ...], int, Any]:
-        key = type(argument), argument.dtype, argument.shape, argument.strides, argument.flags.writeable
-        return key, array_address(argument), argument
+        return (argument.dtype, argument.shape, argument.strides, argument.flags.writeable), array_address(argument), argument
 
     def address(self, output: Any) -> int:
         return array_address(output)
@@ -154,7 +153,7 @@ class TorchTensors(Framework):
         return GivenTensor(self.address(argument), shape, strides, name, True, CPU, argument)
 
     def read(self, argument: Any) -> tuple[tuple[object, ...], int, Any]:
-        key = type(argument), argument.dtype, argument.shape, argument.stride(), argument.is_cpu, argument.is_neg()
+        key = argument.dtype, argument.shape, argument.stride(), argument.is_cpu, argument.is_neg()
         return key, argument.data_ptr() or self.address(argument), argument
 
     def address(self, output: Any) -> int:

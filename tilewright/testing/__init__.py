@@ -1,0 +1,1 @@
+"""Fuzzing, invalid programs and minimisation (floor 9)."""

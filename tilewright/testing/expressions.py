@@ -138,12 +138,12 @@ class Expressions:
     def _sum(self, depth: int) -> Term | None:
         a, b = self.value(depth), self.value(depth)
         bound = bounds.add(a.bound, b.bound)
-        return bound and Term(f"({a.text} {self.rng.choice('+-')} {b.text})", bound)
+        return None if bound is None else Term(f"({a.text} {self.rng.choice('+-')} {b.text})", bound)
 
     def _product(self, depth: int) -> Term | None:
         a, b = self.value(depth), self.value(depth)
         bound = bounds.multiply(a.bound, b.bound)
-        return bound and Term(f"({a.text} * {b.text})", bound)
+        return None if bound is None else Term(f"({a.text} * {b.text})", bound)
 
     def _extremum(self, depth: int) -> Term | None:
         a, b = self.value(depth), self.value(depth)

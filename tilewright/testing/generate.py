@@ -15,7 +15,7 @@ from tilewright.testing import bounds, loop_statements, other_statements, region
 from tilewright.testing.bounds import Bound
 from tilewright.testing.expressions import Expressions, Index, Term
 from tilewright.testing.loop_statements import Leaves, parallel_loop
-from tilewright.testing.scene import SIZES, TILE_DTYPES, Axis, Scene, Size, Tensor, Tile
+from tilewright.testing.scene import LARGE_SIZES, SIZES, TILE_DTYPES, Axis, Scene, Size, Tensor, Tile
 
 _INPUT_LIMITS = {"float8_e4m3fn": 2, "float8_e5m2": 2, "bfloat16": 3, "float16": 3}
 _MOST_BLOCKS = 24
@@ -52,6 +52,7 @@ class _Program:
 
     def __init__(self, rng: random.Random, length: int) -> None:
         self.rng, self.length = rng, length
+        self.scale = rng.choice((1,) * 9 + (4,))
         self.symbols: list[Size] = []
         self.inputs: list[Tensor] = []
         self.limits: dict[str, tuple[int, int]] = {}
@@ -71,7 +72,7 @@ class _Program:
 
     # -- tensors
     def _size(self, limit: int) -> Size:
-        value = self.rng.choice([n for n in SIZES if n <= limit])
+        value = self.rng.choice([n for n in (SIZES if self.scale == 1 else LARGE_SIZES) if n <= limit * self.scale])
         if self.rng.random() < 0.2:
             symbol = Size(f"n{len(self.symbols)}", value)
             self.symbols.append(symbol)
@@ -79,7 +80,7 @@ class _Program:
         return Size(str(value), value)
 
     def _domain(self) -> tuple[Size, ...]:
-        return tuple(self._size(65) for _ in range(self.rng.choice((1, 2, 2, 2))))
+        return tuple(self._size(64) for _ in range(self.rng.choice((1, 2, 2, 2))))
 
     def _add_inputs(self) -> None:
         shapes = [self.domain]
@@ -87,7 +88,7 @@ class _Program:
             rank = self.rng.choice((1, 2, 2, 2, 3))
             sizes = [self.rng.choice(self.domain) if self.rng.random() < 0.5 else self._size(48) for _ in range(rank)]
             if rank == 3:
-                sizes[0] = self._size(4)
+                sizes[0] = Size(str(depth := self.rng.randrange(1, 5)), depth)
             shapes.append(tuple(sizes))
         for shape in shapes:
             tensor = self._tensor("ABCDE"[len(self.inputs)], shape, self.rng.choice(TILE_DTYPES))
@@ -128,7 +129,7 @@ class _Program:
         grid = [f"T.ceildiv({a.size.text}, {a.block})" for a in reversed(axes)] + ([str(batch.extent)] if batch else [])
         indices = [Index(a.variable, a.count) for a in axes] + ([batch] if batch else [])
         readable = [t for t in (*self.inputs, *self.outputs, *self.workspaces) if t.bound is not None]
-        scene = Scene(rng, axes, batch, indices, readable, STATEMENTS, self.scalars, counter=self.counter)
+        scene = Scene(rng, axes, batch, indices, readable, STATEMENTS, self.scalars, self.scale, counter=self.counter)
         is_persistent = len(axes) == 2 and batch is None and rng.random() < 0.12
         scene.indent += is_persistent
         first = len(self.outputs)
@@ -143,7 +144,7 @@ class _Program:
             tile = scene.tile(tuple(a.block for a in axes))
             scene.emit(f"T.clear({tile.name})")
             tile.bound = Bound(tile.dtype, 0.0)
-        results = rng.sample(scene.readable(), min(len(scene.readable()), rng.choice((1, 1, 2, 3))))
+        results = rng.sample(scene.readable(), min(len(scene.readable()), rng.choice((1, 2, 3, 4, 5))))
         bounds_after: dict[str, Bound] = {}
         for tile in results:
             self._store(scene, tile, bounds_after)
@@ -160,8 +161,8 @@ class _Program:
         self.counter = scene.counter
 
     def _block(self, size: Size) -> int:
-        choices = [n for n in SIZES if n <= 33 and n * 6 >= size.value]
-        return self.rng.choice(choices)
+        sizes = SIZES if self.scale == 1 else LARGE_SIZES
+        return self.rng.choice([n for n in sizes if n <= 33 * self.scale and n * 6 >= size.value])
 
     def _store(self, scene: Scene, tile: Tile, after: dict[str, Bound]) -> None:
         """Writes a tile to an output of its own, so that every element is written by one block."""
@@ -185,7 +186,8 @@ class _Program:
             counts = [_quotient(a) for a in scene.axes]
             sizes = tuple(Size(str(n), n) for n in tile.shape)
             starts, extents = ["0"] * len(tile.shape), tile.shape
-        leading_sizes = tuple(Size(str(b.extent), b.extent) for b in batch) if tile.shape == blocks else (*counts, *(Size(str(b.extent), b.extent) for b in batch))
+        batch_sizes = [Size(str(b.extent), b.extent) for b in batch]
+        leading_sizes = tuple(batch_sizes) if tile.shape == blocks else (*counts, *batch_sizes)
         output = self._result((*leading_sizes, *sizes), dtype)
         lead = [b.text for b in leading]
         draw = rng.random()

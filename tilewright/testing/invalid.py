@@ -41,7 +41,7 @@ _GEMM = "a = T.alloc_shared((<m>, <k>), '<f>')\nb = T.alloc_shared((<k>, <n>), '
 VIOLATIONS: tuple[Violation, ...] = (
     # -- products
     Violation(Kind.GEMM_K_MISMATCH, _GEMM, "T.gemm(a, b, c, transpose_A=True, clear_accum=True)@"),
-    Violation(Kind.GEMM_K_MISMATCH, "a = T.alloc_shared((<m>, <k>), '<f>')\nb = T.alloc_shared((<n>, <n>), '<f>')\nc = T.alloc_fragment((<m>, <n>), 'float32')", "T.gemm(a, b, c)@"),
+    Violation(Kind.GEMM_K_MISMATCH, _GEMM + "\nd = T.alloc_shared((<n>, <n>), '<f>')", "T.gemm(a, d, c)@"),
     Violation(Kind.GEMM_M_MISMATCH, _GEMM + "\nd = T.alloc_fragment((<m> + 1, <n>), 'float32')", "T.gemm(a, b, d)@"),
     Violation(Kind.GEMM_N_MISMATCH, _GEMM + "\nd = T.alloc_fragment((<m>, <n> + 3), 'float32')", "T.gemm(a, b, d)@"),
     Violation(Kind.GEMM_DTYPE, _GEMM + "\nd = T.alloc_shared((<k>, <n>), 'int8')", "T.gemm(a, d, c)@"),

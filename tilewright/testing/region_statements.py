@@ -62,7 +62,8 @@ def gemm_parts(scene: Scene) -> bool:
             return False
         a = part(scene, left, (depth, rows) if transposed[0] else (rows, depth))
         b = part(scene, right, (columns, depth) if transposed[1] else (depth, columns))
-        targets = [t for t in scene.targets() if t.dtype == out and len(t.shape) == 2 and t.shape[0] >= rows and t.shape[1] >= columns and t not in (left, right)]
+        targets = [t for t in scene.targets() if t.dtype == out and len(t.shape) == 2 and t not in (left, right)]
+        targets = [t for t in targets if t.shape[0] >= rows and t.shape[1] >= columns]
         if targets and rng.random() < 0.5:
             target = rng.choice(targets)
             c, is_whole = part(scene, target, (rows, columns)), False

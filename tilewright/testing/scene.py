@@ -13,6 +13,7 @@ from tilewright.testing.bounds import Bound, join
 from tilewright.testing.expressions import Index
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 16, 17, 23, 24, 31, 32, 33, 40, 47, 48, 63, 64, 65)
+LARGE_SIZES = (*SIZES[10:], 80, 96, 100, 127, 128, 129, 160, 192, 255, 256, 257)
 TILE_DTYPES = (dtypes.float32,) * 6 + (dtypes.float16,) * 4 + (dtypes.bfloat16,) * 2 + (dtypes.int32,) * 4 + (
     dtypes.int8, dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.int64, dtypes.uint32, dtypes.float64, as_dtype("float8_e4m3fn"), as_dtype("float8_e5m2"))
 ACCUMULATOR_DTYPES = (dtypes.float32, dtypes.float32, dtypes.int32, dtypes.float64, dtypes.float16)
@@ -77,6 +78,7 @@ class Scene:
     batch       a block variable over slices, if there is one.
     indices     uniform integers in scope.
     scalars     runtime parameters that a loop may turn by.
+    scale       how much larger than usual its tiles may be.
     statements  what a statement may be, with weights; each writes itself into the scene, or gives False.
     turns       how often the statement being written runs at most in one block.
     hidden      tiles that may not be touched: accumulators of the open loops.
@@ -90,6 +92,7 @@ class Scene:
     inputs: list[Tensor]
     statements: Sequence[tuple[Callable[[Scene], bool], int]]
     scalars: list[Size] = field(default_factory=list)
+    scale: int = 1
     lines: list[str] = field(default_factory=list)
     allocations: list[str] = field(default_factory=list)
     macros: list[str] = field(default_factory=list)
@@ -158,8 +161,11 @@ class Scene:
         if draw < 0.65:
             return (blocks[0],)
         rank = self.rng.choice((1, 2, 2, 2, 3))
-        limit = {1: 65, 2: 33, 3: 9}[rank]
-        return tuple(self.rng.choice([n for n in SIZES if n <= limit]) for _ in range(rank))
+        return tuple(self.rng.choice(self.sizes({1: 65, 2: 33, 3: 9}[rank])) for _ in range(rank))
+
+    def sizes(self, limit: int) -> list[int]:
+        """Extents up to `limit`, or up to as many times more as this scene is larger."""
+        return [n for n in (SIZES if self.scale == 1 else LARGE_SIZES) if n <= limit * self.scale]
 
     def destination(self, shape: tuple[int, ...], dtype: DType | None = None, scope: str | None = None) -> Tile:
         """A tile of a shape that may be overwritten whole: an old one or a fresh one."""

@@ -8,11 +8,12 @@ from tilewright import dtypes
 from tilewright.dtypes import DType, as_dtype
 from tilewright.testing import bounds
 from tilewright.testing.bounds import Bound
-from tilewright.testing.scene import ACCUMULATOR_DTYPES, SIZES, Scene, Size, Tensor, Tile
+from tilewright.testing.scene import ACCUMULATOR_DTYPES, Scene, Size, Tensor, Tile
 
 GEMM_DTYPES: tuple[tuple[DType, tuple[DType, ...]], ...] = (
     (dtypes.float16, (dtypes.float32, dtypes.float32, dtypes.float16)), (dtypes.bfloat16, (dtypes.float32,)), (dtypes.float32, (dtypes.float32,)),
-    (dtypes.float64, (dtypes.float64,)), (dtypes.int8, (dtypes.int32,)), (as_dtype("float8_e4m3fn"), (dtypes.float32,)), (as_dtype("float8_e5m2"), (dtypes.float32,)))
+    (dtypes.float64, (dtypes.float64,)), (dtypes.int8, (dtypes.int32,)),
+    (as_dtype("float8_e4m3fn"), (dtypes.float32,)), (as_dtype("float8_e5m2"), (dtypes.float32,)))
 
 
 def origin(scene: Scene, size: Size, extent: int) -> str:
@@ -158,7 +159,7 @@ def _operand(scene: Scene, shape: tuple[int, int], dtype: DType) -> Tile | None:
 def gemm(scene: Scene, accumulator: Tile | None = None) -> bool:
     """T.gemm in all transposes, dtypes and odd sizes; into a fresh tile, an old one, or the given accumulator."""
     rng = scene.rng
-    small = [n for n in SIZES if n <= 33]
+    small = scene.sizes(33)
     if accumulator is not None:
         pairs = [a for a, outs in GEMM_DTYPES if accumulator.dtype in outs]
         if not pairs or len(accumulator.shape) != 2:
@@ -223,8 +224,8 @@ def reduce(scene: Scene, accumulator: Tile | None = None) -> bool:
     if bound is None:
         return False
     dim = axis if rng.random() < 0.5 else axis - len(source.shape)
-    call = f"T.reduce_{kind}({source.name}, {target.name}, dim={dim}" + ("" if kind == "abssum" else "" if is_clearing and rng.random() < 0.7 else f", clear={is_clearing}")
-    scene.emit(call + ")")
+    is_default = kind == "abssum" or (is_clearing and rng.random() < 0.7)
+    scene.emit(f"T.reduce_{kind}({source.name}, {target.name}, dim={dim}{'' if is_default else f', clear={is_clearing}'})")
     scene.write(target, bound, is_whole=True)
     return True
 

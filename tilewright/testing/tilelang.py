@@ -56,8 +56,8 @@ def torch_assert_close(tensor_a: Any, tensor_b: Any, rtol: float = 1e-2, atol: f
     wrong = ~np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan)
     if wrong.sum() > max_mismatched_ratio * wrong.size:
         first = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise AssertionError(f"{int(wrong.sum())} of {wrong.size} elements differ by more than rtol={rtol}, atol={atol} (allowed share {max_mismatched_ratio}); "
-                             f"the first is {list(first)}: {base_name} {a[first]}, {ref_name} {b[first]}")
+        raise AssertionError(f"{int(wrong.sum())} of {wrong.size} elements differ by more than rtol={rtol}, atol={atol} "
+                             f"(allowed share {max_mismatched_ratio}); the first is {list(first)}: {base_name} {a[first]}, {ref_name} {b[first]}")
     return True
 
 
@@ -93,7 +93,8 @@ def requires_package(name: str, *more: str) -> Callable[[Any], Any]:
 def requires_cuda_compute_version(major: int, minor: int = 0, mode: str = "ge") -> Callable[[Any], Any]:
     """Skips: there is no CUDA device of any compute version. The arguments are checked all the same."""
     if mode not in ("ge", "gt", "le", "lt", "eq"):
-        fail(Kind.OPTION_VALUE, f"mode is {mode!r}", span_of_caller(), because='known are "ge", "gt", "le", "lt" and "eq"', help="leave it out for at least that version")
+        fail(Kind.OPTION_VALUE, f"mode is {mode!r}", span_of_caller(), because='known are "ge", "gt", "le", "lt" and "eq"',
+             help="leave it out for at least that version")
     return _skipped(f"needs CUDA compute version {mode} {major}.{minor}; {_NO_GPU}")
 
 

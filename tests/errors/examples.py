@@ -1,0 +1,57 @@
+"""The wrong programs of the error tests: the first example of each page of explanations, and the files in `programs`.
+
+A page's block is run as a file of the name of its code, so that diagnostics show stable lines. `T`, `np` and `tilewright` are imported for it.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tilewright
+import tilewright.language as T
+from tilewright.cli.explain import explanation
+
+HERE = Path(__file__).parent
+PROGRAMS = HERE / "programs"
+EXPECTED = HERE / "expected"
+
+
+def block(code: str, kind: str) -> str:
+    """The `wrong` or `right` example of a page."""
+    found = re.findall(rf"^```python {kind}\n(.*?)^```$", explanation(code), re.DOTALL | re.MULTILINE)
+    assert len(found) == 1, f"the page of {code} has {len(found)} {kind} examples"
+    return str(found[0])
+
+
+def run_block(code: str, kind: str) -> dict[str, Any]:
+    """Runs an example; gives its names."""
+    text, file = block(code, kind), f"{code}.py"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    names: dict[str, Any] = {"T": T, "np": np, "tilewright": tilewright, "__name__": code.replace("-", "_")}
+    exec(compile(text, file, "exec"), names)
+    return names
+
+
+def program_names() -> list[str]:
+    return sorted(path.stem for path in PROGRAMS.glob("*.py"))
+
+
+def run_program(name: str) -> None:
+    """Runs a file of `programs`; the working directory is expected to be that folder."""
+    runpy.run_path(f"{name}.py")
+
+
+def rendered(run: Callable[[], Any]) -> str:
+    """The whole text of the diagnostic that a program raises."""
+    try:
+        run()
+    except tilewright.TileError as error:
+        return str(error)
+    raise AssertionError("the program was accepted")

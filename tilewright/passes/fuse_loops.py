@@ -1,0 +1,228 @@
+"""Joins parallel loops that hand each other elements, and leaves out tiles that nobody reads any more (floor 5).
+
+On a GPU a tile between two element-by-element steps lives in registers. On a CPU it would be written to memory and read back, once per step; in one
+joint loop the element stays in a register, and a copy to a tile followed by a copy from it becomes one copy.
+
+Loops are joined where they run over the same box and share memory only element by element: at the same place in the same turn. Tensors of the
+caller are taken to be apart from each other, which the host checks; memory behind raw pointers is not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tilewright.ir.buffer import Buffer, Scope
+from tilewright.ir.expr import Expr, Op, load, var
+from tilewright.ir.program import Launch, Program
+from tilewright.ir.stmt import Assume, If, Let, ParallelFor, Seq, Stmt, Store
+from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute
+from tilewright.passes.context import PassContext
+from tilewright.passes.walk import buffers_of
+
+_JOINABLE = (Seq, Let, Store, If, Assume)
+
+
+def fuse_loops(program: Program, context: PassContext) -> Program:
+    """Joins what can be joined in every launch; the program must hold no tile operation."""
+    return dataclasses.replace(program, launches=tuple(_fuse_launch(launch) for launch in program.launches))
+
+
+def _fuse_launch(launch: Launch) -> Launch:
+    body = rewrite(launch.body, post=_fuse_sequence)
+    views = frozenset(b.storage for b in launch.buffers if b.source is not None)
+    return dataclasses.replace(launch, body=_without_unread_tiles(body, views))
+
+
+def _fuse_sequence(node: Stmt) -> Stmt:
+    if not isinstance(node, Seq):
+        return node
+    done: list[Stmt] = []
+    for part in _flat(node):
+        done.append(part)
+        while len(done) > 1 and (joint := _join(done[-2], done[-1])) is not None:
+            done[-2:] = [joint]
+    return dataclasses.replace(node, body=tuple(done))
+
+
+def _flat(node: Stmt) -> list[Stmt]:
+    return [inner for part in node.body for inner in _flat(part)] if isinstance(node, Seq) else [node]
+
+
+# -- joining two loops
+
+
+def _join(first: Stmt, second: Stmt) -> ParallelFor | None:
+    """Both loops as one, where the second reads a tile that the first writes; None where that would change what they do."""
+    if not isinstance(first, ParallelFor) or not isinstance(second, ParallelFor):
+        return None
+    if len(first.extents) != len(second.extents) or not all(m is n for m, n in zip(first.extents, second.extents, strict=True)):
+        return None
+    if not all(isinstance(inner, _JOINABLE) for loop in (first, second) for inner in statements(loop.body)):
+        return None
+    follower = substitute(second.body, dict(zip(second.variables, first.variables, strict=True)))
+    before, after = _Accesses(first.body), _Accesses(follower)
+    if not any(b.scope is not Scope.GLOBAL and b in after.read for b in before.written):
+        return None
+    if not all(_is_element_by_element(buffer, before, after, first.variables) for buffer in (*before.buffers, *after.buffers)):
+        return None
+    return dataclasses.replace(first, body=_forward(Seq(first.span, (*_flat(first.body), *_flat(follower)))))
+
+
+class _Accesses:
+    """What a body touches, by root buffer; every access as the load of its element."""
+
+    def __init__(self, body: Stmt) -> None:
+        self.elements: dict[Buffer, dict[Expr, None]] = {}
+        self.written: dict[Buffer, None] = {}
+        self.read: dict[Buffer, None] = {}
+        for node in statements(body):
+            if isinstance(node, Store):
+                target = load(node.buffer, node.indices)
+                self.elements.setdefault(node.buffer.storage, {})[target] = None
+                self.written[node.buffer.storage] = None
+            for expression in own_expressions(node):
+                for inner in subexpressions(expression):
+                    if inner.op is Op.LOAD:
+                        self.elements.setdefault(inner.buffer.storage, {})[inner] = None
+                        self.read[inner.buffer.storage] = None
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        return tuple(self.elements)
+
+
+def _is_element_by_element(buffer: Buffer, before: _Accesses, after: _Accesses, variables: Sequence[Expr]) -> bool:
+    """Whether the two bodies may meet in a buffer: neither writes it, or both touch one element each turn, a different one in every turn."""
+    if buffer.pointer is not None and (before.written or after.written):
+        return False
+    if buffer not in before.written and buffer not in after.written:
+        return True
+    elements = {**before.elements.get(buffer, {}), **after.elements.get(buffer, {})}
+    if buffer not in before.elements or buffer not in after.elements:
+        return True
+    return len(elements) == 1 and _is_injective(next(iter(elements)).args, variables)
+
+
+def _is_injective(indices: Sequence[Expr], variables: Sequence[Expr]) -> bool:
+    """Every variable moves an index of its own: it, or it and something that no variable changes."""
+    free = set(variables)
+
+    def moved_by(index: Expr) -> Expr | None:
+        inside = [v for v in subexpressions(index) if v in free]
+        if len(inside) != 1 or any(n.op is Op.LOAD for n in subexpressions(index)):
+            return None
+        while index.op is Op.ADD:
+            index = index.args[0] if any(v is inside[0] for v in subexpressions(index.args[0])) else index.args[1]
+        return index if index is inside[0] else None
+
+    return free <= {moved_by(index) for index in indices}
+
+
+# -- handing elements over in registers
+
+
+def _forward(body: Seq) -> Seq:
+    """Reads of an element that the same turn has just stored take the value that was stored."""
+    made: list[Stmt] = []
+    values: dict[Expr, Expr] = {}  # element -> what it holds
+    parts = body.body
+    for position, part in enumerate(parts):
+        part = _replaced(part, values)
+        if not isinstance(part, Store):
+            made.append(part)
+            _drop(values, [inner.buffer.storage for inner in statements(part) if isinstance(inner, Store)])
+            continue
+        element = load(part.buffer, part.indices)
+        _drop(values, [part.buffer.storage])
+        uses = sum(_count(later, element) for later in parts[position + 1 :])
+        if part.buffer.scope is Scope.GLOBAL or not uses:
+            made.append(part)
+            continue
+        if uses == 1 and not _is_overtaken(part.value, element, parts[position + 1 :]):
+            values[element] = part.value
+        else:
+            name = part.value if part.value.op in (Op.VAR, Op.CONST) else var(part.buffer.name, part.value.dtype)
+            if name is not part.value:
+                made.append(Let(part.span, name, part.value))
+                part = dataclasses.replace(part, value=name)
+            values[element] = name
+        made.append(part)
+    return dataclasses.replace(body, body=tuple(made))
+
+
+def _replaced(node: Stmt, values: dict[Expr, Expr]) -> Stmt:
+    if not values:
+        return node
+    memo: dict[Expr, Expr] = {}
+    return rewrite(node, on_expr=lambda e: rewrite_expr(e, lambda x: values.get(x, x), memo))
+
+
+def _drop(values: dict[Expr, Expr], written: Sequence[Buffer]) -> None:
+    for element in [e for e in values if any(e.buffer.storage is b for b in written)]:
+        del values[element]
+
+
+def _count(node: Stmt, element: Expr) -> int:
+    return sum(inner is element for part in statements(node) for e in own_expressions(part) for inner in subexpressions(e))
+
+
+def _is_overtaken(value: Expr, element: Expr, later: Sequence[Stmt]) -> bool:
+    """Whether something that a value loads is written before its element is read, by the store of the value itself or later."""
+    loaded = {n.buffer.storage for n in subexpressions(value) if n.op is Op.LOAD}
+    if element.buffer.storage in loaded:
+        return True
+    for part in later:
+        if _count(part, element):
+            return not isinstance(part, Store) and any(isinstance(s, Store) and s.buffer.storage in loaded for s in statements(part))
+        if any(isinstance(s, Store) and (s.buffer.storage in loaded or s.buffer.storage is element.buffer.storage) for s in statements(part)):
+            return True
+    return False
+
+
+# -- tiles that nobody reads
+
+
+def _without_unread_tiles(body: Stmt, views: frozenset[Buffer]) -> Stmt:
+    """Stores into tiles that are read nowhere are left out, and names that nobody uses; again, until nothing changes."""
+    while True:
+        read: set[Buffer] = set()
+        used: set[Expr] = set()
+        for node in statements(body):
+            if not isinstance(node, Store):
+                read.update(b.storage for b in buffers_of(node))
+            for expression in (node.value,) if isinstance(node, Let) else own_expressions(node):
+                for inner in subexpressions(expression):
+                    if inner.op is Op.LOAD:
+                        read.add(inner.buffer.storage)
+                    elif inner.op is Op.VAR:
+                        used.add(inner)
+
+        def kept(node: Stmt, read: set[Buffer] = read, used: set[Expr] = used) -> Stmt | None:
+            match node:
+                case Store():
+                    is_dead = node.buffer.scope is not Scope.GLOBAL and node.buffer.storage not in read and node.buffer.storage not in views
+                case Let():
+                    is_dead = node.variable not in used and _is_pure(node.value)
+                case ParallelFor():
+                    is_dead = _is_empty(node.body)
+                case If():
+                    is_dead = _is_empty(node.then_body) and (node.else_body is None or _is_empty(node.else_body)) and _is_pure(node.condition)
+                case _:
+                    is_dead = False
+            return None if is_dead else node
+
+        smaller = rewrite(body, post=kept)
+        if smaller is body:
+            return body
+        body = smaller
+
+
+def _is_empty(node: Stmt) -> bool:
+    return isinstance(node, Seq) and not node.body
+
+
+def _is_pure(value: Expr) -> bool:
+    return all(node.op is not Op.CALL or node.attribute.is_pure for node in subexpressions(value))
+
+
