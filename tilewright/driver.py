@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
 import llvmlite
 
-from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, GeneratedModule, emit_program
+from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, GeneratedModule, Slot, emit_program, slots_of
 from tilewright.codegen.llvm.statements import PRINT_SYMBOL
 from tilewright.errors import Kind, fail
+from tilewright.ir.fingerprint import fingerprint
 from tilewright.ir.program import Program
+from tilewright.ir.stmt import Assert, Print
+from tilewright.ir.visit import statements
 from tilewright.options import environment
 from tilewright.passes import PassContext, PassRecord, run_passes
-from tilewright.runtime.cache import cache_key, open_cache
-from tilewright.runtime.llvm_jit import LoadedCode, compile_object, load_object
+from tilewright.runtime.cache import cache_key, default_directory, open_cache
+from tilewright.runtime.llvm_jit import LoadedCode, load_object
+from tilewright.runtime.object_cache import cached_object, describe_target, load_cached, object_key
 from tilewright.runtime.pool import shared_pool
 from tilewright.runtime.printing import PrintTable
+from tilewright.source_hash import source_hash
 from tilewright.spans import span_of_caller
 from tilewright.target.cpu import CpuTarget, host_target
 
@@ -43,59 +48,115 @@ def resolve_target(target: Any) -> CpuTarget:
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Milliseconds of one compilation; `machine_code` is 0 where it came from the disk cache."""
+    """Milliseconds of one compilation; what the disk cache saved is 0. The total includes looking into the cache."""
 
     passes_ms: float
     emission_ms: float
     machine_code_ms: float
     link_ms: float
-
-    @property
-    def total_ms(self) -> float:
-        return self.passes_ms + self.emission_ms + self.machine_code_ms + self.link_ms
+    total_ms: float
 
 
 @dataclass(frozen=True, eq=False)
-class CompiledProgram:
-    """Machine code in memory, and everything that can be looked at."""
+class Compilation:
+    """What the passes and the code generator made of a program."""
 
-    program: Program
     lowered: Program
     generated: GeneratedModule
-    code: LoadedCode
-    target: CpuTarget
     context: PassContext
-    times: StageTimes
-    is_from_cache: bool
-    object_bytes: bytes
-    prints: PrintTable
+    passes_ms: float
+    emission_ms: float
 
 
-def compile_program(program: Program, target: CpuTarget, records: list[PassRecord] | None = None) -> CompiledProgram:
-    """Runs the passes, generates code and links it; machine code is taken from the disk cache where it is there."""
+def generate(program: Program, target: CpuTarget, records: list[PassRecord] | None = None) -> Compilation:
+    """Runs the passes and generates code; `records`, where given, receives the program after each pass."""
     start = perf_counter()
     context = PassContext(target)
     lowered = run_passes(program, context, records=records)
-    lowered_at = perf_counter()
+    middle = perf_counter()
     generated = emit_program(lowered, context.plans, target)
-    emitted_at = perf_counter()
-    cache = open_cache()
-    key = cache_key({"source": generated.text, "target": json.dumps([target.name, target.llvm_cpu, target.llvm_features, target.triple]), "versions": _versions()})
-    found = cache.load(key)
-    object_bytes = found["object"] if found is not None else compile_object(generated.text, target)
-    if found is None:
-        cache.store(key, {"object": object_bytes, "name": program.name.encode()})
-    object_at = perf_counter()
-    prints = PrintTable(generated.prints, context.plans)
+    return Compilation(lowered, generated, context, 1e3 * (middle - start), 1e3 * (perf_counter() - middle))
+
+
+class CompiledProgram:
+    """Machine code in memory, and everything that can be looked at; what the code alone does not need is made when it is asked for."""
+
+    def __init__(self, program: Program, target: CpuTarget, code: LoadedCode, object_bytes: bytes, times: StageTimes, is_from_cache: bool,
+                 compilation: Compilation | None, prints: PrintTable | None) -> None:
+        self.program, self.target, self.code, self.object_bytes = program, target, code, object_bytes
+        self.times, self.is_from_cache, self.prints = times, is_from_cache, prints
+        if compilation is not None:
+            self.compilation = compilation
+
+    @cached_property
+    def compilation(self) -> Compilation:
+        return generate(self.program, self.target)
+
+    @property
+    def lowered(self) -> Program:
+        return self.compilation.lowered
+
+    @property
+    def generated(self) -> GeneratedModule:
+        return self.compilation.generated
+
+    @property
+    def context(self) -> PassContext:
+        return self.compilation.context
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """What the native entry reads."""
+        return slots_of(self.program)
+
+    @property
+    def asserts(self) -> tuple[Assert, ...]:
+        """Status n of the native entry means that asserts[n - 1] failed."""
+        return self.generated.asserts if _reports(self.program) else ()
+
+
+def compile_program(program: Program, target: CpuTarget, records: list[PassRecord] | None = None) -> CompiledProgram:
+    """Machine code for a program: from the disk cache where it is there, else through the passes, the code generator and LLVM.
+
+    Objects are kept under a hash of the generated source. A second kind of entry leads from the traced program to that hash, so that a program that
+    was compiled before needs no pass at all.
+    """
+    start = perf_counter()
+    # What a program prints or asserts is reported through tables that only the passes can make.
+    is_findable = environment().is_cache_enabled and records is None and not _reports(program)
+    trace_key = _trace_key(program, target) if is_findable else None
+    pointer = open_cache().load(trace_key) if trace_key is not None else None
+    object_bytes = load_cached(pointer["object_key"].decode()) if pointer is not None else None
+    compilation: Compilation | None = None
+    machine_code_ms, is_from_cache = 0.0, True
+    if pointer is not None and object_bytes is not None:
+        entry_name = pointer["entry"].decode()
+    else:
+        compilation = generate(program, target, records)
+        entry_name = compilation.generated.entry_name
+        before = perf_counter()
+        object_bytes, is_from_cache = cached_object(compilation.generated.text, target)
+        machine_code_ms = 0.0 if is_from_cache else 1e3 * (perf_counter() - before)
+        if trace_key is not None:
+            open_cache().store(trace_key, {"object_key": object_key(compilation.generated.text, target).encode(), "entry": entry_name.encode()})
+    before = perf_counter()
     symbols = {PARALLEL_FOR_SYMBOL: shared_pool().parallel_for_address}
-    if generated.prints:
+    prints: PrintTable | None = None
+    if compilation is not None and compilation.generated.prints:
+        prints = PrintTable(compilation.generated.prints, compilation.context.plans)
         symbols[PRINT_SYMBOL] = prints.address
-    code = load_object(object_bytes, generated.entry_name, symbols)
+    code = load_object(object_bytes, entry_name, symbols)
     end = perf_counter()
-    times = StageTimes(*(1e3 * t for t in (lowered_at - start, emitted_at - lowered_at, 0.0 if found else object_at - emitted_at, end - object_at)))
-    return CompiledProgram(program, lowered, generated, code, target, context, times, found is not None, object_bytes, prints)
+    passes_ms, emission_ms = (compilation.passes_ms, compilation.emission_ms) if compilation is not None else (0.0, 0.0)
+    times = StageTimes(passes_ms, emission_ms, machine_code_ms, 1e3 * (end - before), 1e3 * (end - start))
+    return CompiledProgram(program, target, code, object_bytes, times, is_from_cache, compilation, prints)
 
 
-def _versions() -> str:
-    return json.dumps({"llvmlite": llvmlite.__version__, "tilewright": VERSION})
+def _reports(program: Program) -> bool:
+    return any(isinstance(stmt, (Assert, Print)) for launch in program.launches for stmt in statements(launch.body))
 
+
+def _trace_key(program: Program, target: CpuTarget) -> str:
+    directory = environment().cache_directory or default_directory()
+    compiler = source_hash(directory / "sources.json" if directory is not None and directory.is_dir() else None)
+    return cache_key({"program": fingerprint(program), "compiler": compiler, "target": f"{target.name} {describe_target(target)}", "llvmlite": llvmlite.__version__})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import linecache
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from tilewright.error_kinds import Category, Kind
@@ -81,6 +81,11 @@ class TileError(Exception):
     @property
     def code(self) -> str:
         return self.diagnostic.kind.value
+
+    def add_call(self, span: Span) -> None:
+        """Shows the call of a kernel that failed, before the places in the kernel."""
+        if all(label.span != span for label in self.diagnostic.labels):
+            self.diagnostic = replace(self.diagnostic, labels=(Label(span, "called here"), *self.diagnostic.labels))
 
 
 class TileValueError(TileError, ValueError):

@@ -12,7 +12,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from tilewright.driver import CompiledProgram, compile_program
-from tilewright.errors import Kind, Label, fail
+from tilewright.errors import Kind, Label, TileError, fail
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Parameter
 from tilewright.language.function import PrimFunc
@@ -23,6 +23,7 @@ from tilewright.profiler import Profiler, TensorSupplyType
 from tilewright.reference import run_reference
 from tilewright.runtime.arguments import CallPlan
 from tilewright.runtime.llvm_jit import target_machine
+from tilewright.spans import span_of_caller
 from tilewright.target.cpu import CpuTarget
 
 
@@ -40,17 +41,19 @@ class Kernel:
         # Memory reached through a raw pointer may be that of any tensor of the same kind of argument; pointers themselves count as used.
         names = {p.buffer: p.name for p in program.parameters if p.buffer is not None}
         touched = {names[b] for b in (*use.read, *use.written) if b in names}
-        self._plan = CallPlan(program, compiled.generated.slots, compiled.code.entry_address,
+        self._plan = CallPlan(program, compiled.slots, compiled.code.entry_address,
                               written=[names[b] for b in use.written if b in names], unused=[n for n in names.values() if n not in touched], outputs=out_idx,
-                              asserts=compiled.generated.asserts, owner=(compiled.code, compiled.prints))
+                              asserts=compiled.asserts, owner=(compiled.code, compiled.prints))
         self.latency: float | None = None
         self.config: Any = None
         self.ref_latency: float | None = None
 
     def __call__(self, *args: Any) -> Any:
-        if environment().is_check_enabled:
-            return check_call(self, args)
-        return self._plan(*args)
+        try:
+            return check_call(self, args) if environment().is_check_enabled else self._plan(*args)
+        except TileError as error:
+            error.add_call(span_of_caller())
+            raise
 
     def __repr__(self) -> str:
         return f"<kernel {self.prim_func.name} for {self.compiled.target.name}>"

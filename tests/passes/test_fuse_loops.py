@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.codegen.llvm.lowered import Interpreter, at, check, parallel, program, reduction, seq, serial, store, tensor, tile, when
 from tilewright.dtypes import float16, float32, int32
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, cast, select, var
+from tilewright.ir.expr import Expr, Op, cast, select, var
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import If, ParallelFor, ReduceKind, Stmt, Store
-from tilewright.ir.visit import statements
+from tilewright.ir.visit import statements, subexpressions
 from tilewright.passes.context import PassContext
 from tilewright.passes.fuse_loops import fuse_loops
 from tilewright.target.cpu import host_target
@@ -165,7 +165,7 @@ class RandomChain:
             target = self.pick(C, *self.tiles, *self.tiles)
             made = parallel(self.pick([8, 12], [8, 12], [8, 12], [8, 6]), lambda i, j: self.statement(target, i, j))
             others = [n for s in statements(made.body) for e in ([s.condition] if isinstance(s, If) else [s.value]) for n in _loads(e) if n.buffer is target]
-            if all(n.args == made.variables for n in others):
+            if all(x is y for n in others for x, y in zip(n.args, made.variables, strict=True)):
                 return made
 
     def program(self) -> Program:
@@ -174,9 +174,6 @@ class RandomChain:
 
 
 def _loads(root: Expr) -> list[Expr]:
-    from tilewright.ir.expr import Op
-    from tilewright.ir.visit import subexpressions
-
     return [n for n in subexpressions(root) if n.op is Op.LOAD]
 
 

@@ -49,7 +49,7 @@ def test_one_output_is_a_tensor_of_the_callers_framework() -> None:
     assert result.tolist() == [1, 2, 3, 4, 5]
     other = kernel(torch.arange(5, dtype=torch.float32))
     assert (type(other), other.tolist()) == (torch.Tensor, [1, 2, 3, 4, 5])
-    third = kernel(memoryview(np.arange(5, dtype=F32)))
+    third = kernel(np.arange(5, dtype=F32).data)
     assert (type(third), third.tolist()) == (np.ndarray, [1, 2, 3, 4, 5])
     assert kernel(Exporter(np.arange(5, dtype=F32))).tolist() == [1, 2, 3, 4, 5]
 

@@ -32,7 +32,8 @@ def fast_path_of(source: Program, outputs: tuple[int, ...] = ()) -> FastPath | N
 def test_what_has_a_fast_path() -> None:
     n, m = var("n"), var("m")
     plain: list[tuple[Parameter, ...]] = [
-        (tensor("X", (n, 4)), tensor("Y", (n, m), dtypes.bfloat16)), (scalar(var("a")), pointer("p")), (tensor("X", (n,), dtypes.bool_), scalar(var("a", dtypes.float32)))]
+        (tensor("X", (n, 4)), tensor("Y", (n, m), dtypes.bfloat16)), (scalar(var("a")), pointer("p")),
+        (tensor("X", (n,), dtypes.bool_), scalar(var("a", dtypes.float32)))]
     for parameters in plain:
         path = fast_path_of(program(*parameters))
         assert path is not None
@@ -83,14 +84,15 @@ def test_both_paths_fill_the_same_slots(m: int, n: int, dtype: str, is_output: b
     a = var("a")
     source = program(tensor("X", (rows, columns), as_dtype(dtype)), scalar(a), tensor("Y", (columns, 3)), tensor("Z", (columns, rows)))
     kernel = RecordedKernel(source, written=("Y",), outputs=(3,) if is_output else ())
-    x, y, z = np.zeros((m, n), as_dtype(dtype).numpy), zeros(n, 3), zeros(n, m)
+    x: Any = np.zeros((m, n), as_dtype(dtype).numpy)
+    y, z = zeros(n, 3), zeros(n, m)
     given = (x, 7, y) if is_output else (x, 7, y, z)
     kernel(*given)
     first = kernel.words
     kernel(*(torch.from_numpy(g) if isinstance(g, np.ndarray) else g for g in given))
     fixed = [0, 1, 2, 4, 5] if is_output else [0, 1, 2, 3, 4, 5]
     # torch gives tensors without elements a null pointer.
-    same = [k for k in fixed if k in (1, 4, 5) or (k < 4 and (x, None, y, z)[k].size)]
+    same = [k for k in fixed if k in (1, 4, 5) or (k < 4 and (x, x, y, z)[k].size)]
     assert [first[k] for k in same] == [kernel.words[k] for k in same]
     assert first[4:6] == [m, n]
 

@@ -54,8 +54,10 @@ class _Finder(MetaPathFinder, Loader):
     """Finds `tilelang.x` as the module object of `tilewright.x`: a second copy would have classes of its own."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if not fullname.startswith(f"{_ROOT}.") or importlib.util.find_spec(_real_name(fullname)) is None:
+        if not fullname.startswith(f"{_ROOT}."):
             return None
+        if importlib.util.find_spec(_real_name(fullname)) is None:
+            raise ModuleNotFoundError(f"tilewright has no stand-in for {fullname}", name=fullname)
         return ModuleSpec(fullname, self)
 
     def exec_module(self, module: ModuleType) -> None:

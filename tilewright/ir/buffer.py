@@ -119,7 +119,7 @@ class Buffer:
 def _refuse_operator(buffer: Buffer) -> NoReturn:
     fail(Kind.BUFFER_OPERATOR, f"{buffer.describe()} cannot take part in an expression", span_of_caller(),
          because="arithmetic works on elements; a tile is computed element by element inside T.Parallel",
-         help=f"for {', '.join('ijkl'[: buffer.rank])} in T.Parallel({', '.join(map(str, buffer.shape))}): ... {buffer.name}[{', '.join('ijkl'[: buffer.rank])}]")
+         help=f"write for {', '.join('ijkl'[: buffer.rank])} in T.Parallel({', '.join(map(str, buffer.shape))}): ... {buffer.name}[{', '.join('ijkl'[: buffer.rank])}]")
 
 
 def _forward(name: str) -> Any:

@@ -12,6 +12,7 @@ from tilewright.spans import callee_of, span_of_caller
 
 if TYPE_CHECKING:
     from tilewright.ir.buffer import Buffer
+    from tilewright.ir.expr import Expr
     from tilewright.ir.stmt import ReduceKind, Stmt
 
 _current: ContextVar[Builder | None] = ContextVar("tilewright_builder", default=None)
@@ -23,6 +24,7 @@ class Builder:
     def __init__(self) -> None:
         self._blocks: list[list[Stmt]] = [[]]
         self.reducers: dict[Buffer, ReduceKind] = {}  # accumulators of deferred reductions, with their operation
+        self.outputs: list[Buffer] = []  # tensors that a call allocates and returns
 
     def here(self) -> Span:
         """The place in the user's program that is being traced now."""
@@ -41,6 +43,14 @@ class Builder:
             yield statements
         finally:
             self._blocks.pop()
+
+    def snapshot(self, value: Any, name: str = "value") -> Any:
+        """The value as it is now, though what it reads may change later."""
+        raise NotImplementedError
+
+    def check_on_call(self, condition: Expr, message: str, span: Span) -> None:
+        """A condition on sizes that must hold whenever the kernel is called."""
+        raise NotImplementedError
 
     def store(self, buffer: Any, key: Any, value: Any) -> None:
         """`buffer[key] = value`."""

@@ -12,6 +12,7 @@ import math
 import struct
 import weakref
 from enum import Enum
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -358,6 +359,8 @@ def describe_operand(value: Any) -> str:
             return f"the number {value!r}" if not isinstance(value, bool) else repr(value)
         case str() if len(value) <= 40:
             return f"the string {str(value)!r}"
+        case FunctionType():
+            return "a lambda" if value.__name__ == "<lambda>" else f"the Python function {value.__name__}"
     return f"a Python {type(value).__name__}"
 
 

@@ -64,7 +64,6 @@ class ProgramBuilder(build.Builder):
         self.parameters: list[Parameter] = []
         self.launches: list[Launch] = []
         self.workspaces: list[Buffer] = []
-        self.outputs: list[Buffer] = []
         self.checks: list[HostCheck] = []
         self.hints: list[Hint] = []
         self.frames: list[Frame] = []
@@ -82,7 +81,7 @@ class ProgramBuilder(build.Builder):
     def emit(self, stmt: Stmt) -> None:
         if isinstance(stmt, TileOp) and self.is_inside(FrameKind.PARALLEL):
             outer = next(f for f in self.frames if f.kind is FrameKind.PARALLEL)
-            fail(Kind.TILE_OP_IN_PARALLEL, f"{type(stmt).__name__.lower()} is a tile operation inside T.Parallel",
+            fail(Kind.TILE_OP_IN_PARALLEL, f"{callee_of(stmt.span) or 'an assignment to a region'} is a tile operation, and stands inside T.Parallel",
                  (Label(stmt.span), Label(outer.span, "the parallel loop")),
                  because="a tile operation is done by the whole block together; T.Parallel gives each iteration to one thread",
                  help="move it out of the loop, or write the element operation instead")

@@ -16,10 +16,17 @@ from functools import lru_cache
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
+from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, Span, TileError, fail
+from tilewright.ir.buffer import Buffer, Region
+from tilewright.ir.expr import Expr
 from tilewright.spans import callee_of, is_user_file, span_of_frame
 
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
+# What a kernel may ask of its objects; the rest of their attributes is the compiler's.
+_ATTRIBUTES: dict[type, tuple[str, ...]] = {
+    Buffer: ("shape", "dtype", "strides", "name", "scope", "data", "astype"), Region: ("shape", "dtype", "buffer"), Expr: ("dtype", "astype"),
+    DType: ("bits", "bytes", "itemsize", "lanes", "as_torch", "is_float", "is_integer", "is_signed", "minimum", "maximum")}
 _MODULE_ALIASES = {"np": "import numpy as np", "T": "import tilewright.language as T"}
 
 
@@ -107,7 +114,7 @@ def _refuse_attributes(error: Exception, span: Span) -> None:
     owner = error.obj if isinstance(error.obj, type) else type(error.obj)
     if not owner.__module__.startswith("tilewright"):
         return
-    known = [n for n in dir(error.obj) if not n.startswith("_")]
+    known = next((list(names) for kind, names in _ATTRIBUTES.items() if isinstance(error.obj, kind)), [n for n in dir(error.obj) if not n.startswith("_")])
     close = difflib.get_close_matches(error.name, known, 1, 0.5)
     described = getattr(error.obj, "name", None)
     subject = f"`{described}`" if isinstance(described, str) and not isinstance(error.obj, type) else owner.__name__

@@ -295,7 +295,7 @@ class _Rewriter(ast.NodeTransformer):
     # -- binding
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
         value = self.visit(node.value)
-        if len(node.targets) == 1 and isinstance(node.targets[0], (ast.Name, ast.Subscript, ast.Attribute)):
+        if len(node.targets) == 1:
             return self.assign(node.targets[0], value, node)
         held = self.temporary()
         statements: list[ast.stmt] = [self.place(ast.Assign([ast.Name(held, ast.Store())], self.call(node, "snapshot", value)), node)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -33,13 +34,18 @@ def Select(condition: Any, if_true: Any, if_false: Any) -> Expr:
 
 
 def max(left: Any, right: Any) -> Any:
-    """The greater of two values; of a NaN and a number, the number."""
-    return left if isinstance(left, Number) and isinstance(right, Number) and left >= right else right if isinstance(left, Number) and isinstance(right, Number) else maximum(left, right)
+    """The greater of two values; of a NaN and a number, the number. Two Python numbers give a Python number."""
+    return _extreme(builtins.max, left, right) if isinstance(left, Number) and isinstance(right, Number) else maximum(left, right)
 
 
 def min(left: Any, right: Any) -> Any:
-    """The lesser of two values; of a NaN and a number, the number."""
-    return left if isinstance(left, Number) and isinstance(right, Number) and left <= right else right if isinstance(left, Number) and isinstance(right, Number) else minimum(left, right)
+    """The lesser of two values; of a NaN and a number, the number. Two Python numbers give a Python number."""
+    return _extreme(builtins.min, left, right) if isinstance(left, Number) and isinstance(right, Number) else minimum(left, right)
+
+
+def _extreme(choose: Callable[..., Any], left: int | float, right: int | float) -> int | float:
+    """A float where either number is one, as promotion has it for expressions."""
+    return float(choose(left, right)) if isinstance(left, float) or isinstance(right, float) else int(choose(left, right))
 
 
 def ceildiv(left: Any, right: Any) -> Any:
@@ -203,7 +209,7 @@ def _float_operand(value: Any, name: str) -> Expr:
         return operand
     if operand.dtype.is_integer or operand.dtype.is_bool:
         return expr.cast(operand, dtypes.float32)
-    fail(Kind.MATH_DTYPE, f"T.{name} of {operand.dtype!s}", span_of_caller(), because="math functions take numbers", help="convert it to a float dtype")
+    fail(Kind.MATH_DTYPE, f"T.{name} was given `{operand}`, which is {operand.dtype!s}", span_of_caller(), because="math functions take numbers", help="convert it to a float dtype")
 
 
 def _math(name: str, public: str | None = None) -> Callable[..., Expr]:
@@ -276,7 +282,7 @@ def _bits(name: str) -> Callable[[Any], Expr]:
     def function(value: Any) -> Expr:
         operand = as_expr(value)
         if not operand.dtype.is_integer:
-            fail(Kind.MATH_DTYPE, f"T.{name} of {operand.dtype!s}", span_of_caller(), because="bits are counted in integers", help="look at the bits with T.reinterpret(x, 'uint32')")
+            fail(Kind.MATH_DTYPE, f"T.{name} was given `{operand}`, which is {operand.dtype!s}", span_of_caller(), because="bits are counted in integers", help="look at the bits with T.reinterpret(x, 'uint32')")
         return call(MATH[name], operand)
 
     function.__name__ = function.__qualname__ = name

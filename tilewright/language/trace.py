@@ -136,7 +136,7 @@ class Tracer:
             indices = ", ".join("ijkl"[: current.rank])
             fail(Kind.AUGMENTED_BUFFER, f"`{name} {_SYMBOLS[operator]}= ...` updates the whole tile {name} ({format_shape(current)})", self.builder.here(),
                  because="arithmetic works on elements; a tile is updated element by element",
-                 help=f"for {indices} in T.Parallel({', '.join(map(str, current.shape))}): {name}[{indices}] {_SYMBOLS[operator]}= ...")
+                 help=f"write for {indices} in T.Parallel({', '.join(map(str, current.shape))}): {name}[{indices}] {_SYMBOLS[operator]}= ...")
         if isinstance(current, Region):
             fail(Kind.AUGMENTED_BUFFER, f"`{name} {_SYMBOLS[operator]}= ...` updates the region {current}", self.builder.here(),
                  because="arithmetic works on elements", help="loop over its elements with T.Parallel")

@@ -11,10 +11,10 @@ from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, cast, const, load, select, var
-from tilewright.ir.stmt import AtomicKind, AtomicUpdate, MemoryOrder, ParallelFor, Stmt
+from tilewright.ir.stmt import AtomicKind, AtomicUpdate, If, MemoryOrder, ParallelFor, Stmt
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
 from tilewright.ops.copy import match_tiles
-from tilewright.ops.operand import as_element, as_flag, as_region, bounds_conditions, has_extent, index_arrays
+from tilewright.ops.operand import as_element, as_flag, as_region, bounds_conditions, fixed, has_extent, index_arrays
 
 _NUMPY = {AtomicKind.ADD: np.add, AtomicKind.MAX: np.fmax, AtomicKind.MIN: np.fmin, AtomicKind.OR: np.bitwise_or}
 
@@ -53,7 +53,7 @@ class AtomicTile(TileOp):
         target[at] = total.astype(target.dtype)
 
     def lower(self, context: LoweringContext) -> Stmt:
-        variables = tuple(var("ijklmn"[d]) for d in range(len(self.extents)))
+        variables = tuple(var(name, e.dtype) for name, e in zip("ijklmnop", self.extents, strict=False))
         dst_at = tuple(s + variables[a] if a >= 0 else s for s, a in zip(self.dst.starts, self.dst_axes, strict=True))
         if self.src is not None:
             src_at = tuple(s + variables[a] if a >= 0 else s for s, a in zip(self.src.starts, self.src_axes, strict=True))
@@ -63,7 +63,9 @@ class AtomicTile(TileOp):
         else:
             assert self.value is not None
             value = self.value
-        return ParallelFor(self.span, variables, self.extents, AtomicUpdate(self.span, self.kind, self.dst.buffer, dst_at, value, self.order))
+        update = AtomicUpdate(self.span, self.kind, self.dst.buffer, dst_at, value, self.order)
+        writable = bounds_conditions(self.dst, dst_at)
+        return ParallelFor(self.span, variables, self.extents, update if writable is None else If(self.span, writable, update))
 
 
 def _memory_order(order: Any, span: Span, default: MemoryOrder = MemoryOrder.RELAXED) -> MemoryOrder:
@@ -80,7 +82,7 @@ def _is_element(value: Any) -> bool:
 
 def _check(dst: Region, kind: AtomicKind, span: Span) -> None:
     if dst.buffer.scope not in (Scope.GLOBAL, Scope.SHARED):
-        fail(Kind.ATOMIC_TARGET, f"{dst.buffer.name} is a {dst.buffer.scope.value} buffer", (Label(span), Label(dst.buffer.span, "allocated here")),
+        fail(Kind.ATOMIC_TARGET, f"{dst.buffer.name}, the target of an atomic, is a {dst.buffer.scope.value} buffer", (Label(span), Label(dst.buffer.span, "allocated here")),
              because="an atomic works on memory that several threads see: global or shared", help="use an ordinary assignment")
     if kind in (AtomicKind.OR, AtomicKind.AND) and not dst.dtype.is_integer:
         fail(Kind.ATOMIC_DTYPE, f"a bitwise atomic on {dst.buffer.name}, which is {dst.dtype!s}", (Label(span), Label(dst.buffer.span)),
@@ -105,8 +107,9 @@ def _atomic(kind: AtomicKind, dst: Any, value: Any, memory_order: Any, return_pr
         matched = match_tiles(as_region(value, f"the value of T.{name}", span), target, isinstance(value, Buffer) and isinstance(dst, Buffer), span)
         builder.emit(AtomicTile(span, kind, matched.src, None, matched.dst, matched.extents, matched.src_axes, matched.dst_axes, order))
         return None
+    target = fixed(target)
     extents = tuple(as_expr(n) for n in target.extents)
-    builder.emit(AtomicTile(span, kind, None, cast(as_expr(value), target.dtype), target, extents, (), tuple(range(len(extents))), order))
+    builder.emit(AtomicTile(span, kind, None, builder.snapshot(cast(as_expr(value), target.dtype)), target, extents, (), tuple(range(len(extents))), order))
     return None
 
 
@@ -136,9 +139,12 @@ def atomic_or(dst: Any, value: Any, memory_order: str | None = None, return_prev
     return _atomic(AtomicKind.OR, dst, value, memory_order, return_prev, "atomic_or")
 
 
-def _adjacent(dst: Any, value: Any, count: int, name: str) -> None:
+def _adjacent(dst: Any, value: Any, count: int, return_prev: Any, name: str) -> None:
     builder = build.current()
     span = builder.here()
+    if as_flag(return_prev, "return_prev", span):
+        fail(Kind.ATOMIC_TARGET, f"T.{name} with return_prev=True", span, because="only T.atomic_add, max, min and or of one element give the previous value",
+             help="write one T.atomic_add per element")
     target, source = as_region(dst, f"the target of T.{name}", span), as_region(value, f"the value of T.{name}", span)
     _check(target, AtomicKind.ADD, span)
     for region, what in ((target, "target"), (source, "value")):
@@ -153,12 +159,12 @@ def _adjacent(dst: Any, value: Any, count: int, name: str) -> None:
 
 def atomic_addx2(dst: Any, value: Any, return_prev: bool = False) -> None:
     """Two adjacent elements from `dst` += two adjacent elements from `value`."""
-    _adjacent(dst, value, 2, "atomic_addx2")
+    _adjacent(dst, value, 2, return_prev, "atomic_addx2")
 
 
 def atomic_addx4(dst: Any, value: Any, return_prev: bool = False) -> None:
     """Four adjacent elements from `dst` += four adjacent elements from `value`."""
-    _adjacent(dst, value, 4, "atomic_addx4")
+    _adjacent(dst, value, 4, return_prev, "atomic_addx4")
 
 
 def atomic_load(src: Any, memory_order: str = "seq_cst") -> Expr:

@@ -13,7 +13,7 @@ from tilewright.ir.buffer import Extent, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, as_expr, cast, const, describe_operand, load, minimum, select, var
 from tilewright.ir.stmt import If, ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, bounds_conditions, has_extent, index_arrays, is_one, name_region, same_extent
+from tilewright.ops.operand import as_region, bounds_conditions, fixed, has_extent, index_arrays, is_one, may_overlap, name_region, same_extent
 
 _EVICTION_POLICIES = ("evict_normal", "evict_first", "evict_last")
 _INSTRUCTIONS = ("tma", "cp_async", "sync")
@@ -50,7 +50,7 @@ class Copy(TileOp):
         target[tuple(np.broadcast_to(i, domain)[writable] for i in dst_indices)] = converted[writable]
 
     def lower(self, context: LoweringContext) -> Stmt:
-        if self.src.buffer.scope is not Scope.GLOBAL and self.src.buffer.storage is self.dst.buffer.storage:
+        if may_overlap(self.src, self.dst) and (self.dst.buffer.scope is not Scope.GLOBAL or all(e.is_const for e in self.extents)):
             return self._through_scratch(context)
         packed = context.lower_packed_copy(self)
         return packed if packed is not None else self.loops(self.src, self.src_axes, self.dst, self.dst_axes)
@@ -72,16 +72,15 @@ class Copy(TileOp):
 
     def _through_scratch(self, context: LoweringContext) -> Stmt:
         """Source and destination share memory: all is read before anything is written."""
-        shape = tuple(n for n in self._static_bound())
+        shape = self._static_bound()
         scratch = context.scratch("copied", self.dst.dtype, shape, self.span)
         middle = Region(scratch, tuple(const(0) for _ in shape), shape, (True,) * len(shape), self.span)
         axes = tuple(range(len(shape)))
         return Seq(self.span, (self.loops(self.src, self.src_axes, middle, axes), self.loops(middle, axes, self.dst, self.dst_axes)))
 
-    def _static_bound(self) -> list[int]:
-        """An upper bound of each extent: the destination tile's."""
-        shape = self.dst.buffer.static_shape
-        return [shape[self.dst_axes.index(d)] if not e.is_const else max(e.value, 1) for d, e in enumerate(self.extents)]
+    def _static_bound(self) -> tuple[int, ...]:
+        """An upper bound of each extent: its own value, or the destination tile's."""
+        return tuple(max(e.value, 1) if e.is_const else self.dst.buffer.static_shape[self.dst_axes.index(d)] for d, e in enumerate(self.extents))
 
 
 def copy(src: Any, dst: Any, *, coalesced_width: int | None = None, disable_tma: bool = False, eviction_policy: str | None = None,
@@ -98,7 +97,7 @@ def copy(src: Any, dst: Any, *, coalesced_width: int | None = None, disable_tma:
     source, target = as_region(src, "the source of T.copy", span), as_region(dst, "the destination of T.copy", span)
     for name, value, known in (("eviction_policy", eviction_policy, _EVICTION_POLICIES), ("prefer_instruction", prefer_instruction, _INSTRUCTIONS)):
         if value is not None and not (isinstance(value, str) and value in known):
-            fail(Kind.OPTION_VALUE, f"{name} is {describe_operand(value)}", span, because=f"known are {', '.join(known)}", help="leave it out")
+            fail(Kind.OPTION_VALUE, f"{name} is {repr(value) if isinstance(value, str) else describe_operand(value)}", span, because=f"known are {', '.join(known)}", help="leave it out")
     if not has_extent(source) and not has_extent(target):
         builder.emit(Store(span, target.buffer, target.starts, cast(load(source.buffer, source.starts), target.dtype)))
         return
@@ -108,15 +107,16 @@ def copy(src: Any, dst: Any, *, coalesced_width: int | None = None, disable_tma:
 def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> Copy:
     """The copy between two operands, its domain found by the rules of language.md 7.1."""
     if are_whole and not (source.buffer.rank == target.buffer.rank and all(map(same_extent, source.buffer.shape, target.buffer.shape))):
-        _fail_shapes(source, target, span, "two whole buffers must have the same shape", "copy a region of the larger one, as in A[0:n]")
-    source, target = _with_extents(source, target, span), _with_extents(target, source, span)
+        _fail_shapes(source, target, span, "two whole buffers must have the same shape", _region_hint(source, target))
+    source, target = fixed(_with_extents(source, target, span)), fixed(_with_extents(target, source, span))
     source_axes = [a for a, n in enumerate(source.extents) if not is_one(n)]
     target_axes = [a for a, n in enumerate(target.extents) if not is_one(n)]
     if len(source_axes) == len(target_axes):
         pairs: list[tuple[int | None, int | None]] = list(zip(source_axes, target_axes, strict=True))
     else:
         rank = max(len(source.extents), len(target.extents))
-        aligned = [(a if (a := len(source.extents) - rank + d) >= 0 else None, b if (b := len(target.extents) - rank + d) >= 0 else None) for d in range(rank)]
+        offset, shift = len(source.extents) - rank, len(target.extents) - rank
+        aligned = [(offset + d if offset + d >= 0 else None, shift + d if shift + d >= 0 else None) for d in range(rank)]
         pairs = [(a, b) for a, b in aligned if not (a is None or is_one(source.extents[a])) or not (b is None or is_one(target.extents[b]))]
     is_source_closer = _CLOSENESS.get(source.buffer.scope, 2) >= _CLOSENESS.get(target.buffer.scope, 2)
     src_axes, dst_axes = [-1] * source.buffer.rank, [-1] * target.buffer.rank
@@ -138,6 +138,14 @@ def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> 
     return Copy(span, source, target, tuple(extents), tuple(src_axes), tuple(dst_axes))
 
 
+def _region_hint(source: Region, target: Region) -> str:
+    """The slice of the larger buffer that has the shape of the smaller one, where one is larger on every axis."""
+    for small, large in ((source, target), (target, source)):
+        if small.buffer.rank == large.buffer.rank and all(isinstance(n, int) and isinstance(m, int) and n <= m for n, m in zip(small.extents, large.extents, strict=True)):
+            return f"copy a region of the larger one: {large.buffer.name}[{', '.join(f'0:{n}' for n in small.extents)}]"
+    return "allocate the tile with the same shape, or copy regions of both, as in A[0:n]"
+
+
 def _with_extents(region: Region, other: Region, span: Span) -> Region:
     """A point takes the other side's extents, aligned at the right."""
     if has_extent(region):
@@ -150,6 +158,6 @@ def _with_extents(region: Region, other: Region, span: Span) -> Region:
 
 
 def _fail_shapes(source: Region, target: Region, span: Span, because: str, help: str) -> None:
-    fail(Kind.COPY_SHAPE, f"{name_region(source)} is {format_shape(source)}, {name_region(target)} is {format_shape(target)}",
+    fail(Kind.COPY_SHAPE, f"{name_region(source)} is {format_shape(source)}, but {name_region(target)} is {format_shape(target)}",
          (Label(span), Label(source.buffer.span, f"{source.buffer.name}: {format_shape(source.buffer)}"),
           Label(target.buffer.span, f"{target.buffer.name}: {format_shape(target.buffer)}")), because=because, help=help)

@@ -12,7 +12,7 @@ from tilewright.ir.buffer import Region
 from tilewright.ir.expr import Expr, as_expr, cast, var
 from tilewright.ir.stmt import If, ParallelFor, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, bounds_conditions, has_extent, index_arrays
+from tilewright.ops.operand import as_region, bounds_conditions, fixed, has_extent, index_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Fill(TileOp):
 
     def lower(self, context: LoweringContext) -> Stmt:
         extents = tuple(as_expr(n) for n in self.dst.extents)
-        variables = tuple(var(name) for name in "ijklmnop"[: len(extents)])
+        variables = tuple(var(name, e.dtype) for name, e in zip("ijklmnop", extents, strict=False))
         at = tuple(s + v for s, v in zip(self.dst.starts, variables, strict=True))
         body: Stmt = Store(self.span, self.dst.buffer, at, self.value)
         inside = bounds_conditions(self.dst, at)
@@ -45,7 +45,10 @@ def fill(buffer: Any, value: Any, annotations: Any = None) -> None:
     span = builder.here()
     region = as_region(buffer, "the target of T.fill", span)
     converted = cast(as_expr(value), region.dtype)
-    builder.emit(Fill(span, region, converted) if has_extent(region) else Store(span, region.buffer, region.starts, converted))
+    if has_extent(region):
+        builder.emit(Fill(span, fixed(region), builder.snapshot(converted)))
+    else:
+        builder.emit(Store(span, region.buffer, region.starts, converted))
 
 
 def clear(buffer: Any) -> None:

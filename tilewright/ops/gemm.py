@@ -16,7 +16,7 @@ from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, as_condition, as_expr, cast, const, describe_operand, load, select, var
 from tilewright.ir.stmt import MatrixMultiply, PackPanels, ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, Storage, TileOp, TilePlan
-from tilewright.ops.operand import as_flag, as_region, has_extent, linear_address, may_overlap, name_region
+from tilewright.ops.operand import as_flag, as_region, fixed, has_extent, linear_address, may_overlap, name_region, read_box, write_box
 
 
 class GemmWarpPolicy(Enum):
@@ -65,22 +65,16 @@ class Gemm(TileOp):
         compute = compute_dtype(self.a.dtype, self.c.dtype)
         exact = np.float64 if compute.is_float else np.int64
 
-        def matrix(region: Region) -> np.ndarray[Any, Any]:
-            window = tuple(slice(start, start + extent) for start, extent in environment.box(region))
-            return environment.array(region.buffer)[window].reshape(_matrix(region))
-
-        a, b = matrix(self.a).astype(exact), matrix(self.b).astype(exact)
+        a, b = (read_box(environment, r).reshape(_matrix(r)).astype(exact) for r in (self.a, self.b))
         a, b = a.T if self.transpose_a else a, b.T if self.transpose_b else b
         if self.depth is not None:
             depth = int(environment.value(self.depth))
             a, b = a[:, :depth], b[:depth]
         with np.errstate(all="ignore"):
             product = a @ b
-            window = tuple(slice(start, start + extent) for start, extent in environment.box(self.c))
-            target = environment.array(self.c.buffer)[window]
-            old = np.zeros_like(target).astype(exact) if environment.value(self.clear) else target.astype(exact)
-            total = (old + product.reshape(target.shape)).astype(compute.numpy)
-        target[...] = environment.convert(total, compute, self.c.dtype)
+            old = read_box(environment, self.c).astype(exact)
+            total = product.reshape(old.shape) + (0 if environment.value(self.clear) else old)
+        write_box(environment, self.c, environment.convert(total.astype(compute.numpy), compute, self.c.dtype))
 
     # -- CPU
     def lower(self, context: LoweringContext) -> Stmt:
@@ -118,8 +112,7 @@ class Gemm(TileOp):
     def _row_major(self, region: Region, compute: DType, context: LoweringContext, before: list[Stmt], name: str) -> tuple[Buffer, Expr, tuple[int, ...]]:
         """An operand as row-major elements of the compute dtype: in place, or copied into scratch first."""
         plan: TilePlan = context.plan(region.buffer)
-        is_addressable = region.buffer.scope is not Scope.GLOBAL or all(isinstance(s, int) for s in region.buffer.element_strides())
-        if is_addressable and plan.dtype == compute and plan.storage is Storage.ROW_MAJOR:
+        if plan.dtype == compute and plan.storage is Storage.ROW_MAJOR:
             return region.buffer, *linear_address(context, region.buffer, region.starts)
         shape = _matrix(region)
         scratch = context.scratch(f"{name}_{compute!s}", compute, shape, self.span)
@@ -167,7 +160,7 @@ def gemm(A: Any, B: Any, C: Any, transpose_A: bool = False, transpose_B: bool = 
     """
     builder = build.current()
     span = builder.here()
-    a, b, c = as_region(A, "A of T.gemm", span), as_region(B, "B of T.gemm", span), as_region(C, "C of T.gemm", span)
+    a, b, c = (fixed(as_region(value, f"{name} of T.gemm", span)) for value, name in ((A, "A"), (B, "B"), (C, "C")))
     for region in (a, b, c):
         _check_operand(region, span)
     transpose_A, transpose_B = as_flag(transpose_A, "transpose_A", span), as_flag(transpose_B, "transpose_B", span)
@@ -175,7 +168,8 @@ def gemm(A: Any, B: Any, C: Any, transpose_A: bool = False, transpose_B: bool = 
     _check_dtypes(a, b, c, span)
     for operand in (a, b):
         if may_overlap(operand, c):
-            fail(Kind.GEMM_ALIAS, f"{name_region(operand)} is an operand of T.gemm, and {name_region(c)} its result", (Label(span), _operand_label(operand), _operand_label(c)),
+            both = f"{name_region(c)} is an operand and the result of T.gemm" if name_region(operand) == name_region(c) else f"{name_region(operand)} is an operand of T.gemm, and {name_region(c)} its result"
+            fail(Kind.GEMM_ALIAS, both, (Label(span), _operand_label(operand), _operand_label(c)),
                  because="the result is written while the operands are still read", help="give the product an accumulator of its own, and copy it back")
     builder.emit(Gemm(span, a, b, c, transpose_A, transpose_B, _policy(policy, span), as_condition(builder.snapshot(as_expr(clear_accum)))))
 
@@ -204,12 +198,13 @@ def _check_operand(region: Region, span: Span) -> None:
     if not all(isinstance(n, int) for n in region.extents):
         fail(Kind.GEMM_SHAPE_STATIC, f"{name} has the shape {format_shape(region)}, which is known only at run time", (Label(span), _operand_label(region)),
              because="the sizes of a product choose its instructions when it is compiled", help="multiply whole tiles; T.copy fills what lies outside with zeros")
+    if region.buffer.scope is Scope.GLOBAL:
+        fail(Kind.SCOPE, f"{name} is a global tensor", (Label(span), _operand_label(region)), because="a product takes tiles, whose every element exists",
+             help="copy it into a T.alloc_shared tile first, which fills what lies outside with zeros")
     leading = region.extents[:-2]
     if any(n != 1 for n in leading):
         fail(Kind.GEMM_BATCH, f"{name} has a leading dimension of {next(n for n in leading if n != 1)} ({format_shape(region)})", (Label(span), _operand_label(region)),
              because="T.gemm multiplies one pair of matrices: dimensions before the last two must be 1", help=f"loop over it and give {region.buffer.name}[b, :, :]")
-    if any(n != 1 for n, kept in zip(region.extents[-2:], region.is_slice[-2:], strict=True) if not kept):
-        fail(Kind.GEMM_RANK, f"{name} does not slice its last two dimensions", span, because="a product takes 2-D tiles", help="slice both, as in A[0:m, 0:k]")
 
 
 def _check_sizes(a: Region, b: Region, c: Region, transpose_a: bool, transpose_b: bool, span: Span) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.errors import Kind, Label, Span, fail
+from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Region, Scope, whole
 from tilewright.ir.expr import Expr, Op, as_expr, binary, const, describe_operand, logical
 from tilewright.ir.tileop import LoweringContext, ReferenceEnvironment
@@ -24,7 +25,13 @@ def as_region(value: Any, what: str, span: Span) -> Region:
         return Region(value.buffer, value.args, (1,) * len(value.args), (False,) * len(value.args), span)
     fail(Kind.OPERAND_KIND, f"{what} is {describe_operand(value)}, not a tile", span,
          because="a tile operation works on a buffer, a region A[i:j, :] or an element A[i, j] that says where a tile begins",
-         help="give a buffer made by T.Tensor, T.alloc_shared or T.alloc_fragment")
+         help="assign a value to elements, as in B[i] = ..., or fill a tile with T.fill" if isinstance(value, Expr) else "give a buffer made by T.Tensor, T.alloc_shared or T.alloc_fragment")
+
+
+def fixed(region: Region) -> Region:
+    """The region at the place and of the size that it has now: what they are read from may be overwritten by the operation itself."""
+    made: Region = build.current().snapshot(region, "place")
+    return made
 
 
 def as_element(value: Any, what: str, span: Span) -> Region:
@@ -82,7 +89,7 @@ def bounds_conditions(region: Region, indices: tuple[Expr, ...]) -> Expr | None:
         return None
     for axis, (index, extent) in enumerate(zip(indices, region.buffer.shape, strict=True)):
         start, length = region.starts[axis], region.extents[axis]
-        if start.is_const and isinstance(length, int) and isinstance(extent, int) and 0 <= start.value and start.value + length <= extent:
+        if start.is_const and isinstance(length, int) and isinstance(extent, int) and 0 <= start.value <= extent - length:
             continue
         inside = logical(Op.AND, index >= 0, binary(Op.LT, index, extent))
         condition = inside if condition is None else logical(Op.AND, condition, inside)
@@ -105,14 +112,40 @@ def index_arrays(environment: ReferenceEnvironment, region: Region, axes: tuple[
     return indices, np.broadcast_to(inside, domain)
 
 
+def read_box(environment: ReferenceEnvironment, region: Region) -> Array:
+    """For the reference: a region's elements, with the safe value where it leaves a tensor. TileError where it leaves a tile."""
+    indices, inside, domain = _box(environment, region)
+    source = environment.array(region.buffer)
+    safe = np.full(domain, environment.safe_value(region.buffer), source.dtype)
+    if source.size:
+        found = source[tuple(np.clip(i, 0, n - 1) for i, n in zip(indices, source.shape, strict=True))]
+        return np.where(inside, found, safe)
+    return safe
+
+
+def write_box(environment: ReferenceEnvironment, region: Region, values: Array) -> None:
+    """For the reference: stores into a region what lies inside its tensor. TileError where it leaves a tile."""
+    indices, inside, domain = _box(environment, region)
+    environment.array(region.buffer)[tuple(np.broadcast_to(i, domain)[inside] for i in indices)] = values[inside]
+
+
+def _box(environment: ReferenceEnvironment, region: Region) -> tuple[list[Array], Array, tuple[int, ...]]:
+    domain = tuple(max(0, n) for _, n in environment.box(region))
+    indices, inside = index_arrays(environment, region, tuple(range(len(domain))), domain)
+    if region.buffer.scope is not Scope.GLOBAL and not inside.all():
+        places = ", ".join(f"{start}:{start + n}" for start, n in environment.box(region))
+        fail(Kind.REGION_RANGE, f"the region {region.buffer.name}[{places}] goes outside {region.buffer.name}", (Label(region.span), Label(region.buffer.span)),
+             because="only global tensors are clipped; a tile has nothing beyond its end", help="correct the region, or allocate a larger tile")
+    return indices, inside, domain
+
+
 def linear_address(context: LoweringContext, buffer: Buffer, starts: tuple[Expr, ...]) -> tuple[Expr, tuple[int, ...]]:
-    """Offset in elements of a point of a row-major tile, and the stride of each axis, both as the tile is stored."""
-    shape = buffer.static_shape
-    strides = [1] * len(shape)
-    if len(shape) > 1:
+    """Offset in elements of a point, and the stride of each axis: of a tile as it is stored row by row, of a tensor as declared (all strides ints)."""
+    strides = [int(s) for s in buffer.element_strides()]
+    if buffer.scope is not Scope.GLOBAL and buffer.rank > 1:
         strides[-2] = context.plan(buffer).row_pitch
-        for axis in range(len(shape) - 3, -1, -1):
-            strides[axis] = strides[axis + 1] * shape[axis + 1]
+        for axis in range(buffer.rank - 3, -1, -1):
+            strides[axis] = strides[axis + 1] * buffer.static_shape[axis + 1]
     offset: Expr = const(0)
     for start, stride in zip(starts, strides, strict=True):
         offset = offset + start * stride

@@ -13,11 +13,11 @@ from tilewright import dtypes
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir import build
-from tilewright.ir.buffer import Extent, Region, format_shape
+from tilewright.ir.buffer import Buffer, Extent, Region, format_shape
 from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, describe_operand, load, logical, maximum, minimum, select, var
 from tilewright.ir.stmt import ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_flag, as_region, is_one, name_region, same_extent
+from tilewright.ops.operand import as_flag, as_region, fixed, is_one, may_overlap, name_region, read_box, same_extent, write_box
 
 
 class Reduction(Enum):
@@ -77,9 +77,7 @@ def absolute(value: Expr) -> Expr:
     return value if value.dtype.is_bool or not value.dtype.is_signed else select(value < 0, -value, value) if value.dtype.is_integer else maximum(value, -value)
 
 
-_NUMPY: dict[ReduceKind, Callable[..., Any]] = {
-    ReduceKind.SUM: np.sum, ReduceKind.BIT_AND: np.bitwise_and.reduce, ReduceKind.BIT_OR: np.bitwise_or.reduce, ReduceKind.BIT_XOR: np.bitwise_xor.reduce}
-_NUMPY_MERGE: dict[ReduceKind, Callable[..., Any]] = {
+_MERGE: dict[ReduceKind, Callable[..., Any]] = {
     ReduceKind.SUM: np.add, ReduceKind.MAX: np.fmax, ReduceKind.MIN: np.fmin, ReduceKind.BIT_AND: np.bitwise_and, ReduceKind.BIT_OR: np.bitwise_or,
     ReduceKind.BIT_XOR: np.bitwise_xor}
 
@@ -97,66 +95,88 @@ class Reduce(TileOp):
     axis: int
     clear: bool
     dst_axes: tuple[int, ...]  # per axis of src: the axis of dst it runs along, -1 for the reduced one
+    is_nan_kept: bool = False  # of max and min: one NaN makes the result NaN
 
     def effects(self) -> Effects:
         return Effects(reads=(self.src,) if self.clear else (self.src, self.dst), writes=(self.dst,))
 
     def reference(self, environment: ReferenceEnvironment) -> None:
-        source = environment.array(self.src.buffer)[tuple(slice(s, s + n) for s, n in environment.box(self.src))]
-        target = environment.array(self.dst.buffer)[tuple(slice(s, s + n) for s, n in environment.box(self.dst))]
-        dtype, kind = self.dst.dtype, self.reduction.kind
-        wide: Any = np.float64 if dtype.is_float else np.bool_ if dtype.is_bool else np.int64 if dtype.is_signed else np.uint64
-        values = environment.convert(source, self.src.dtype, dtype).astype(wide)
-        if self.reduction.is_absolute:
-            values = np.abs(values)
+        dtype, wide = self.dst.dtype, _widest(self.dst.dtype)
+        merge: Any = _MERGE[self.reduction.kind]
+        if self.is_nan_kept:
+            merge = {np.fmax: np.maximum, np.fmin: np.minimum}[merge]
+
+        def operand(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            """As wide as possible, but with a magnitude that is one of the dtype: that of the least integer wraps."""
+            if self.reduction.is_absolute:
+                values = environment.convert(np.abs(values.astype(wide.numpy)), wide, dtype)
+            return values.astype(wide.numpy)
+
+        values = operand(environment.convert(read_box(environment, self.src), self.src.dtype, dtype))
         with np.errstate(all="ignore"):
-            if kind in (ReduceKind.MAX, ReduceKind.MIN):
-                start = np.asarray(identity(kind, dtype).value, wide)
-                merge = _NUMPY_MERGE[kind]
-                reduced = merge(merge.reduce(values, axis=self.axis), start) if values.shape[self.axis] else np.full(_without(values.shape, self.axis), start)
-            elif dtype.is_bool and kind is ReduceKind.BIT_XOR:
-                reduced = np.logical_xor.reduce(values, axis=self.axis)
-            else:
-                reduced = _NUMPY[kind](values, axis=self.axis)
-            reduced = reduced.reshape(target.shape)
+            start = np.asarray(identity(self.reduction.kind, dtype).value).astype(wide.numpy)
+            reduced = merge.reduce(values, axis=self.axis, initial=start).reshape(tuple(n for _, n in environment.box(self.dst)))
             if not self.clear:
-                old = target.astype(wide)
-                reduced = _NUMPY_MERGE[kind](np.abs(old) if self.reduction.is_absolute else old, reduced)
-        target[...] = environment.convert(reduced.astype(dtype.numpy) if not dtype.is_float else reduced, dtypes.float64 if dtype.is_float else dtype, dtype)
+                reduced = merge(operand(read_box(environment, self.dst)), reduced)
+        write_box(environment, self.dst, environment.convert(reduced, wide, dtype))
 
     def lower(self, context: LoweringContext) -> Stmt:
+        outer = [a for a in range(len(self.src.extents)) if a != self.axis]
+        extents = tuple(as_expr(self.src.extents[a]) for a in outer) or (const(1),)
+        is_held = may_overlap(self.src, self.dst) and all(e.is_const for e in extents)
+
+        def loop(body: Callable[[tuple[Expr, ...], tuple[Expr, ...]], Stmt]) -> Stmt:
+            """A parallel loop over the results; `body` takes its variables and the place of a result."""
+            variables = tuple(var(name, e.dtype) for name, e in zip("ijklmnop", extents, strict=False))
+            at = list(self.dst.starts)
+            for a, variable in zip(outer, variables, strict=False):
+                if self.dst_axes[a] >= 0:
+                    at[self.dst_axes[a]] = at[self.dst_axes[a]] + variable
+            return ParallelFor(self.span, variables, extents, body(variables, tuple(at)))
+
+        if not is_held:
+            return loop(lambda variables, at: self._element(dict(zip(outer, variables, strict=False)), at, self.dst.buffer, at))
+        held = context.scratch("reduced", self.dst.dtype, tuple(e.value for e in extents), self.span)
+        return Seq(self.span, (loop(lambda variables, at: self._element(dict(zip(outer, variables, strict=False)), at, held, variables)),
+                               loop(lambda variables, at: Store(self.span, self.dst.buffer, at, load(held, variables)))))
+
+    def _element(self, variables: dict[int, Expr], at: tuple[Expr, ...], target: Buffer, target_at: tuple[Expr, ...]) -> Stmt:
+        """Computes one result, whose old value is at `at` of the destination, into an element of `target`."""
         dtype, kind = self.dst.dtype, self.reduction.kind
         wide = accumulation_dtype(dtype)
-        axis_variable = var("r")
-        outer = [a for a in range(len(self.src.extents)) if a != self.axis]
-        variables = {a: var("ijklmn"[p]) for p, a in enumerate(outer)}
-        src_at = tuple(s + (axis_variable if a == self.axis else variables[a]) for a, s in enumerate(self.src.starts))
-        dst_at = list(self.dst.starts)
-        for a in outer:
-            if self.dst_axes[a] >= 0:
-                dst_at[self.dst_axes[a]] = dst_at[self.dst_axes[a]] + variables[a]
-        value = cast(cast(load(self.src.buffer, src_at), dtype), wide)
-        old = cast(load(self.dst.buffer, tuple(dst_at)), wide)
-        if self.reduction.is_absolute:
-            value, old = absolute(value), absolute(old)
-        result = var("reduced", wide)
-        initial = identity(kind, wide if not dtype.is_float or dtype.has_infinity else dtype) if self.clear else old
-        body = Seq(self.span, (
-            ReduceLoop(self.span, result, kind, cast(initial, wide), axis_variable, as_expr(self.src.extents[self.axis]), value),
-            Store(self.span, self.dst.buffer, tuple(dst_at), cast(result, dtype))))
-        if not outer:
-            return ParallelFor(self.span, (var("i"),), (const(1),), body)
-        return ParallelFor(self.span, tuple(variables[a] for a in outer), tuple(as_expr(self.src.extents[a]) for a in outer), body)
+        extent = as_expr(self.src.extents[self.axis])
+
+        def value(step: Expr) -> Expr:
+            element = load(self.src.buffer, tuple(s + (step if a == self.axis else variables[a]) for a, s in enumerate(self.src.starts)))
+            return operand(cast(element, dtype))
+
+        def operand(element: Expr) -> Expr:
+            made = cast(element, wide)
+            return absolute(made) if self.reduction.is_absolute else made
+
+        old = operand(load(self.dst.buffer, at))
+        initial = old if not self.clear else identity(kind, wide if not dtype.is_float or dtype.has_infinity else dtype)
+        step, result = var("r", extent.dtype), var("reduced", wide)
+        body: list[Stmt] = [ReduceLoop(self.span, result, kind, cast(initial, wide), step, extent, value(step))]
+        combined = result
+        if self.is_nan_kept:
+            step, has_nan = var("r", extent.dtype), var("has_nan", dtypes.bool_)
+            element = value(step)
+            body.append(ReduceLoop(self.span, has_nan, ReduceKind.BIT_OR, const(False) if self.clear else old != old, step, extent, element != element))
+            combined = select(has_nan, const(float("nan"), wide), result)
+        return Seq(self.span, (*body, Store(self.span, target, target_at, cast(combined, dtype))))
 
 
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return tuple(n for a, n in enumerate(shape) if a != axis)
+def _widest(dtype: DType) -> DType:
+    """The dtype of the same kind in which the reference combines."""
+    return dtypes.float64 if dtype.is_float else dtypes.bool_ if dtype.is_bool else dtypes.int64 if dtype.is_signed else dtypes.uint64
 
 
 def reduce(buffer: Any, out: Any, reduce_type: str, dim: int, clear: bool = True, batch: int = 1, nan_propagate: bool = False, annotations: Any = None) -> None:
     """out = `buffer` combined along `dim`. `out` has the shape of `buffer` without `dim`, or with 1 there; a 1-D buffer reduces to shape (1,).
 
-    clear=False combines with what `out` holds. The reduction is done in `out`'s dtype. `batch` is a performance hint.
+    clear=False combines with what `out` holds. The reduction is done in `out`'s dtype. Of max and min, a number beats NaN unless `nan_propagate`.
+    `batch` is a performance hint.
 
     Raises TileError where shapes, axis or dtypes do not fit.
     """
@@ -165,7 +185,7 @@ def reduce(buffer: Any, out: Any, reduce_type: str, dim: int, clear: bool = True
     if not isinstance(reduce_type, str) or reduce_type not in {r.value for r in Reduction}:
         fail(Kind.REDUCE_OPERATION, f"there is no reduction {reduce_type!r}", span, because=f"known are {', '.join(r.value for r in Reduction)}", help="write T.reduce_sum or T.reduce_max")
     reduction = Reduction(reduce_type)
-    src, dst = as_region(buffer, f"the source of T.reduce_{reduction.value}", span), as_region(out, f"the result of T.reduce_{reduction.value}", span)
+    src, dst = (fixed(as_region(r, f"the {what} of T.reduce_{reduction.value}", span)) for r, what in ((buffer, "source"), (out, "result")))
     kept = [a for a, k in enumerate(src.is_slice) if k]
     if not kept:
         fail(Kind.OPERAND_KIND, f"the source of T.reduce_{reduction.value} is the element {src}", span, because="a reduction combines the elements of a tile along one axis", help=f"give the tile {src.buffer.name}, or a region of it")
@@ -178,7 +198,8 @@ def reduce(buffer: Any, out: Any, reduce_type: str, dim: int, clear: bool = True
              because="bitand, bitor and bitxor work on integers and bools", help="use reduce_max, reduce_min or reduce_sum, or view the bits with T.view(buffer, dtype='uint32')")
     if dst.dtype.is_bool and not (reduction.is_bitwise or reduction in (Reduction.MAX, Reduction.MIN)):
         fail(Kind.REDUCE_DTYPE, f"{reduction.value} into a bool", (Label(span), Label(dst.buffer.span)), because="a sum of bools is a count", help="reduce into an int32 tile")
-    builder.emit(Reduce(span, src, dst, reduction, axis, as_flag(clear, "clear", span), _match_result(src, dst, axis, kept, span)))
+    is_nan_kept = as_flag(nan_propagate, "nan_propagate", span) and dst.dtype.is_float and reduction.kind in (ReduceKind.MAX, ReduceKind.MIN)
+    builder.emit(Reduce(span, src, dst, reduction, axis, as_flag(clear, "clear", span), _match_result(src, dst, axis, kept, span), is_nan_kept))
 
 
 def _match_result(src: Region, dst: Region, axis: int, kept: list[int], span: Any) -> tuple[int, ...]:
@@ -189,8 +210,6 @@ def _match_result(src: Region, dst: Region, axis: int, kept: list[int], span: An
     found: list[Extent] = [dst.extents[a] for a in dst_kept]
     if len(found) == len(kept) and is_one(dst.extents[dst_kept[kept.index(axis)]]):
         matched = [a for p, a in enumerate(dst_kept) if p != kept.index(axis)]
-    elif not rest and len(found) == 1 and is_one(found[0]):
-        matched = []
     else:
         matched = dst_kept
     if len(matched) != len(rest) or not all(same_extent(dst.extents[b], src.extents[a]) for a, b in zip(rest, matched, strict=False)):
@@ -210,12 +229,12 @@ def reduce_sum(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: 
 
 
 def reduce_max(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None, nan_propagate: bool = False) -> None:
-    """The greatest element along `dim`; NaN loses against a number."""
+    """The greatest element along `dim`; a number beats NaN unless `nan_propagate`."""
     reduce(buffer, out, "max", dim, clear, batch, nan_propagate)
 
 
 def reduce_min(buffer: Any, out: Any, dim: int = -1, clear: bool = True, batch: int = 1, annotations: Any = None, nan_propagate: bool = False) -> None:
-    """The least element along `dim`; NaN loses against a number."""
+    """The least element along `dim`; a number beats NaN unless `nan_propagate`."""
     reduce(buffer, out, "min", dim, clear, batch, nan_propagate)
 
 

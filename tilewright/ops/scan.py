@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 from tilewright import dtypes
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir import build
-from tilewright.ir.buffer import Region, format_shape
+from tilewright.ir.buffer import Region, format_shape, whole
 from tilewright.ir.expr import Expr, as_expr, cast, const, describe_operand, load, var
 from tilewright.ir.stmt import For, LoopKind, ParallelFor, ReduceKind, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_flag, as_region, name_region, same_extent
+from tilewright.ops.operand import as_flag, as_region, fixed, may_overlap, name_region, read_box, same_extent, write_box
 from tilewright.ops.reduce import accumulation_dtype, combine, identity
 
 
@@ -35,19 +36,21 @@ class Scan(TileOp):
         return Effects(reads=(self.src,), writes=(self.dst,))
 
     def reference(self, environment: ReferenceEnvironment) -> None:
-        source = environment.array(self.src.buffer)[tuple(slice(s, s + n) for s, n in environment.box(self.src))]
-        target = environment.array(self.dst.buffer)[tuple(slice(s, s + n) for s, n in environment.box(self.dst))]
         dtype = self.dst.dtype
-        wide: Any = np.float64 if dtype.is_float else np.int64
-        values = environment.convert(source, self.src.dtype, dtype).astype(wide)
+        wide = dtypes.float64 if dtype.is_float else dtypes.int64 if dtype.is_signed else dtypes.uint64
+        values = environment.convert(read_box(environment, self.src), self.src.dtype, dtype).astype(wide.numpy)
         flip = (slice(None),) * self.axis + (slice(None, None, -1),)
         ordered = values[flip] if self.is_reverse else values
         with np.errstate(all="ignore"):
-            scanned = (np.add if self.kind is ReduceKind.SUM else np.fmax).accumulate(ordered, axis=self.axis)
-        scanned = scanned[flip] if self.is_reverse else scanned
-        target[...] = environment.convert(scanned, dtypes.float64 if dtype.is_float else dtypes.int64, dtype)
+            if self.kind is ReduceKind.SUM:
+                scanned = np.add.accumulate(ordered, axis=self.axis)
+            else:
+                scanned = np.fmax(np.fmax.accumulate(ordered, axis=self.axis), np.asarray(identity(self.kind, dtype).value).astype(wide.numpy))
+        write_box(environment, self.dst, environment.convert(scanned[flip] if self.is_reverse else scanned, wide, dtype))
 
     def lower(self, context: LoweringContext) -> Stmt:
+        if may_overlap(self.src, self.dst) and not self._is_in_place:
+            return self._through_scratch(context)
         wide = accumulation_dtype(self.dst.dtype)
         others = [a for a in range(len(self.src.extents)) if a != self.axis]
         shape = tuple(int(n) for n in (self.src.extents[a] for a in others)) or (1,)
@@ -76,11 +79,24 @@ class Scan(TileOp):
         return Seq(self.span, (loop(start), For(self.span, step, extent, LoopKind.SERIAL, loop(turn))))
 
 
+    @property
+    def _is_in_place(self) -> bool:
+        return self.src.buffer is self.dst.buffer and all(a is b for a, b in zip(self.src.starts, self.dst.starts, strict=True))
+
+    def _through_scratch(self, context: LoweringContext) -> Stmt:
+        """The destination overlaps the source elsewhere: the source is read before anything is written."""
+        held = whole(context.scratch("scanned", self.src.dtype, tuple(int(n) for n in self.src.extents), self.span))
+        variables = tuple(var(name) for name, _ in zip("ijklmnop", self.src.extents, strict=False))
+        source = load(self.src.buffer, tuple(s + v for s, v in zip(self.src.starts, variables, strict=True)))
+        fetch = ParallelFor(self.span, variables, tuple(as_expr(n) for n in self.src.extents), Store(self.span, held.buffer, variables, source))
+        return Seq(self.span, (fetch, dataclasses.replace(self, src=held).lower(context)))
+
+
 def _scan(src: Any, dst: Any, dim: int, reverse: bool, kind: ReduceKind, name: str) -> None:
     builder = build.current()
     span = builder.here()
-    source = as_region(src, f"the source of T.{name}", span)
-    target = source if dst is None else as_region(dst, f"the result of T.{name}", span)
+    source = fixed(as_region(src, f"the source of T.{name}", span))
+    target = source if dst is None else fixed(as_region(dst, f"the result of T.{name}", span))
     kept = [a for a, k in enumerate(source.is_slice) if k]
     if not kept:
         fail(Kind.OPERAND_KIND, f"the source of T.{name} is the element {source}", span, because="a scan runs along one axis of a tile", help=f"give the tile {source.buffer.name}, or a region of it")
@@ -88,7 +104,7 @@ def _scan(src: Any, dst: Any, dim: int, reverse: bool, kind: ReduceKind, name: s
         fail(Kind.REDUCE_AXIS, f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(source)} has {len(kept)} dimension{'s' * (len(kept) != 1)} ({format_shape(source)})", span,
              because=f"an axis lies between {-len(kept)} and {len(kept) - 1}", help="count the axes from 0, or from -1 at the end")
     if len(source.extents) != len(target.extents) or not all(map(same_extent, source.extents, target.extents)):
-        fail(Kind.SCAN_SHAPE, f"{name_region(source)} is {format_shape(source)}, {name_region(target)} is {format_shape(target)}",
+        fail(Kind.SCAN_SHAPE, f"{name_region(source)} is {format_shape(source)}, but {name_region(target)} is {format_shape(target)}",
              (Label(span), Label(source.buffer.span), Label(target.buffer.span)), because="a scan gives a tile of the shape of its source", help="give a destination of the same shape, or none to scan in place")
     if not all(isinstance(n, int) for n in source.extents):
         fail(Kind.SHAPE_STATIC, f"{name_region(source)} is {format_shape(source)}", span, because="a scan works on a tile whose size is known when it is compiled", help="scan a whole tile")

@@ -13,7 +13,7 @@ from tilewright.ir.buffer import Region, format_shape
 from tilewright.ir.expr import as_expr, cast, const, load, var
 from tilewright.ir.stmt import ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, name_region, same_extent
+from tilewright.ops.operand import as_region, fixed, may_overlap, name_region, read_box, same_extent, write_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +27,11 @@ class Transpose(TileOp):
         return Effects(reads=(self.src,), writes=(self.dst,))
 
     def reference(self, environment: ReferenceEnvironment) -> None:
-        source = environment.array(self.src.buffer)[tuple(slice(s, s + n) for s, n in environment.box(self.src))]
-        target = environment.array(self.dst.buffer)[tuple(slice(s, s + n) for s, n in environment.box(self.dst))]
-        target[...] = environment.convert(np.swapaxes(source, -1, -2).copy(), self.src.dtype, self.dst.dtype)
+        source = read_box(environment, self.src)
+        write_box(environment, self.dst, environment.convert(np.swapaxes(source, -1, -2).copy(), self.src.dtype, self.dst.dtype))
 
     def lower(self, context: LoweringContext) -> Stmt:
-        if self.src.buffer.storage is self.dst.buffer.storage:
+        if may_overlap(self.src, self.dst):
             shape = tuple(int(n) for n in self.src.extents)
             scratch = context.scratch("transposed", self.src.dtype, shape, self.span)
             held = Region(scratch, tuple(const(0) for _ in shape), shape, (True,) * len(shape), self.span)
@@ -59,7 +58,7 @@ def transpose(src: Any, dst: Any, annotations: Any = None) -> None:
     """
     builder = build.current()
     span = builder.here()
-    source, target = as_region(src, "the source of T.transpose", span), as_region(dst, "the destination of T.transpose", span)
+    source, target = fixed(as_region(src, "the source of T.transpose", span)), fixed(as_region(dst, "the destination of T.transpose", span))
     n, m = source.extents, target.extents
     if len(n) < 2:
         fail(Kind.TRANSPOSE_SHAPE, f"{name_region(source)} is {format_shape(source.buffer)}", (Label(span), Label(source.buffer.span)), because="T.transpose exchanges the last two dimensions",

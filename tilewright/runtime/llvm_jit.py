@@ -25,7 +25,8 @@ _link_lock = threading.Lock()
 
 
 @functools.cache
-def _initialize_native() -> None:
+def initialize_llvm() -> None:
+    """Makes LLVM generate code for this machine; harmless to repeat."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
 
@@ -39,7 +40,7 @@ def _initialize_all() -> None:
 
 def target_machine(target: CpuTarget) -> llvm.TargetMachine:
     """The LLVM code generator for a CPU; position-independent, so that objects load anywhere."""
-    _initialize_native()
+    initialize_llvm()
     try:
         machine = llvm.Target.from_triple(target.triple)
     except RuntimeError:
@@ -103,7 +104,7 @@ class LoadedCode:
 
 @functools.cache
 def _linker() -> llvm.LLJIT:
-    _initialize_native()
+    initialize_llvm()
     return llvm.create_lljit_compiler()
 
 

@@ -32,8 +32,11 @@ import llvmlite.binding as llvm
 
 from tilewright.errors import Kind, fail
 from tilewright.options import environment
+from tilewright.runtime.llvm_jit import initialize_llvm
+from tilewright.runtime.object_cache import cached_object
 from tilewright.runtime.pool_code import C_LIBRARY_SYMBOLS, FIRST_WORKER_ARENA, pool_code
 from tilewright.runtime.pool_platform import Parking, default_parking, parking_symbols
+from tilewright.target.cpu import host_target
 
 __all__ = ["PARALLEL_FOR_SYMBOL", "Parking", "WorkerPool", "available_cpu_count", "shared_pool"]
 
@@ -207,12 +210,10 @@ def _machine_name() -> str:
 
 def _link(code: str, imported: tuple[str, ...]) -> llvm.ResourceTracker:
     c_library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
-    builder = llvm.JITLibraryBuilder().add_ir(code)
+    initialize_llvm()
+    builder = llvm.JITLibraryBuilder().add_object_img(cached_object(code, host_target())[0])
     for name in imported:
         builder.import_symbol(name, ctypes.cast(getattr(c_library, name), ctypes.c_void_p).value)
     for name in (*_FUNCTIONS, *_VARIABLES):
         builder.export_symbol(name)
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
-    return builder.link(llvm.create_lljit_compiler(machine), "tilewright.pool")
+    return builder.link(llvm.create_lljit_compiler(), "tilewright.pool")

@@ -33,7 +33,10 @@ from tilewright.runtime.launch_signature import (
     Stride,
     TensorArgument,
 )
+from tilewright.runtime.llvm_jit import initialize_llvm
+from tilewright.runtime.object_cache import cached_object
 from tilewright.runtime.stub_code import ENTRY_SYMBOL, METH_FASTCALL, layout_obstacle, stub_code, symbol_addresses
+from tilewright.target.cpu import host_target
 
 __all__ = [
     "Argument",
@@ -86,14 +89,12 @@ class _CompiledStub:
     """Machine code for one signature. Kept for ever: a builtin function doesn't own its method definition or its code."""
 
     def __init__(self, signature: LaunchSignature, code: str) -> None:
-        builder = llvm.JITLibraryBuilder().add_ir(code).export_symbol(ENTRY_SYMBOL)
+        initialize_llvm()
+        builder = llvm.JITLibraryBuilder().add_object_img(cached_object(code, host_target())[0]).export_symbol(ENTRY_SYMBOL)
         for name, address in symbol_addresses(signature).items():
             builder.import_symbol(name, address)
         self.signature = signature  # keeps the dtypes alive
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
-        self.library = builder.link(llvm.create_lljit_compiler(machine), "tilewright.stub")
+        self.library = builder.link(llvm.create_lljit_compiler(), "tilewright.stub")
         self.method = _MethodDefinition(b"tilewright_launch", self.library[ENTRY_SYMBOL], METH_FASTCALL, None)
 
 

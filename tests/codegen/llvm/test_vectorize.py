@@ -129,6 +129,24 @@ def test_a_scalar_tile_that_a_loop_writes_is_its_own_in_every_turn(is_given: boo
     assert ("<32 x i32>" in code.module.text) == is_given
 
 
+def test_accumulators_of_inner_loops_stay_in_registers() -> None:
+    a, b, c = tensor("a", int32, 20, 30), tensor("b", int32, 30, 40), tensor("c", int32, 20, 40)
+    t = tile("t", int32, 20, 40)
+    step = lambda i, j: serial(30, lambda s: seq(store(t, [i, j], at(t, i, j) + at(a, i, s) * at(b, s, j)),  # noqa: E731
+                                                 when(at(b, s, j) > 40, store(t, [i, j], 0))))
+    body = seq(parallel([20, 40], lambda i, j: seq(store(t, [i, j], i), step(i, j))), parallel([20, 40], lambda i, j: store(c, [i, j], at(t, i, j))))
+    code = check(program([a, b, c], lambda bx: body), {"a": integers(20, 30), "b": integers(30, 40), "c": integers(20, 40)})
+    assert "alloca <8 x i32>" in code.module.text
+
+
+def test_an_accumulator_of_a_scalar_loop_is_seen_by_parallel_loops_inside() -> None:
+    a, c = tensor("a", int32, 30), tensor("c", int32, 30)
+    t = tile("t", int32, 4)
+    inner = lambda s: parallel([30], lambda i: store(c, [i], at(c, i) + at(t, 2)))  # noqa: E731
+    turn = lambda s: seq(store(t, [2], at(t, 2) + at(a, s)), inner(s), when(at(t, 2) > 60, store(t, [2], 1)))  # noqa: E731
+    check(program([a, c], lambda bx: seq(store(t, [2], 5), serial(30, turn), store(c, [0], at(t, 2)))), {"a": integers(30), "c": integers(30)})
+
+
 # -- guards
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, load
-from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, Let, MatrixMultiply, PackPanels, ParallelFor, ReduceLoop, Stmt, Store
+from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, Let, MatrixMultiply, PackPanels, ParallelFor, Print, ReduceLoop, Stmt, Store
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 
 _INDEX_OPERATIONS = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.FLOORMOD, Op.MIN, Op.MAX})
@@ -118,6 +118,20 @@ class Facts:
                     if inner.op is Op.LOAD and inner not in seen:
                         seen.add(inner)
                         yield inner
+
+    def accumulators(self, body: Stmt, bound: frozenset[Expr]) -> list[Expr]:
+        """Accesses that a loop body both reads and writes, at a place that no turn changes, as the only one to their tile; not in inner parallel loops."""
+        found: dict[Buffer, list[Expr]] = {}
+        for access in self.accesses(body):
+            found.setdefault(access.buffer.storage, []).append(access)
+        for node in statements(body):
+            if isinstance(node, (MatrixMultiply, PackPanels, AtomicUpdate, Print)):
+                return []
+        read = {inner for node in statements(body) for e in own_expressions(node) for inner in subexpressions(e) if inner.op is Op.LOAD}
+        elsewhere = {b for node in statements(body) if isinstance(node, ParallelFor) for b in self.written(node)}
+        written = self.written(body) - elsewhere
+        alone = [same[0] for storage, same in found.items() if storage in written and len(same) == 1 and same[0] in read]
+        return [a for a in alone if all(self.dependences(i).variables.isdisjoint(bound) and not self.dependences(i).storages for i in a.args)]
 
 
 def is_shared_memory(left: Buffer, right: Buffer) -> bool:

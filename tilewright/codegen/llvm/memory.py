@@ -31,6 +31,8 @@ class Memory(Addressing):
     def load_stored(self, access: Expr) -> tuple[Value, DType]:
         """The elements as they are stored, and the dtype that they have there."""
         task = self.task
+        if access in task.cells:
+            return self._load_cell(access), self.plan(access).dtype
         location = self.locate(access)
         dtype = location.plan.dtype
         mask = None if task.mask is None or task.is_safe(access) else task.mask
@@ -143,6 +145,33 @@ class Memory(Addressing):
         octet = f.load("i8", self._byte_address(location, number), 1)
         return f.binary("and", f.binary("lshr", octet, self._nibble_shift(number)), constant(15, "i8"))
 
+    # -- elements that stay on the stack for a while
+    def take_out(self, access: Expr) -> None:
+        """Moves the elements of an access to the stack, where LLVM makes registers of them; until `bring_back` all accesses go there."""
+        f = self.task.f
+        raw, _dtype = self.load_stored(access)
+        raw = f.splat(raw, self.task.lanes)
+        cell = f.alloca(raw.type)
+        f.store(raw, cell, 64)
+        self.task.cells[access] = Value(cell.text, raw.type)
+
+    def bring_back(self, access: Expr) -> None:
+        raw = self._load_cell(access)
+        del self.task.cells[access]
+        mask, self.task.mask = self.task.mask, None
+        self.store_stored(access, raw)
+        self.task.mask = mask
+
+    def can_take_out(self, access: Expr) -> bool:
+        """Whether the lanes have one element each, side by side, of a tile that is theirs whether or not they are masked."""
+        if access.buffer.scope is Scope.GLOBAL or access.buffer.storage in self.task.private or access in self.task.cells or not self.task.is_safe(access):
+            return False
+        return self.locate(access).is_contiguous or self.task.lanes == 1
+
+    def _load_cell(self, access: Expr) -> Value:
+        cell = self.task.cells[access]
+        return self.task.f.load(cell.type, cell, 64)
+
     # -- stores
     def store(self, access: Expr, value: Operand) -> None:
         """Writes the lanes in order; where several have one address the last one stays."""
@@ -155,6 +184,10 @@ class Memory(Addressing):
     def store_stored(self, access: Expr, raw: Value) -> None:
         """Writes values that have the form that memory has."""
         task, f = self.task, self.task.f
+        if access in task.cells:
+            raw = f.splat(raw, task.lanes)
+            f.store(raw if task.mask is None else f.select(task.mask, raw, self._load_cell(access)), Value(task.cells[access].text, "ptr"), 64)
+            return
         location = self.locate(access)
         align = location.plan.dtype.itemsize
         if task.mask is not None:

@@ -16,8 +16,9 @@ from tilewright.codegen.llvm.pack import PackShape, emit_pack
 from tilewright.codegen.llvm.matrix import MatrixShape, emit_matrix_multiply
 from tilewright.codegen.llvm.memory import Memory
 from tilewright.codegen.llvm.task import Task, is_scalar
-from tilewright.codegen.llvm.vectorize import Vectorizer
+from tilewright.codegen.llvm.vectorize import Vectorizer, label_of
 from tilewright.errors import CompilerBug
+from tilewright.ir.buffer import Scope
 from tilewright.ir.expr import Expr, load
 from tilewright.ir.stmt import (Assert, Assume, AtomicUpdate, Break, Continue, For, If, Let, MatrixMultiply, PackPanels, ParallelFor, Print, ReduceLoop, Seq, Stmt,
                                 Store, While)
@@ -63,13 +64,17 @@ class Statements:
     def _for(self, node: For) -> None:
         task, f = self.task, self.task.f
         stop = self.expressions.scalar_index(node.extent)
+        bound = self._bound_by(node.body, node.variable)
         with task.scope():
-            enter_loop(self.expressions, node.body, self._bound_by(node.body, node.variable), runs=node.extent.is_const and node.extent.value > 0,
-                       is_serial=True)
-            with f.loop(constant(0, "i64"), stop, constant(1, "i64"), hint=node.variable.name if node.variable.name.isidentifier() else "loop") as loop:
-                with task.scope():
-                    task.bind_index(node.variable, loop.index)
-                    self._loop_body(loop, node.body)
+            enter_loop(self.expressions, node.body, bound, runs=node.extent.is_const and node.extent.value > 0, is_serial=True)
+            accumulators = [a for a in task.facts.accumulators(node.body, bound) if a.buffer.scope is not Scope.VARIABLE and self.memory.can_take_out(a)]
+            for access in accumulators:
+                self.memory.take_out(access)
+            with f.loop(constant(0, "i64"), stop, constant(1, "i64"), hint=label_of(node.variable)) as loop, task.scope():
+                task.bind_index(node.variable, loop.index)
+                self._loop_body(loop, node.body)
+            for access in accumulators:
+                self.memory.bring_back(access)
         task.forget(task.facts.written(node.body))
 
     def _bound_by(self, body: Stmt, *variables: Expr) -> frozenset[Expr]:

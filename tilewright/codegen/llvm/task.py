@@ -76,6 +76,7 @@ class Task(Tables):
     lanes    how many turns of `variable` the code being emitted does at once; 1 for scalar code.
     mask     where set, the lanes that the code being emitted counts for: only they may access memory outside what is certainly theirs.
     private  thread-private tiles of which every lane has its own copy, and where these are.
+    cells    accesses whose elements are on the stack for the time of a loop: the address there, with the type of the elements.
     """
 
     def __init__(self, function: Function, target: CpuTarget, plans: Mapping[Buffer, TilePlan], facts: Facts) -> None:
@@ -87,6 +88,7 @@ class Task(Tables):
         self.variable: Expr | None = None
         self.mask: Value | None = None
         self.private: dict[Buffer, Value] = {}
+        self.cells: dict[Expr, Value] = {}
         self.aliases: dict[Expr, Expr] = {}  # variables that stand for index arithmetic
         self.index_variables: set[Expr] = set()  # loop and block indices, symbols, integer parameters
         self.nonnegative: set[Expr] = set()

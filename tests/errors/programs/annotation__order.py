@@ -1,0 +1,9 @@
+"""An order of blocks that does not exist."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        T.use_swizzle(8, order="diagonal")

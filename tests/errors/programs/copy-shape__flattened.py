@@ -1,0 +1,11 @@
+"""A matrix into a slice of a vector."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        f = T.alloc_fragment((8, 8), "float32")
+        T.clear(f)
+        T.copy(f, Y[0:64])

@@ -1,0 +1,10 @@
+"""A region that does not fit its tile."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        s = T.alloc_shared((32,), "float32")
+        T.copy(X[0:48], s)

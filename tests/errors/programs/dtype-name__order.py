@@ -1,0 +1,9 @@
+"""Shape and dtype exchanged."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        v = T.alloc_var((4,), "float32")

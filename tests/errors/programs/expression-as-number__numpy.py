@@ -1,0 +1,11 @@
+"""A function of numpy."""
+
+import numpy as np
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        Y[0] = np.sqrt(X[0])

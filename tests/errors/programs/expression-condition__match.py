@@ -1,0 +1,11 @@
+"""A match statement on a value."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(Y: T.Tensor((64,), "float32"), n: T.int32):
+    with T.Kernel(1):
+        match n:
+            case 1:
+                Y[0] = 1

@@ -1,0 +1,12 @@
+"""Depths that no transposition mends."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        a = T.alloc_shared((64, 32), "float16")
+        b = T.alloc_shared((48, 80), "float16")
+        c = T.alloc_fragment((64, 80), "float32")
+        T.gemm(a, b, c)

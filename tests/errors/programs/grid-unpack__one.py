@@ -1,0 +1,9 @@
+"""Two names for one dimension."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(4) as (bx, by):
+        Y[bx] = 0

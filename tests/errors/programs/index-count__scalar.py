@@ -1,0 +1,9 @@
+"""A scalar with an index."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(Y: T.Tensor((64,), "float32"), n: T.int32):
+    with T.Kernel(1):
+        Y[0] = n[0]

@@ -1,0 +1,11 @@
+"""A tile as index."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        s = T.alloc_shared((64,), "int32")
+        T.clear(s)
+        Y[s] = 0

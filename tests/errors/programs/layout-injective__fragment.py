@@ -1,0 +1,11 @@
+"""Two elements in one register."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        f = T.alloc_fragment((8, 8), "float32")
+        T.clear(f)
+        T.annotate_layout({f: T.Fragment((8, 8), forward_fn=lambda i, j: (i, j // 2))})

@@ -1,0 +1,11 @@
+"""A layout function that gives text."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        s = T.alloc_shared((64,), "float32")
+        T.copy(X, s)
+        T.annotate_layout({s: T.Layout((64,), lambda i: "first")})

@@ -1,0 +1,10 @@
+"""T.loop_break outside a loop."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        if X[0] > 0:
+            T.loop_break()

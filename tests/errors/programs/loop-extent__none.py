@@ -1,0 +1,10 @@
+"""No extent."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        for i in T.Parallel():
+            Y[i] = 0

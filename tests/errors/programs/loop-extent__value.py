@@ -1,0 +1,10 @@
+"""An extent that is a float value."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        for i in range(X[0]):
+            Y[i] = 0

@@ -1,0 +1,9 @@
+"""A comprehension over range."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        values = [X[i] for i in range(4)]

@@ -1,0 +1,10 @@
+"""Enumerate."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        for i, w in enumerate((1, 2)):
+            Y[i] = w

@@ -1,0 +1,10 @@
+"""A loop over a tensor."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        for x in X:
+            Y[0] = x

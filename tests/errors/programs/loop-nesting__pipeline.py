@@ -1,0 +1,11 @@
+"""A pipeline inside T.Parallel."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        for i in T.Parallel(8):
+            for k in T.Pipelined(4, num_stages=2):
+                Y[i] = k

@@ -1,0 +1,11 @@
+"""An index after its loop."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        for i in range(8):
+            Y[i] = 0
+        Y[i] = 1

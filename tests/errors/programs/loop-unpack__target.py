@@ -1,0 +1,10 @@
+"""An index bound to an element."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        for Y[0] in range(4):
+            pass

@@ -1,0 +1,9 @@
+"""An operand and no rounding mode."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        Y[0] = T.ieee_add(X[0])

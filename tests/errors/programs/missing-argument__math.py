@@ -1,0 +1,9 @@
+"""A math function with too few arguments."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        Y[0] = T.pow(X[0])

@@ -1,0 +1,8 @@
+"""A class."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+class Kernel:
+    pass

@@ -1,0 +1,5 @@
+"""A lambda."""
+
+import tilewright.language as T
+
+kernel = T.prim_func(lambda X: X)

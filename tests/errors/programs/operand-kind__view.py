@@ -1,0 +1,9 @@
+"""A view of a number."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        v = T.view(3, (4,))

@@ -1,0 +1,9 @@
+"""Bits of a float."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        Y[0] = X[0] & 1

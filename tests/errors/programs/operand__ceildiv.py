@@ -1,0 +1,10 @@
+"""Ceildiv of a float."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        for i in range(T.ceildiv(64.0, 2)):
+            Y[i] = 0

@@ -1,0 +1,9 @@
+"""Vectors of different lengths."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        v = T.float32x2(X[0]) + T.float32x4(X[0])

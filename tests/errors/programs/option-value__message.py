@@ -1,0 +1,9 @@
+"""A message that is no text."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        T.device_assert(X[0] > 0, 7)

@@ -1,0 +1,11 @@
+"""An output that is a scalar."""
+
+import tilewright
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(Y: T.Tensor((64,), "float32"), n: T.int32):
+    with T.Kernel(1):
+        Y[0] = n
+tilewright.compile(kernel, out_idx=1)

@@ -1,0 +1,10 @@
+"""A prim_func is called without compiling it."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        T.copy(X, Y)
+kernel(1, 2)

@@ -1,0 +1,9 @@
+"""A positional-only parameter."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), /):
+    with T.Kernel(1):
+        T.clear(X)

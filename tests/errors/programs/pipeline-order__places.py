@@ -1,0 +1,13 @@
+"""One place twice."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        s = T.alloc_shared((64,), "float32")
+        T.copy(X, s)
+        for k in T.Pipelined(4, order=[0, 0], stage=[0, 1]):
+            T.copy(X, s)
+            T.copy(s, Y)

@@ -1,0 +1,12 @@
+"""A number of stages that is a value."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32"), n: T.int32):
+    with T.Kernel(1):
+        s = T.alloc_shared((64,), "float32")
+        T.copy(X, s)
+        for k in T.Pipelined(4, num_stages=n):
+            T.copy(X, s)

@@ -1,0 +1,10 @@
+"""A string and a number."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        label = "tile" + 3
+        T.copy(X, Y)

@@ -1,0 +1,10 @@
+"""A number is returned."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        T.clear(X)
+    return 0

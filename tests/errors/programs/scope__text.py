@@ -1,0 +1,9 @@
+"""A scope that an allocation does not have."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        s = T.alloc_shared((64,), "float32", scope="local")

@@ -1,0 +1,11 @@
+"""A view of a tile with a symbolic shape."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32"), n: T.int32):
+    with T.Kernel(1):
+        s = T.alloc_shared((64,), "float32")
+        T.copy(X, s)
+        v = T.view(s, (n,))

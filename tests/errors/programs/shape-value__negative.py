@@ -1,0 +1,9 @@
+"""A negative size."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        s = T.alloc_shared((-8,), "float32")

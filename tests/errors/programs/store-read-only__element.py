@@ -1,0 +1,9 @@
+"""An element with two pairs of brackets."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        X[0][0] = 1

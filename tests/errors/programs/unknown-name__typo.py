@@ -1,0 +1,10 @@
+"""A misspelt local name."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        shared = T.alloc_shared((64,), "float32")
+        T.copy(X, shraed)

@@ -1,0 +1,9 @@
+"""Three values for two names."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        a, b = 1, 2, 3

@@ -1,0 +1,9 @@
+"""A constant that is too wide."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        Y[0] = T.cast(300, "int8")

@@ -1,0 +1,10 @@
+"""A dtype that does not divide the last dimension."""
+
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1):
+        s = T.alloc_shared((3,), "float16")
+        v = T.view(s, dtype="float32")

@@ -1,0 +1,69 @@
+"""A name for what a program means (floor 2): equal programs of two processes have equal fingerprints, whatever their addresses and places.
+
+Every dataclass field of every node counts but the user's line numbers and the hints, which change no result; so a field that is added to a node is in
+the fingerprint by construction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from tilewright.ir.buffer import Buffer
+from tilewright.ir.expr import Expr
+from tilewright.ir.intrinsic import Intrinsic
+from tilewright.ir.program import Program
+
+_IGNORED = frozenset({"span", "hints"})
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind) if f.name not in _IGNORED)
+
+
+def fingerprint(program: Program) -> str:
+    """64 hexadecimal digits."""
+    writer = _Writer()
+    writer.write(program)
+    return hashlib.sha256("\n".join(writer.parts).encode()).hexdigest()
+
+
+class _Writer:
+    """Writes nodes as text; what is shared (variables, buffers, expressions) is written once and then named by its number."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.numbers: dict[Any, int] = {}
+
+    def write(self, item: Any) -> None:
+        if isinstance(item, (Expr, Buffer)):
+            number = self.numbers.get(item)
+            if number is not None:
+                self.parts.append(f"#{number}")
+                return
+            self.numbers[item] = len(self.numbers)
+        if isinstance(item, Expr):
+            self.parts.append(f"{item.op.name} {item.dtype!s} {len(item.args)}")
+            self.write(item.attribute)
+            for argument in item.args:
+                self.write(argument)
+        elif isinstance(item, Enum):
+            self.parts.append(f"{type(item).__name__}.{item.name}")
+        elif isinstance(item, Intrinsic):
+            self.parts.append(f"intrinsic {item.name}")
+        elif isinstance(item, tuple):
+            self.parts.append(f"({len(item)}")
+            for inner in item:
+                self.write(inner)
+        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+            self.parts.append(type(item).__name__)
+            for name in _fields(type(item)):
+                self.write(getattr(item, name))
+        elif item is None or isinstance(item, (bool, int, float, str)):
+            self.parts.append(f"{type(item).__name__} {item!r}")
+        else:
+            raise TypeError(f"a {type(item).__name__} in a program has no fingerprint")
