@@ -21,8 +21,8 @@ def test_every_example_runs(tmp_path: Path) -> None:
     assert len(EXAMPLES) >= 6
     with ThreadPoolExecutor(2) as pool:
         finished = list(pool.map(run, EXAMPLES))
-    failures = [f"{example.name}: {done.stdout}{done.stderr}" for example, done in zip(EXAMPLES, finished, strict=True) if done.returncode != 0 or not done.stdout]
-    assert not failures, "\n".join(failures)
+    failed = [(example, done) for example, done in zip(EXAMPLES, finished, strict=True) if done.returncode != 0 or not done.stdout]
+    assert not failed, "\n".join(f"{example.name}: {done.stdout}{done.stderr}" for example, done in failed)
 
 
 def test_every_example_checks_itself() -> None:

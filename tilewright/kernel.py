@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import ml_dtypes
 import numpy as np
 
 from tilewright.driver import CompiledProgram, compile_program
@@ -44,6 +45,7 @@ class Kernel:
         self._plan = CallPlan(program, compiled.slots, compiled.code.entry_address,
                               written=[names[b] for b in use.written if b in names], unused=[n for n in names.values() if n not in touched], outputs=out_idx,
                               asserts=compiled.asserts, owner=(compiled.code, compiled.prints))
+        self._is_checked = environment().is_check_enabled  # once: reading the environment takes longer than a launch
         self.latency: float | None = None
         self.config: Any = None
         self.ref_latency: float | None = None
@@ -150,7 +152,6 @@ def _as_array(value: Any) -> Any:
         return value
     name = str(getattr(value, "dtype", "")).removeprefix("torch.")
     if hasattr(value, "detach"):
-        import ml_dtypes
         import torch
 
         tensor = value.detach()

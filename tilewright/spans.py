@@ -47,7 +47,7 @@ def source_of(span: Span) -> str:
 
 def callee_of(span: Span) -> str:
     """The function that a span calls, as the user wrote it: `T.copy` of `T.copy(A, B)`; "" where the span is no plain call."""
-    found = re.match(r"[A-Za-z_][\w.]*(?=\s*[\[(])", source_of(span))
+    found = re.match(r"[A-Za-z_][\w.]*(?=\s*\()", source_of(span))
     return found[0] if found else ""
 
 

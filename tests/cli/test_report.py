@@ -24,10 +24,10 @@ def test_a_failure_in_code_generation_leaves_program_code_and_versions(tmp_path:
     monkeypatch.setenv("TILEWRIGHT_REPORT_DIR", str(tmp_path / "new" / "reports"))
     monkeypatch.setenv("TILEWRIGHT_CACHE", "0")
 
-    def refuse(*_: object) -> bytes:
+    def refuse(*_: object) -> object:
         raise CompilerBug("refused")
 
-    monkeypatch.setattr(tilewright.driver, "compile_object", refuse)
+    monkeypatch.setattr(tilewright.driver, "load_object", refuse)
     script = tmp_path / "script.py"
     script.write_text("# the script\n")
     with pytest.raises(CompilerBug) as caught:

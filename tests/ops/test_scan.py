@@ -20,17 +20,12 @@ def scan_kernel(shape: tuple[int, ...], source: str, result: str, scans: Any) ->
         with T.Kernel(1):
             held, scanned = T.alloc_shared(shape, source), T.alloc_fragment(shape, result)
             T.copy(A, held)
-            apply(scans, held, scanned, B)
+            every_scan(scans, held, scanned, B)
 
     return kernel
 
 
-@T.macro
-def apply(scans: Any, held: Any, scanned: Any, B: Any) -> None:
-    one(scans, 0, held, scanned, B)
-
-
-def one(scans: Any, position: int, held: Any, scanned: Any, B: Any) -> None:
+def every_scan(scans: Any, held: Any, scanned: Any, B: Any) -> None:
     for plane, (operation, keywords) in enumerate(scans):
         operation(held, scanned, **keywords)
         T.copy(scanned, B[(plane, *(slice(None) for _ in held.shape))])

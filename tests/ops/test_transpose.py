@@ -39,6 +39,18 @@ def test_leading_axes_stay() -> None:
     np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros((2, 3, 5, 4), np.int32))["B"], np.swapaxes(a, 2, 3))
 
 
+def test_one_matrix_of_many() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((3, 4, 5), "int32"), B: T.Tensor((5, 3, 4), "int32")):
+        with T.Kernel(3) as bx:
+            turned = T.alloc_shared((5, 4), "int32")
+            T.transpose(A[bx, :, :], turned)
+            T.copy(turned, B[:, bx, :])
+
+    a = integers((3, 4, 5), np.int32)
+    np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros((5, 3, 4), np.int32))["B"], np.moveaxis(a, 2, 0))
+
+
 def test_in_place_and_between_overlapping_regions() -> None:
     @T.prim_func
     def kernel(A: T.Tensor((6, 6), "int32"), B: T.Tensor((6, 6), "int32"), C: T.Tensor((6, 6), "int32")):

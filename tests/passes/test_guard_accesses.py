@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def guards(made: Program) -> list[str]:
 class Lenient(Interpreter):
     """Knows the rule itself: a load outside gives the safe value, a store outside does nothing."""
 
-    safe_values: dict[Buffer, int] = {}
+    safe_values: ClassVar[dict[Buffer, int]] = {}
 
     def load(self, buffer: Buffer, indices: tuple[np.ndarray, ...], mask: np.ndarray) -> np.ndarray:
         try:
@@ -159,7 +159,8 @@ def test_a_skipped_atomic_gives_the_safe_value() -> None:
     before = var("before", int32)
 
     def body(bx: Expr) -> Stmt:
-        return serial(120, lambda s: seq(AtomicUpdate(SPAN, AtomicKind.ADD, A, (s,), const(1, int32), previous=before), when(s >= 60, store(B, [s - 60], before))))
+        return serial(120, lambda s: seq(AtomicUpdate(SPAN, AtomicKind.ADD, A, (s,), const(1, int32), previous=before),
+                                         when(s >= 60, store(B, [s - 60], before))))
 
     same_meaning(program([A, B], body), {"a": integers(100), "b": integers(100)})
 

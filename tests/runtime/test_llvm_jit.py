@@ -11,7 +11,14 @@ from tilewright.runtime.llvm_jit import compile_assembly, compile_object, load_o
 from tilewright.target.cpu import NEON, PRESETS, host_target
 
 TRIPLE = 'target triple = "{}"\n'
-ADD = "define i64 @add(i64 %a, i64 %b) {\n  %cell = alloca i64, i64 1, align 64\n  store i64 %a, ptr %cell\n  %x = load i64, ptr %cell\n  %r = add i64 %x, %b\n  ret i64 %r\n}\n"
+ADD = """define i64 @add(i64 %a, i64 %b) {
+  %cell = alloca i64, i64 1, align 64
+  store i64 %a, ptr %cell
+  %x = load i64, ptr %cell
+  %r = add i64 %x, %b
+  ret i64 %r
+}
+"""
 CALLER = "declare i64 @outside(i64)\ndefine i64 @run(i64 %a) {\n  %r = call i64 @outside(i64 %a)\n  %s = add i64 %r, 1\n  ret i64 %s\n}\n"
 
 

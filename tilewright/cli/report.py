@@ -13,7 +13,7 @@ import llvmlite
 import numpy as np
 
 from tilewright.codegen.llvm.program import GeneratedModule
-from tilewright.driver import VERSION
+from tilewright.driver import VERSION, Compilation
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Program
 from tilewright.options import environment
@@ -46,7 +46,11 @@ def _held_by_frames(error: BaseException) -> dict[str, str]:
     files: dict[str, str] = {}
     seen: list[object] = []
     for frame in _frames(error):
-        for name, value in frame.f_locals.items():
+        held = dict(frame.f_locals)
+        for value in list(held.values()):
+            if isinstance(value, Compilation):
+                held |= {"lowered": value.lowered, "generated": value.generated}
+        for name, value in held.items():
             if not isinstance(value, (Program, GeneratedModule)) or any(value is other for other in seen):
                 continue
             seen.append(value)

@@ -13,9 +13,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-import tilewright
 from tilewright.language.scalar import cdiv
 
+_PACKAGE = importlib.import_module("tilewright")
 _ROOT = "tilelang"
 _CACHE_VARIABLE = "TILEWRIGHT_CACHE"
 # Modules of TileLang that stand elsewhere here.
@@ -65,7 +65,7 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def _real_name(name: str) -> str:
-    return _ELSEWHERE.get(name, name.replace(_ROOT, tilewright.__name__, 1))
+    return _ELSEWHERE.get(name, name.replace(_ROOT, _PACKAGE.__name__, 1))
 
 
 def _facade(name: str, names: dict[str, Any]) -> ModuleType:
@@ -82,10 +82,10 @@ def tilelang_names() -> Iterator[None]:
         del sys.modules[name]
     finder = _Finder()
     sys.meta_path.insert(0, finder)
-    math = _facade(f"{_ROOT}.math", {"cdiv": cdiv, "next_power_of_2": tilewright.next_power_of_2})
-    names = {name: getattr(tilewright, name) for name in tilewright.__all__}
+    math = _facade(f"{_ROOT}.math", {"cdiv": cdiv, "next_power_of_2": _PACKAGE.next_power_of_2})
+    names = {name: getattr(_PACKAGE, name) for name in _PACKAGE.__all__}
     switches = {f.__name__: f for f in (enable_cache, disable_cache, is_cache_enabled, set_log_level)}
-    sys.modules[_ROOT] = root = _facade(_ROOT, {**names, **switches, "__version__": tilewright.__version__})
+    sys.modules[_ROOT] = root = _facade(_ROOT, {**names, **switches, "__version__": _PACKAGE.__version__})
     # `tilelang.jit` is both a module and, as an attribute, the decorator; importing the module below the facade would hide the decorator.
     sys.modules |= {f"{_ROOT}.math": math, f"{_ROOT}.jit": sys.modules["tilewright.jit"]}
     try:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
-from tilewright.ir.expr import Expr, as_expr, binary, cast, const, describe_operand, load, numpy_operator
+from tilewright.ir.expr import Expr, as_expr, as_integer, binary, cast, const, describe_operand, load, numpy_operator
 from tilewright.ir.expr import Op as ExprOp
 from tilewright.spans import is_user_file, span_of_caller
 
@@ -185,7 +185,7 @@ class Region:
 
     @property
     def is_whole(self) -> bool:
-        return all(s.is_const and s.value == 0 for s in self.starts) and all(a is b or (isinstance(a, int) and a == b)
+        return all(s.is_const and s.value == 0 for s in self.starts) and all(a is b or (isinstance(a, int) and isinstance(b, int) and a == b)
                                                                            for a, b in zip(self.extents, self.buffer.shape, strict=True))
 
     def describe(self) -> str:
@@ -277,7 +277,8 @@ def index(buffer: Buffer, key: Any) -> Expr | Region:
 
 def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
     _check_index_kind(buffer, item, span)
-    position = as_expr(item if isinstance(item, (int, Expr)) or hasattr(item, "as_expression") else int(item))
+    number = as_integer(item)
+    position = as_expr(item if number is None else number)
     if position.dtype.is_float:
         fail(Kind.INDEX_TYPE, f"`{position}` is {position.dtype!s}, but an index of {buffer.name} must be an integer", span,
              because="floats are not converted to indices silently", help="convert it with T.cast(x, 'int32')")
@@ -298,7 +299,7 @@ def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
 
 def _check_index_kind(buffer: Buffer, item: Any, span: Span) -> None:
     is_tile = isinstance(item, Buffer) and item.scope is not Scope.VARIABLE
-    if is_tile or not (isinstance(item, (int, Expr)) or hasattr(item, "as_expression") or hasattr(item, "__index__")):
+    if is_tile or not (isinstance(item, Expr) or hasattr(item, "as_expression") or as_integer(item) is not None):
         fail(Kind.INDEX_TYPE, f"{describe_operand(item)} is not an index of {buffer.name}", span, because="an index is an integer or an integer expression",
              help=f"give one element, as in {buffer.name}[{item.name}[i]]" if is_tile else "give an int, a loop index, a block index or an expression of them")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 import struct
 import weakref
 from enum import Enum
@@ -364,6 +365,16 @@ def describe_operand(value: Any) -> str:
     return f"a Python {type(value).__name__}"
 
 
+def as_integer(value: Any) -> int | None:
+    """The int that a Python or numpy object stands for; None where it stands for none."""
+    if isinstance(value, Expr) or hasattr(value, "as_expression"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
 def parse_dtype(value: Any, span: Span | None = None) -> DType:
     """A dtype in any spelling; a diagnostic where it is none."""
     try:
@@ -371,7 +382,8 @@ def parse_dtype(value: Any, span: Span | None = None) -> DType:
     except ValueError:
         close = difflib.get_close_matches(value, [str(d) for d in SCALAR_DTYPES], 1, 0.6) if isinstance(value, str) else []
         fail(Kind.DTYPE_NAME, f"{repr(value) if isinstance(value, str) else describe_operand(value)} is no dtype", span or span_of_caller(),
-             because='a dtype is a name such as "float16", T.float16, or a dtype of numpy or torch', help=f'did you mean "{close[0]}"?' if close else 'write for example "float32"')
+             because='a dtype is a name such as "float16", T.float16, or a dtype of numpy or torch',
+             help=f'did you mean "{close[0]}"?' if close else "write its dtype, as in A.dtype" if hasattr(value, "as_expression") or isinstance(value, Expr) else 'write for example "float32"')
 
 
 _NUMPY_OPERATORS = {"add": Op.ADD, "subtract": Op.SUB, "multiply": Op.MUL, "floor_divide": Op.FLOORDIV, "remainder": Op.FLOORMOD, "bitwise_and": Op.BIT_AND,
@@ -559,6 +571,9 @@ def ceildiv(left: Any, right: Any) -> Any:
     if isinstance(left, int) and isinstance(right, int) and right != 0:
         return -(-left // right)
     a, b = as_expr(left), as_expr(right)
+    if b.is_const and b.value == 0:
+        fail(Kind.DIVISION_BY_ZERO, f"T.ceildiv of `{a}` and 0 divides by zero", span_of_caller(), because="an integer has no quotient by zero",
+             help="check the divisor; it is a constant when the kernel is traced")
     if a.dtype.is_float or b.dtype.is_float:
         fail(Kind.OPERAND, f"T.ceildiv was given `{a}` ({a.dtype!s}) and `{b}` ({b.dtype!s})", span_of_caller(), because="it counts how many tiles cover a size: both are integers",
              help="write T.ceil(x / y) for floats")

@@ -52,7 +52,7 @@ def annotate_layout(layouts: Any) -> None:
     builder = program_builder()
     for buffer, layout in _buffers(layouts, "annotate_layout"):
         if buffer.scope is Scope.GLOBAL:
-            fail(Kind.ANNOTATION, f"{buffer.name} is a global tensor", (Label(builder.here()), Label(buffer.span)), because="the caller decides how a tensor lies in memory; layouts are for tiles",
+            fail(Kind.ANNOTATION, f"T.annotate_layout was given {buffer.name}, a global tensor", (Label(builder.here()), Label(buffer.span)), because="the caller decides how a tensor lies in memory; layouts are for tiles",
                  help="declare it as T.StridedTensor, or annotate the tile it is copied to")
         if not isinstance(layout, (LayoutAnnotation, FragmentAnnotation)):
             layout = LayoutAnnotation(buffer.static_shape, layout) if callable(layout) else fail(
@@ -70,7 +70,7 @@ def annotate_safe_value(values: Any) -> None:
     launch = builder.require_launch("T.annotate_safe_value", builder.here())
     for buffer, value in _buffers(values, "annotate_safe_value"):
         if buffer.scope is not Scope.GLOBAL:
-            fail(Kind.ANNOTATION, f"{buffer.name} is a {buffer.scope.value} buffer", builder.here(), because="only loads from global tensors are guarded", help="annotate the tensor it is copied from")
+            fail(Kind.ANNOTATION, f"T.annotate_safe_value was given {buffer.name}, a {buffer.scope.value} buffer", builder.here(), because="only loads from global tensors are guarded", help="annotate the tensor it is copied from")
         launch.safe_values.append((buffer, cast(as_expr(value), buffer.dtype)))
 
 

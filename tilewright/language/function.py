@@ -24,7 +24,7 @@ from tilewright.language.mistakes import bind_arguments, explain_exception
 from tilewright.language.rewrite import Rewritten, annotation_nodes, rewrite_function
 from tilewright.language.scopes import check_scopes
 from tilewright.language.tensor import PointerSpec, TensorSpec
-from tilewright.language.trace import Tracer
+from tilewright.language.trace import STAND_INS, Tracer
 from tilewright.spans import is_user_file, span_of_caller
 
 
@@ -106,7 +106,7 @@ def _evaluate_annotation(node: ast.expr, function: FunctionType, scope: dict[str
     except (TileError, CompilerBug):
         raise
     except Exception as error:
-        found = explain_exception(error, [code], Tracer.assert_that.__code__)
+        found = explain_exception(error, [code], STAND_INS)
         if found is error:
             raise
     raise found
@@ -205,7 +205,7 @@ def run_traced(builder: ProgramBuilder, rewritten: Rewritten, args: tuple[Any, .
     except (TileError, CompilerBug):
         raise
     except Exception as error:
-        found = explain_exception(error, builder.codes, Tracer.assert_that.__code__)
+        found = explain_exception(error, builder.codes, STAND_INS)
         if found is error:
             raise
         cause = error if isinstance(found, CompilerBug) else None

@@ -124,7 +124,7 @@ def _launch_of(builder: ProgramBuilder, what: str) -> LaunchFrame:
 def _along(values: tuple[Any, ...], dim: Any, what: str) -> Any:
     if not isinstance(dim, int) or not 0 <= dim < len(values):
         fail(Kind.GRID_RANK, f"{what} was asked for dimension {dim if isinstance(dim, int) else describe_operand(dim)}", span_of_caller(),
-             because=f"there {'are' if len(values) > 1 else 'is'} {len(values)} here, counted from 0", help="give 0 for x" if len(values) == 1 else f"give a number from 0 to {len(values) - 1}")
+             because=f"dimensions are counted from 0, and there {'are' if len(values) > 1 else 'is only'} {len(values)} here", help="give 0" if len(values) == 1 else f"give a number from 0 to {len(values) - 1}")
     return values[dim]
 
 

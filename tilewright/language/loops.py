@@ -9,7 +9,7 @@ from typing import Any
 
 from tilewright.errors import Kind, fail
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, Op, as_expr, binary, ceildiv, const, describe_operand, maximum, select
+from tilewright.ir.expr import Expr, Op, as_expr, as_integer, binary, ceildiv, const, describe_operand, maximum, select
 from tilewright.ir.stmt import LoopKind, Pipeline
 from tilewright.language.builder import ProgramBuilder, program_builder
 from tilewright.spans import span_of_caller
@@ -60,9 +60,10 @@ class BindingLoop(LoopRange):
 def as_extent(value: Any, what: str, kind: Kind = Kind.LOOP_EXTENT, because: str = "a loop runs a whole number of times") -> Expr:
     """A loop or grid extent: an integer, known or not."""
     is_tile = isinstance(value, Buffer) and value.scope is not Scope.VARIABLE
-    if is_tile or not (isinstance(value, (int, Expr)) or hasattr(value, "as_expression") or hasattr(value, "__index__")):
+    number = as_integer(value)
+    if is_tile or not (isinstance(value, Expr) or hasattr(value, "as_expression") or number is not None):
         fail(kind, f"{what} is {describe_operand(value)}, not an integer", span_of_caller(), because=because, help=f"write {value.name}.shape[0]" if is_tile else "use an int, T.ceildiv(a, b) or a // b")
-    expression = as_expr(value if isinstance(value, Expr) or hasattr(value, "as_expression") else int(value))
+    expression = as_expr(value if number is None else number)
     if not expression.dtype.is_integer:
         fail(kind, f"{what} is `{expression}`, which is {expression.dtype!s}, not an integer", span_of_caller(), because=because, help="convert it with T.cast(x, 'int32')")
     builder = program_builder()
@@ -92,8 +93,12 @@ def serial(start: Any, stop: Any = None, step: Any = None, *, annotations: Any =
     return _serial_range("T.serial", start, stop, step, LoopKind.SERIAL)
 
 
-def range_loop(start: Any, stop: Any = None, step: Any = None) -> SerialRange:
+def range_loop(*bounds: Any) -> SerialRange:
     """What `range` means inside kernels: T.serial."""
+    if not 1 <= len(bounds) <= 3:
+        kind = Kind.UNKNOWN_ARGUMENT if bounds else Kind.MISSING_ARGUMENT
+        fail(kind, f"range was given {len(bounds)} arguments", span_of_caller(), because="it takes an end, or a start and an end, and then a step", help="write range(n) or range(start, end, step)")
+    start, stop, step = (*bounds, None, None)[:3]
     return _serial_range("range", start, stop, step, LoopKind.SERIAL)
 
 

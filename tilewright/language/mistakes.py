@@ -19,7 +19,7 @@ from typing import Any
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, Span, TileError, fail
 from tilewright.ir.buffer import Buffer, Region
-from tilewright.ir.expr import Expr
+from tilewright.ir.expr import Expr, describe_operand
 from tilewright.spans import callee_of, is_user_file, span_of_frame
 
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
@@ -30,23 +30,24 @@ _ATTRIBUTES: dict[type, tuple[str, ...]] = {
 _MODULE_ALIASES = {"np": "import numpy as np", "T": "import tilewright.language as T"}
 
 
-def explain_exception(error: Exception, kernel_codes: Iterable[CodeType], assert_code: CodeType) -> BaseException:
+def explain_exception(error: Exception, kernel_codes: Iterable[CodeType], stand_ins: frozenset[CodeType]) -> BaseException:
     """What to raise instead of `error`.
 
     kernel_codes   code objects of the kernels and macros that are being traced.
-    assert_code    where a failed `assert` of the user's on Python values is raised.
+    stand_ins      code objects of ours that do what the user's code says on the user's objects: an exception there is the user's.
     """
     places: list[TracebackType] = []
     traceback = error.__traceback__
     while traceback is not None:
         places.append(traceback)
         traceback = traceback.tb_next
-    while places and _is_standard_library(places[-1].tb_frame.f_code.co_filename):
-        places.pop()  # the mistake is where the library was called
+    is_assert = isinstance(error, AssertionError) and bool(places) and places[-1].tb_frame.f_code in stand_ins
+    while places and (_is_standard_library(places[-1].tb_frame.f_code.co_filename) or places[-1].tb_frame.f_code in stand_ins):
+        places.pop()  # the mistake is where it was called
     user = [k for k, place in enumerate(places) if is_user_file(place.tb_frame.f_code.co_filename)]
     if not user:
         return CompilerBug(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
-    if isinstance(error, AssertionError) and places[-1].tb_frame.f_code is assert_code:
+    if is_assert:
         return _own(error, [places[k] for k in user])
     place = places[user[-1]]
     if isinstance(error, RecursionError):
@@ -116,8 +117,7 @@ def _refuse_attributes(error: Exception, span: Span) -> None:
         return
     known = next((list(names) for kind, names in _ATTRIBUTES.items() if isinstance(error.obj, kind)), [n for n in dir(error.obj) if not n.startswith("_")])
     close = difflib.get_close_matches(error.name, known, 1, 0.5)
-    described = getattr(error.obj, "name", None)
-    subject = f"`{described}`" if isinstance(described, str) and not isinstance(error.obj, type) else owner.__name__
+    subject = f"`{error.obj.name}`" if isinstance(error.obj, Buffer) else describe_operand(error.obj) if isinstance(error.obj, (Expr, Region, DType)) else owner.__name__
     fail(Kind.UNKNOWN_ATTRIBUTE, f"{subject} has no attribute `{error.name}`", span, because=f"its attributes are {', '.join(known[:12])}{' and others' * (len(known) > 12)}",
          help=f"did you mean `{close[0]}`?" if close else "remove it")
 
@@ -143,7 +143,7 @@ def _refuse_arguments(error: Exception, frame: FrameType, span: Span) -> None:
     twice = re.match(r"multiple values for argument '(\w+)'", detail)
     if twice:
         fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given `{twice[1]}` twice", span, because="it was given both by position and by name", help="leave one out")
-    if "positional argument" in detail:
+    if "positional argument" in detail or detail == "no arguments":
         count = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
         named = [f"{p.name}=..." for p in parameters if p.kind is p.KEYWORD_ONLY]
         fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given too many arguments: it takes {count} by position" if parameters else f"{callee} takes {detail}", span, because=because,

@@ -11,7 +11,7 @@ from tilewright.dtypes import DType
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Extent, Scope
-from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const as constant, describe_operand, parse_dtype, var
+from tilewright.ir.expr import Expr, Op, as_expr, as_integer, binary, cast, const as constant, describe_operand, parse_dtype, var
 from tilewright.spans import span_of_caller
 
 
@@ -23,16 +23,16 @@ def parse_shape(shape: Any, what: str, span: Span) -> tuple[Extent, ...]:
 
 def _extent(value: Any, what: str, span: Span) -> Extent:
     is_tile = isinstance(value, Buffer) and value.scope is not Scope.VARIABLE
-    if is_tile or isinstance(value, bool) or not (isinstance(value, (int, Expr)) or hasattr(value, "__index__") or hasattr(value, "as_expression")):
+    number = as_integer(value)
+    if is_tile or isinstance(value, bool) or not (isinstance(value, Expr) or hasattr(value, "as_expression") or number is not None):
         fail(Kind.SHAPE_VALUE, f"the shape of {what} holds {describe_operand(value)}", span, because="a dimension is a whole number or a symbol of T.dynamic",
              help=f"write {value.name}.shape[0]" if is_tile else "use an int, or T.dynamic for a size known only at run time")
-    if isinstance(value, Expr) or hasattr(value, "as_expression"):
+    if number is None:
         expression = as_expr(value)
         if not expression.dtype.is_integer:
             fail(Kind.SHAPE_VALUE, f"the shape of {what} holds `{expression}`, which is {expression.dtype!s}", span, because="a dimension is a whole number",
                  help="use an integer expression")
         return expression.value if expression.is_const else expression
-    number = int(value)
     if number < 0:
         fail(Kind.SHAPE_VALUE, f"the shape of {what} holds {number}", span, because="a dimension cannot be negative", help="check the sizes that were passed in")
     return number
@@ -129,8 +129,9 @@ def view_as(source: Any, shape: tuple[Extent, ...], dtype: DType, span: Span) ->
 def _check_size_on_call(source: Buffer, shape: tuple[Extent, ...], dtype: DType, span: Span) -> None:
     """A symbolic view: whether the sizes agree is known when the kernel is called, and checked then."""
     builder = build.current()
-    wanted: Any = constant(dtype.bits * dtype.lanes, dtypes.int64)
-    found: Any = constant(source.dtype.bits * source.dtype.lanes, dtypes.int64)
+    is_same_width = dtype.bits * dtype.lanes == source.dtype.bits * source.dtype.lanes
+    wanted: Any = constant(1 if is_same_width else dtype.bits * dtype.lanes, dtypes.int64)
+    found: Any = constant(1 if is_same_width else source.dtype.bits * source.dtype.lanes, dtypes.int64)
     for n in shape:
         wanted = wanted * n
     for n in source.shape:

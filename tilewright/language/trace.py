@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from types import CodeType
 from typing import Any
 
 from tilewright.dtypes import DType
@@ -267,6 +268,12 @@ class Tracer:
 
     def expression(self, value: Any) -> None:
         """A statement that is only an expression: its effect, if any, has been traced already."""
+
+
+# What a rewritten statement does on Python objects: an exception that one of these lets pass belongs to the user's line.
+STAND_INS: frozenset[CodeType] = frozenset(f.__code__ for f in (
+    Tracer.assert_that, Tracer.condition, Tracer.negate, Tracer.ternary, Tracer._chain, Tracer.all_of, Tracer.any_of, Tracer.equal, Tracer.not_equal, Tracer.augment,
+    Tracer.augment_item, Tracer.unpack, *_OPERATORS.values()))
 
 
 def check_loop_control(builder: ProgramBuilder, what: str) -> Span:

@@ -6,6 +6,7 @@ They become layouts of the algebra when they are made, so that a function that p
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
@@ -41,11 +42,17 @@ def _fail_collision(collision: Collision, span: Span) -> NoReturn:
 
 def _tile_shape(shape: Any, what: str, span: Span) -> tuple[int, ...]:
     items = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    sizes: list[int] = []
     for n in items:
-        if isinstance(n, bool) or not hasattr(n, "__index__") or type(n).__module__.startswith("tilewright") or int(n) < 1:
+        try:
+            size = 0 if isinstance(n, bool) or type(n).__module__.startswith("tilewright") else operator.index(n)
+        except TypeError:
+            size = 0
+        if size < 1:
             described = f"`{n}`" if type(n).__module__.startswith("tilewright") else repr(n)
             fail(Kind.LAYOUT_SHAPE, f"the shape of {what} holds {described}", span, because="a layout places the elements of a tile, whose shape is fixed when the kernel is compiled", help="give positive ints")
-    return tuple(int(n) for n in items)
+        sizes.append(size)
+    return tuple(sizes)
 
 
 def _check_function(function: Any, indices: int, what: str, span: Span) -> None:

@@ -127,7 +127,7 @@ def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> 
         is_stretched = is_one(n) and len(source_axes) != len(target_axes)
         if is_one(m) and isinstance(n, int) and n > 1 and len(source_axes) > len(target_axes):
             _fail_shapes(source, target, span, f"the source has {len(source_axes)} dimensions of more than one element, the destination {len(target_axes)}: {n} elements would go to one place",
-                         "copy a region of the source with as many dimensions, as in A[0, :]")
+                         "copy it row by row, as in A[i, :], or give both sides one shape with T.reshape")
         if not is_stretched and not is_source_closer and isinstance(n, int) and isinstance(m, int) and m < n:
             _fail_shapes(source, target, span, f"the destination tile has {m} elements where the source has {n}", "make the tile as large as the source region")
         if a is not None and not is_stretched:

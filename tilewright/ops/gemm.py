@@ -194,7 +194,7 @@ def _check_operand(region: Region, span: Span) -> None:
     if not has_extent(region) or region.buffer.rank < 2:
         fail(Kind.GEMM_RANK, f"{name} has {region.buffer.rank} dimension{'s' * (region.buffer.rank != 1)} ({format_shape(region.buffer)})" if region.buffer.rank < 2
              else f"{name} is one element", (Label(span), _operand_label(region)), because="a product takes 2-D tiles",
-             help="give a vector a second dimension of size 1 or of a whole tile, as in T.alloc_shared((16, K), dtype)")
+             help=f"give the whole tile {region.buffer.name}, or slice two of its dimensions" if region.buffer.rank >= 2 else "give a vector a second dimension of size 1 or of a whole tile, as in T.alloc_shared((16, K), dtype)")
     if not all(isinstance(n, int) for n in region.extents):
         fail(Kind.GEMM_SHAPE_STATIC, f"{name} has the shape {format_shape(region)}, which is known only at run time", (Label(span), _operand_label(region)),
              because="the sizes of a product choose its instructions when it is compiled", help="multiply whole tiles; T.copy fills what lies outside with zeros")

@@ -55,6 +55,12 @@ def has_extent(region: Region) -> bool:
     return any(region.is_slice)
 
 
+def place(region: Region, offsets: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The index of a point of a region, whose offsets count along its sliced axes."""
+    steps = iter(offsets)
+    return tuple(start + next(steps) if is_sliced else start for start, is_sliced in zip(region.starts, region.is_slice, strict=True))
+
+
 def is_one(extent: int | Expr) -> bool:
     return (isinstance(extent, int) and extent == 1) or (isinstance(extent, Expr) and extent.is_const and extent.value == 1)
 

@@ -197,7 +197,7 @@ def reduce(buffer: Any, out: Any, reduce_type: str, dim: int, clear: bool = True
         fail(Kind.REDUCE_DTYPE, f"a bitwise reduction ({reduction.value}) of {src.dtype!s} into {dst.dtype!s}", (Label(span), Label(src.buffer.span)),
              because="bitand, bitor and bitxor work on integers and bools", help="use reduce_max, reduce_min or reduce_sum, or view the bits with T.view(buffer, dtype='uint32')")
     if dst.dtype.is_bool and not (reduction.is_bitwise or reduction in (Reduction.MAX, Reduction.MIN)):
-        fail(Kind.REDUCE_DTYPE, f"{reduction.value} into a bool", (Label(span), Label(dst.buffer.span)), because="a sum of bools is a count", help="reduce into an int32 tile")
+        fail(Kind.REDUCE_DTYPE, f"T.reduce_{reduction.value} of {name_region(src)} goes into {name_region(dst)}, which is bool", (Label(span), Label(dst.buffer.span)), because="a sum of bools is a count", help="reduce into an int32 tile")
     is_nan_kept = as_flag(nan_propagate, "nan_propagate", span) and dst.dtype.is_float and reduction.kind in (ReduceKind.MAX, ReduceKind.MIN)
     builder.emit(Reduce(span, src, dst, reduction, axis, as_flag(clear, "clear", span), _match_result(src, dst, axis, kept, span), is_nan_kept))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,10 @@ from tilewright import dtypes
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Region, format_shape, whole
-from tilewright.ir.expr import Expr, as_expr, cast, const, describe_operand, load, var
+from tilewright.ir.expr import Expr, cast, const, describe_operand, load, var
 from tilewright.ir.stmt import For, LoopKind, ParallelFor, ReduceKind, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_flag, as_region, fixed, may_overlap, name_region, read_box, same_extent, write_box
+from tilewright.ops.operand import as_flag, as_region, fixed, may_overlap, name_region, place, read_box, same_extent, write_box
 from tilewright.ops.reduce import accumulation_dtype, combine, identity
 
 
@@ -29,7 +30,7 @@ class Scan(TileOp):
     src: Region
     dst: Region
     kind: ReduceKind
-    axis: int
+    axis: int  # of the sliced axes
     is_reverse: bool
 
     def effects(self) -> Effects:
@@ -38,7 +39,7 @@ class Scan(TileOp):
     def reference(self, environment: ReferenceEnvironment) -> None:
         dtype = self.dst.dtype
         wide = dtypes.float64 if dtype.is_float else dtypes.int64 if dtype.is_signed else dtypes.uint64
-        values = environment.convert(read_box(environment, self.src), self.src.dtype, dtype).astype(wide.numpy)
+        values = environment.convert(read_box(environment, self.src), self.src.dtype, dtype).astype(wide.numpy).reshape(self._sizes)
         flip = (slice(None),) * self.axis + (slice(None, None, -1),)
         ordered = values[flip] if self.is_reverse else values
         with np.errstate(all="ignore"):
@@ -46,50 +47,48 @@ class Scan(TileOp):
                 scanned = np.add.accumulate(ordered, axis=self.axis)
             else:
                 scanned = np.fmax(np.fmax.accumulate(ordered, axis=self.axis), np.asarray(identity(self.kind, dtype).value).astype(wide.numpy))
-        write_box(environment, self.dst, environment.convert(scanned[flip] if self.is_reverse else scanned, wide, dtype))
+        scanned = (scanned[flip] if self.is_reverse else scanned).reshape([n for _, n in environment.box(self.dst)])
+        write_box(environment, self.dst, environment.convert(scanned, wide, dtype))
 
     def lower(self, context: LoweringContext) -> Stmt:
         if may_overlap(self.src, self.dst) and not self._is_in_place:
             return self._through_scratch(context)
         wide = accumulation_dtype(self.dst.dtype)
-        others = [a for a in range(len(self.src.extents)) if a != self.axis]
-        shape = tuple(int(n) for n in (self.src.extents[a] for a in others)) or (1,)
-        running = context.scratch("running", wide, shape, self.span)
+        sizes = self._sizes
+        lanes = tuple(n for a, n in enumerate(sizes) if a != self.axis) or (1,)
+        running = context.scratch("running", wide, lanes, self.span)
         step = var("t")
-        extent = as_expr(self.src.extents[self.axis])
-        position = extent - 1 - step if self.is_reverse else step
+        position = sizes[self.axis] - 1 - step if self.is_reverse else step
 
-        def loop(value_at: Any) -> Stmt:
-            variables = tuple(var("ijklmn"[p]) for p in range(len(shape)))
-            at = dict(zip(others, variables, strict=False))
+        def loop(body: Callable[[tuple[Expr, ...], tuple[Expr, ...]], tuple[Stmt, ...]]) -> Stmt:
+            """A parallel loop over the lanes; `body` takes the place of a lane and that of its element in this step."""
+            variables = tuple(var(name) for name, _ in zip("ijklmnop", lanes, strict=False))
+            others = variables[: len(sizes) - 1]
+            return ParallelFor(self.span, variables, tuple(map(const, lanes)), Seq(self.span, body(variables, (*others[: self.axis], position, *others[self.axis :]))))
 
-            def indices(region: Region) -> tuple[Expr, ...]:
-                return tuple(s + (position if a == self.axis else at[a]) for a, s in enumerate(region.starts))
+        def turn(lane: tuple[Expr, ...], at: tuple[Expr, ...]) -> tuple[Stmt, ...]:
+            element = cast(cast(load(self.src.buffer, place(self.src, at)), self.dst.dtype), wide)
+            return (Store(self.span, running, lane, combine(self.kind, load(running, lane), element)),
+                    Store(self.span, self.dst.buffer, place(self.dst, at), cast(load(running, lane), self.dst.dtype)))
 
-            return ParallelFor(self.span, variables, tuple(const(n) for n in shape), Seq(self.span, value_at(variables, indices)))
+        start = loop(lambda lane, at: (Store(self.span, running, lane, cast(identity(self.kind, self.dst.dtype), wide)),))
+        return Seq(self.span, (start, For(self.span, step, const(sizes[self.axis]), LoopKind.SERIAL, loop(turn))))
 
-        def start(variables: tuple[Expr, ...], indices: Any) -> tuple[Stmt, ...]:
-            return (Store(self.span, running, variables, cast(identity(self.kind, self.dst.dtype), wide)),)
-
-        def turn(variables: tuple[Expr, ...], indices: Any) -> tuple[Stmt, ...]:
-            element = cast(cast(load(self.src.buffer, indices(self.src)), self.dst.dtype), wide)
-            return (Store(self.span, running, variables, combine(self.kind, load(running, variables), element)),
-                    Store(self.span, self.dst.buffer, indices(self.dst), cast(load(running, variables), self.dst.dtype)))
-
-        return Seq(self.span, (loop(start), For(self.span, step, extent, LoopKind.SERIAL, loop(turn))))
-
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.src.shape)
 
     @property
     def _is_in_place(self) -> bool:
-        return self.src.buffer is self.dst.buffer and all(a is b for a, b in zip(self.src.starts, self.dst.starts, strict=True))
+        same_starts = self.src.buffer is self.dst.buffer and all(a is b for a, b in zip(self.src.starts, self.dst.starts, strict=True))
+        return same_starts and self.src.is_slice == self.dst.is_slice
 
     def _through_scratch(self, context: LoweringContext) -> Stmt:
         """The destination overlaps the source elsewhere: the source is read before anything is written."""
-        held = whole(context.scratch("scanned", self.src.dtype, tuple(int(n) for n in self.src.extents), self.span))
-        variables = tuple(var(name) for name, _ in zip("ijklmnop", self.src.extents, strict=False))
-        source = load(self.src.buffer, tuple(s + v for s, v in zip(self.src.starts, variables, strict=True)))
-        fetch = ParallelFor(self.span, variables, tuple(as_expr(n) for n in self.src.extents), Store(self.span, held.buffer, variables, source))
-        return Seq(self.span, (fetch, dataclasses.replace(self, src=held).lower(context)))
+        held = whole(context.scratch("scanned", self.src.dtype, self._sizes, self.span))
+        variables = tuple(var(name) for name, _ in zip("ijklmnop", self._sizes, strict=False))
+        fetch = Store(self.span, held.buffer, variables, load(self.src.buffer, place(self.src, variables)))
+        return Seq(self.span, (ParallelFor(self.span, variables, tuple(map(const, self._sizes)), fetch), dataclasses.replace(self, src=held).lower(context)))
 
 
 def _scan(src: Any, dst: Any, dim: int, reverse: bool, kind: ReduceKind, name: str) -> None:
@@ -103,14 +102,14 @@ def _scan(src: Any, dst: Any, dim: int, reverse: bool, kind: ReduceKind, name: s
     if not isinstance(dim, int) or not -len(kept) <= dim < len(kept):
         fail(Kind.REDUCE_AXIS, f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(source)} has {len(kept)} dimension{'s' * (len(kept) != 1)} ({format_shape(source)})", span,
              because=f"an axis lies between {-len(kept)} and {len(kept) - 1}", help="count the axes from 0, or from -1 at the end")
-    if len(source.extents) != len(target.extents) or not all(map(same_extent, source.extents, target.extents)):
+    if len(source.shape) != len(target.shape) or not all(map(same_extent, source.shape, target.shape)):
         fail(Kind.SCAN_SHAPE, f"{name_region(source)} is {format_shape(source)}, but {name_region(target)} is {format_shape(target)}",
              (Label(span), Label(source.buffer.span), Label(target.buffer.span)), because="a scan gives a tile of the shape of its source", help="give a destination of the same shape, or none to scan in place")
     if not all(isinstance(n, int) for n in source.extents):
         fail(Kind.SHAPE_STATIC, f"{name_region(source)} is {format_shape(source)}", span, because="a scan works on a tile whose size is known when it is compiled", help="scan a whole tile")
     if source.dtype.is_bool or target.dtype.is_bool:
         fail(Kind.REDUCE_DTYPE, f"T.{name} of {source.dtype!s} into {target.dtype!s}", span, because="a scan works on numbers", help="convert to int32 first")
-    builder.emit(Scan(span, source, target, kind, kept[dim], as_flag(reverse, "reverse", span)))
+    builder.emit(Scan(span, source, target, kind, dim % len(kept), as_flag(reverse, "reverse", span)))
 
 
 def cumsum(src: Any, dst: Any = None, dim: int = 0, reverse: bool = False, annotations: Any = None) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir import build
-from tilewright.ir.buffer import Region, format_shape
-from tilewright.ir.expr import as_expr, cast, const, load, var
+from tilewright.ir.buffer import Region, format_shape, whole
+from tilewright.ir.expr import as_expr, cast, load, var
 from tilewright.ir.stmt import ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, fixed, may_overlap, name_region, read_box, same_extent, write_box
+from tilewright.ops.operand import as_region, fixed, may_overlap, name_region, place, read_box, same_extent, write_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,28 +27,26 @@ class Transpose(TileOp):
         return Effects(reads=(self.src,), writes=(self.dst,))
 
     def reference(self, environment: ReferenceEnvironment) -> None:
-        source = read_box(environment, self.src)
-        write_box(environment, self.dst, environment.convert(np.swapaxes(source, -1, -2).copy(), self.src.dtype, self.dst.dtype))
+        source = read_box(environment, self.src).reshape(self._sizes)
+        turned = np.swapaxes(source, -1, -2).reshape([n for _, n in environment.box(self.dst)])
+        write_box(environment, self.dst, environment.convert(turned, self.src.dtype, self.dst.dtype))
 
     def lower(self, context: LoweringContext) -> Stmt:
-        if may_overlap(self.src, self.dst):
-            shape = tuple(int(n) for n in self.src.extents)
-            scratch = context.scratch("transposed", self.src.dtype, shape, self.span)
-            held = Region(scratch, tuple(const(0) for _ in shape), shape, (True,) * len(shape), self.span)
-            straight = tuple(range(len(shape)))
-            return Seq(self.span, (_loops(self.src, held, straight, self), _loops(held, self.dst, _swapped(len(shape)), self)))
-        return _loops(self.src, self.dst, _swapped(len(self.src.extents)), self)
+        if not may_overlap(self.src, self.dst):
+            return self._loops(self.src, self.dst, is_swapping=True)
+        held = whole(context.scratch("transposed", self.src.dtype, self._sizes, self.span))
+        return Seq(self.span, (self._loops(self.src, held, is_swapping=False), self._loops(held, self.dst, is_swapping=True)))
 
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.src.shape)
 
-def _swapped(rank: int) -> tuple[int, ...]:
-    return (*range(rank - 2), rank - 1, rank - 2)
-
-
-def _loops(src: Region, dst: Region, axes: tuple[int, ...], op: Transpose) -> Stmt:
-    variables = tuple(var("ijklmn"[a]) for a in range(len(dst.extents)))
-    dst_at = tuple(s + v for s, v in zip(dst.starts, variables, strict=True))
-    src_at = tuple(s + variables[axes[a]] for a, s in enumerate(src.starts))
-    return ParallelFor(op.span, variables, tuple(as_expr(n) for n in dst.extents), Store(op.span, dst.buffer, dst_at, cast(load(src.buffer, src_at), dst.dtype)))
+    def _loops(self, src: Region, dst: Region, is_swapping: bool) -> Stmt:
+        """A parallel loop over the elements of `dst`, in its order."""
+        variables = tuple(var(name) for name, _ in zip("ijklmnop", dst.shape, strict=False))
+        source = load(src.buffer, place(src, (*variables[:-2], variables[-1], variables[-2]) if is_swapping else variables))
+        store = Store(self.span, dst.buffer, place(dst, variables), cast(source, dst.dtype))
+        return ParallelFor(self.span, variables, tuple(as_expr(n) for n in dst.shape), store)
 
 
 def transpose(src: Any, dst: Any, annotations: Any = None) -> None:
@@ -59,11 +57,11 @@ def transpose(src: Any, dst: Any, annotations: Any = None) -> None:
     builder = build.current()
     span = builder.here()
     source, target = fixed(as_region(src, "the source of T.transpose", span)), fixed(as_region(dst, "the destination of T.transpose", span))
-    n, m = source.extents, target.extents
+    n, m = source.shape, target.shape
     if len(n) < 2:
         fail(Kind.TRANSPOSE_SHAPE, f"{name_region(source)} is {format_shape(source.buffer)}", (Label(span), Label(source.buffer.span)), because="T.transpose exchanges the last two dimensions",
              help="give a tile of two dimensions; T.copy moves a tile of one")
-    if len(n) < 2 or len(n) != len(m) or not all(map(same_extent, (*n[:-2], n[-1], n[-2]), m)) or not all(isinstance(e, int) for e in n):
+    if len(n) != len(m) or not all(map(same_extent, (*n[:-2], n[-1], n[-2]), m)) or not all(isinstance(e, int) for e in n):
         wanted = f"({', '.join(str(e) for e in (*n[:-2], *reversed(n[-2:])))})"
         fail(Kind.TRANSPOSE_SHAPE, f"{name_region(source)} is {format_shape(source)}, so its transpose has the shape {wanted}, but {name_region(target)} is {format_shape(target)}",
              (Label(span), Label(source.buffer.span), Label(target.buffer.span)), because="T.transpose exchanges the last two dimensions of a tile of static shape",

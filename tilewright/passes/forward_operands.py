@@ -29,6 +29,8 @@ def forward_operands(program: Program, context: PassContext) -> Program:
 
 def _forward_launch(launch: Launch, context: PassContext) -> Launch:
     written = _written(launch)
+    if any(b.pointer is not None for b in written):  # a raw pointer may lead into any tensor
+        return launch
     users: dict[Buffer, list[Stmt]] = {}
     for stmt in statements(launch.body):
         for buffer in buffers_of(stmt):

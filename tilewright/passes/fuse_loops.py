@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, load, var
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import Assume, If, Let, ParallelFor, Seq, Stmt, Store
-from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute
+from tilewright.ir.stmt import Assume, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute, substitute_expr
 from tilewright.passes.context import PassContext
 from tilewright.passes.walk import buffers_of
 
@@ -29,9 +29,11 @@ def fuse_loops(program: Program, context: PassContext) -> Program:
 
 
 def _fuse_launch(launch: Launch) -> Launch:
-    body = rewrite(launch.body, post=_fuse_sequence)
     views = frozenset(b.storage for b in launch.buffers if b.source is not None)
-    return dataclasses.replace(launch, body=_without_unread_tiles(body, views))
+    body = _without_unread_tiles(rewrite(launch.body, post=_fuse_sequence), views)
+    counts = _read_counts(body)
+    once = frozenset(b for b, count in counts.items() if count == 1 and b not in views)
+    return dataclasses.replace(launch, body=rewrite(body, post=lambda node: _reduce_values(node, once)))
 
 
 def _fuse_sequence(node: Stmt) -> Stmt:
@@ -178,6 +180,64 @@ def _is_overtaken(value: Expr, element: Expr, later: Sequence[Stmt]) -> bool:
         if any(isinstance(s, Store) and (s.buffer.storage in loaded or s.buffer.storage is element.buffer.storage) for s in statements(part)):
             return True
     return False
+
+
+# -- reductions of what a loop has just computed
+
+
+def _reduce_values(node: Stmt, once: frozenset[Buffer]) -> Stmt:
+    """A loop that fills a tile for one reduction and nothing else goes into the reduction; `once` are tiles with a single read."""
+    if not isinstance(node, Seq):
+        return node
+    done: list[Stmt] = []
+    for part in node.body:
+        joint = _into_reduction(done[-1], part, once) if done else None
+        if joint is None:
+            done.append(part)
+        else:
+            done[-1] = joint
+    return node if len(done) == len(node.body) else dataclasses.replace(node, body=tuple(done))
+
+
+def _into_reduction(first: Stmt, second: Stmt, once: frozenset[Buffer]) -> Stmt | None:
+    if not isinstance(first, ParallelFor) or not isinstance(second, ParallelFor) or not isinstance(first.body, (Store, Seq)):
+        return None
+    filling = _flat(first.body)
+    if len(filling) != 1 or not isinstance(filling[0], Store):
+        return None
+    fill = filling[0]
+    if fill.buffer.scope is Scope.GLOBAL or fill.buffer not in once or len(fill.indices) != len(first.variables):
+        return None
+    if not all(i is v for i, v in zip(fill.indices, first.variables, strict=True)):
+        return None
+    target = next((s for s in _flat(second.body) if isinstance(s, ReduceLoop)), None)
+    read = next((e for e in subexpressions(target.value) if e.op is Op.LOAD and e.buffer is fill.buffer), None) if target is not None else None
+    if target is None or read is None:
+        return None
+    # The reduction must read exactly the box that the loop fills, one element per turn.
+    extent_of = dict(zip(second.variables, second.extents, strict=True)) | {target.axis: target.extent}
+    if len(extent_of) != len(read.args) or not all(extent_of.get(i) is n for i, n in zip(read.args, first.extents, strict=True)):
+        return None
+    loaded = {e.buffer.storage for e in subexpressions(fill.value) if e.op is Op.LOAD}
+    if not loaded.isdisjoint(b.storage for s in statements(second) if isinstance(s, Store) for b in (s.buffer,)) or not _is_pure(fill.value):
+        return None
+    value = substitute_expr(fill.value, dict(zip(first.variables, read.args, strict=True)))
+    return rewrite(second, on_expr=lambda e: rewrite_expr(e, lambda x: value if x is read else x))
+
+
+def _read_counts(body: Stmt) -> dict[Buffer, int]:
+    """How many places read each tile; statements that name one count as several."""
+    counts: dict[Buffer, int] = {}
+    for node in statements(body):
+        if not isinstance(node, Store):
+            named = [item for value in vars(node).values() for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Buffer)]
+            for buffer in named:
+                counts[buffer.storage] = counts.get(buffer.storage, 0) + 2
+        for expression in own_expressions(node):
+            for inner in subexpressions(expression):
+                if inner.op is Op.LOAD:
+                    counts[inner.buffer.storage] = counts.get(inner.buffer.storage, 0) + 1
+    return counts
 
 
 # -- tiles that nobody reads

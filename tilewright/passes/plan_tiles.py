@@ -31,7 +31,7 @@ class _Uses:
 
     products: list[DType] = field(default_factory=list)  # compute dtypes of products that read or write it
     second_operands: list[bool] = field(default_factory=list)  # is_transposed of products whose second operand is all of it
-    copies: list[tuple[Copy, bool]] = field(default_factory=list)  # into all of it; whether the source begins inside its tensor
+    copies: list[tuple[Copy, bool]] = field(default_factory=list)  # into all of it; whether the source begins inside its tensor, beyond which it is 0
     is_accessed: bool = False  # in any other way
     has_views: bool = False
 
@@ -46,6 +46,7 @@ def plan_tiles(program: Program, context: PassContext) -> Program:
 
 def _collect(launch: Launch) -> dict[Buffer, _Uses]:
     uses = {buffer: _Uses() for buffer in launch.buffers}
+    annotated = {buffer for buffer, _ in launch.safe_values}
     for stmt, facts in statements_with_facts(launch):
         for expression in own_expressions(stmt):
             for node in subexpressions(expression):
@@ -63,7 +64,9 @@ def _collect(launch: Launch) -> dict[Buffer, _Uses]:
                 for region in (stmt.a, stmt.c):
                     _use(uses, region.buffer).is_accessed = True
             case Copy():
-                is_inside = all(facts.range_of(s).low is not None and (facts.range_of(s).low or 0) >= 0 for s in stmt.src.starts)
+                # Packing fills what lies outside with zeros, so it cannot stand for another safe value.
+                begins_inside = all(facts.range_of(s).low is not None and (facts.range_of(s).low or 0) >= 0 for s in stmt.src.starts)
+                is_inside = begins_inside and stmt.src.buffer not in annotated
                 if fills_whole(stmt):
                     _use(uses, stmt.dst.buffer).copies.append((stmt, is_inside))
                 else:

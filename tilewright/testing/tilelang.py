@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import multiprocessing
 import random
@@ -27,10 +28,8 @@ __all__ = ["main", "process_func", "regression", "requires_cdna", "requires_cuda
 
 def main() -> None:
     """Runs pytest on the file that calls it, and exits with its status."""
-    import pytest
-
     file = sys._getframe(1).f_code.co_filename
-    sys.exit(pytest.main([file, *sys.argv[1:]]))
+    sys.exit(importlib.import_module("pytest").main([file, *sys.argv[1:]]))
 
 
 def set_random_seed(seed: int = 42) -> None:

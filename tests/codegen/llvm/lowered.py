@@ -15,10 +15,29 @@ from tilewright.codegen.llvm.program import GeneratedModule, SlotKind, emit_prog
 from tilewright.dtypes import DType
 from tilewright.errors import Span
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, as_expr, const, load, minimum, maximum, var
+from tilewright.ir.expr import Expr, as_expr, const, load, maximum, minimum, var
 from tilewright.ir.program import Launch, Parameter, ParameterKind, Program
-from tilewright.ir.stmt import (Assert, Assume, AtomicKind, AtomicUpdate, Break, Continue, For, If, Let, LoopKind, MatrixMultiply, ParallelFor, Print,
-                                ReduceKind, ReduceLoop, Seq, Stmt, Store, While)
+from tilewright.ir.stmt import (
+    Assert,
+    Assume,
+    AtomicKind,
+    AtomicUpdate,
+    Break,
+    Continue,
+    For,
+    If,
+    Let,
+    LoopKind,
+    MatrixMultiply,
+    ParallelFor,
+    Print,
+    ReduceKind,
+    ReduceLoop,
+    Seq,
+    Stmt,
+    Store,
+    While,
+)
 from tilewright.ir.tileop import TilePlan
 from tilewright.runtime.llvm_jit import LoadedCode, compile_object, load_object
 from tilewright.runtime.pool import PARALLEL_FOR_SYMBOL, WorkerPool

@@ -38,13 +38,15 @@ def test_slots_follow_parameters_workspaces_and_symbols() -> None:
         Parameter("a", ParameterKind.TENSOR, SPAN, buffer=a), Parameter("m", ParameterKind.SCALAR, SPAN, variable=m),
         Parameter("scale", ParameterKind.SCALAR, SPAN, variable=scale), Parameter("p", ParameterKind.POINTER, SPAN, variable=address)))
     slots = slots_of(made)
-    assert [slot.kind for slot in slots] == [SlotKind.TENSOR, SlotKind.SCALAR, SlotKind.SCALAR, SlotKind.POINTER, SlotKind.WORKSPACE, SlotKind.SYMBOL, SlotKind.SYMBOL,
+    assert [slot.kind for slot in slots] == [SlotKind.TENSOR, SlotKind.SCALAR, SlotKind.SCALAR, SlotKind.POINTER, SlotKind.WORKSPACE, SlotKind.SYMBOL,
+                                             SlotKind.SYMBOL,
                                              SlotKind.STATUS]
-    assert [slot.symbol for slot in slots[5:7]][0] is n and slots[6].symbol is s
+    assert next(slot.symbol for slot in slots[5:7]) is n and slots[6].symbol is s
     assert slots[4].workspace is work
 
 
-@pytest.mark.parametrize("dtype, value", [(int8, -3), (int32, -70000), (int64, -(1 << 40)), (uint8, 200), (uint64, (1 << 63) + 5), (float16, 1.5), (float32, -2.75),
+@pytest.mark.parametrize("dtype, value", [(int8, -3), (int32, -70000), (int64, -(1 << 40)), (uint8, 200), (uint64, (1 << 63) + 5), (float16, 1.5),
+                                          (float32, -2.75),
                                           (float64, 1e-200), (bool_, True)])
 def test_scalars_arrive_with_their_value(dtype, value) -> None:
     x, c = var("x", dtype), tensor("c", dtype, 40)
@@ -105,7 +107,7 @@ def test_an_address_beyond_32_bits() -> None:
     a = tensor("a", int8, 3000, 4, strides=(stride, 1))
     made = program([a], lambda bx: store(a, [bx, 1], 1), [2])
     text = emit_program(made, {}, host_target()).text
-    assert "trunc" not in text and f"mul i64 %v" in text
+    assert "trunc" not in text and "mul i64 %v" in text
 
 
 
@@ -115,7 +117,8 @@ def large_program() -> Program:
     a, c = tensor("a", float16, n, 96), tensor("c", float32, n, 96)
     t = tile("t", float16, 32, 96)
     return program([a, c], lambda bx: seq(parallel([32, 96], lambda i, j: store(t, [i, j], at(a, bx * 32 + i, j))),
-                                          parallel([32, 96], lambda i, j: store(c, [bx * 32 + i, j], cast(at(t, i, j), float32) * 2.0))), [n // 32], "large-program")
+                                          parallel([32, 96], lambda i,
+                                                   j: store(c, [bx * 32 + i, j], cast(at(t, i, j), float32) * 2.0))), [n // 32], "large-program")
 
 
 def test_text_is_the_same_in_every_run() -> None:

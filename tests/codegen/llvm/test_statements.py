@@ -10,7 +10,7 @@ from tilewright.dtypes import as_dtype, bfloat16, bool_, float16, float32, int32
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Scope
 from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, reinterpret, select, var
-from tilewright.ir.stmt import (Assert, Assume, AtomicKind, AtomicUpdate, Break, Continue, MatrixMultiply, MemoryOrder, Print, ReduceKind, Stmt, While)
+from tilewright.ir.stmt import Assert, Assume, AtomicKind, AtomicUpdate, Break, Continue, MatrixMultiply, MemoryOrder, Print, ReduceKind, Stmt, While
 from tilewright.ir.tileop import Storage, TilePlan
 
 RNG = np.random.default_rng(11)
@@ -35,7 +35,8 @@ def test_break_and_continue_leave_and_skip() -> None:
 
 def test_statements_behind_a_break_are_never_reached() -> None:
     c = tensor("c", int32, 8)
-    check(program([c], lambda bx: serial(8, lambda s: seq(store(c, [s], 1), when(s >= 3, seq(Break(SPAN), store(c, [s], 2))), store(c, [s], 3)))), {"c": integers(8)})
+    check(program([c], lambda bx: serial(8, lambda s: seq(store(c, [s], 1), when(s >= 3, seq(Break(SPAN), store(c, [s], 2))), store(c, [s], 3)))),
+          {"c": integers(8)})
 
 
 def test_break_leaves_the_innermost_loop_only() -> None:
@@ -59,7 +60,8 @@ def test_while_with_break_and_continue() -> None:
 
 def test_a_loop_sees_what_its_earlier_turns_stored() -> None:
     c, t = tensor("c", int32, 40), tile("t", int32, 40)
-    body = seq(parallel([40], lambda i: store(t, [i], i)), serial(39, lambda s: store(t, [s + 1], at(t, s + 1) + at(t, s))), parallel([40], lambda i: store(c, [i], at(t, i))))
+    body = seq(parallel([40], lambda i: store(t, [i], i)), serial(39, lambda s: store(t, [s + 1], at(t, s + 1) + at(t, s))),
+               parallel([40], lambda i: store(c, [i], at(t, i))))
     check(program([c], lambda bx: body), {"c": integers(40)})
 
 
@@ -71,14 +73,16 @@ def test_a_loop_without_turns_does_nothing() -> None:
 
 def test_a_name_keeps_its_value_when_the_memory_behind_it_changes() -> None:
     c = tensor("c", int32, 4)
-    check(program([c], lambda bx: let(int32, at(c, 0) + 1, lambda x: seq(store(c, [0], 100), store(c, [1], x), let(int32, x * 2, lambda y: store(c, [2], y + at(c, 0)))))),
+    check(program([c], lambda bx: let(int32, at(c, 0) + 1, lambda x: seq(store(c, [0], 100), store(c, [1], x),
+                                                                         let(int32, x * 2, lambda y: store(c, [2], y + at(c, 0)))))),
           {"c": integers(4)})
 
 
 def test_else_branches_and_lazy_sides() -> None:
     a, c, n = tensor("a", int32, 10), tensor("c", int32, 3), var("n")
     outside = (n < 0) | (n >= 10)
-    body = seq(when(n > 5, store(c, [0], n), when(n > 2, store(c, [0], n * 2), store(c, [0], n * 3))), store(c, [1], select(outside, -1, at(a, n), is_lazy=True)),
+    body = seq(when(n > 5, store(c, [0], n), when(n > 2, store(c, [0], n * 2), store(c, [0], n * 3))),
+               store(c, [1], select(outside, -1, at(a, n), is_lazy=True)),
                when((n >= 0) & (n < 10) & (at(a, n) > 0), store(c, [2], 1)))
     for value in (-4, 0, 3, 7, 50):
         check(program([a, c, n], lambda bx: body), {"a": integers(10), "c": integers(3)}, scalars={"n": value})
@@ -92,7 +96,8 @@ def test_quotients_floor_or_truncate(dtype: str) -> None:
     ops = (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD)
     body = parallel([64], lambda i: seq(*(store(c, [k, i], binary(op, at(a, i), at(b, i))) for k, op in enumerate(ops)),
                                         *(store(c, [k + 4, i], binary(op, at(a, i), const(7, kind))) for k, op in enumerate(ops))))
-    check(program([a, b, c], lambda bx: body), {"a": integers(64, low=-100, high=100, dtype=dtype), "b": divisors.astype(kind.numpy), "c": integers(8, 64, dtype=dtype)})
+    check(program([a, b, c], lambda bx: body), {"a": integers(64, low=-100, high=100, dtype=dtype), "b": divisors.astype(kind.numpy),
+                                                "c": integers(8, 64, dtype=dtype)})
 
 
 def test_a_division_by_zero_or_overflowing_quotient_does_not_trap() -> None:
@@ -137,7 +142,8 @@ def test_atomics_on_every_dtype(dtype: str, kind: AtomicKind) -> None:
 @pytest.mark.parametrize("kind", [AtomicKind.AND, AtomicKind.OR, AtomicKind.XOR])
 def test_bitwise_atomics(kind: AtomicKind) -> None:
     a, c = tensor("a", int32, 70), tensor("c", int32, 7)
-    check(program([a, c], lambda bx: parallel([70], lambda i: AtomicUpdate(SPAN, kind, c, (i % 7,), at(a, i), MemoryOrder.SEQ_CST))), {"a": integers(70), "c": integers(7)})
+    check(program([a, c], lambda bx: parallel([70], lambda i: AtomicUpdate(SPAN, kind, c, (i % 7,), at(a, i), MemoryOrder.SEQ_CST))),
+          {"a": integers(70), "c": integers(7)})
 
 
 @pytest.mark.parametrize("order", list(MemoryOrder))
@@ -181,7 +187,8 @@ def test_a_product_reads_and_writes_tiles(is_overwriting: bool) -> None:
         return parallel([m, n], lambda i, j: store(target, [i, j], at(source, i, j)))
 
     body = seq(copy(a, ta, 10, 20), copy(b, tb, 20, 24), copy(c, tc, 10, 24),
-               MatrixMultiply(SPAN, 10, 24, const(20), ta, const(0), 20, 1, tb, const(0), 24, 0, 0, tc, const(0), 24, as_expr(is_overwriting)), copy(tc, c, 10, 24))
+               MatrixMultiply(SPAN, 10, 24, const(20), ta, const(0), 20, 1, tb, const(0), 24, 0, 0, tc, const(0), 24, as_expr(is_overwriting)), copy(tc, c,
+                                                                                                                                                     10, 24))
     data = {"a": integers(10, 20).astype(np.float32), "b": integers(20, 24).astype(np.float32), "c": integers(10, 24).astype(np.float32)}
     check(program([a, b, c], lambda bx: body), data, plans=plans)
 
@@ -209,7 +216,8 @@ def test_a_failed_assert_stops_the_thread_and_leaves_its_number() -> None:
 
 def test_asserts_in_loops_and_assumes() -> None:
     a = tensor("a", int32, 40)
-    check(program([a], lambda bx: parallel([40], lambda i: seq(Assume(SPAN, i >= 0), Assert(SPAN, at(a, i) > -100, "small"), store(a, [i], 1)))), {"a": integers(40)})
+    check(program([a], lambda bx: parallel([40], lambda i: seq(Assume(SPAN, i >= 0), Assert(SPAN, at(a, i) > -100, "small"), store(a, [i], 1)))),
+          {"a": integers(40)})
 
 
 def test_print_hands_values_to_the_host() -> None:
@@ -228,7 +236,8 @@ def test_print_hands_values_to_the_host() -> None:
 def test_reductions_of_scalars_outside_parallel_loops() -> None:
     a, c = tensor("a", float32, 100), tensor("c", float32, 1)
     total = reduction(ReduceKind.SUM, 1.0, 100, lambda r: at(a, r) * at(a, r), float32)
-    check(program([a, c], lambda bx: seq(total, store(c, [0], total.result))), {"a": RNG.normal(size=100).astype(np.float32), "c": np.zeros(1, np.float32)}, tolerance=1e-5)
+    check(program([a, c], lambda bx: seq(total, store(c, [0], total.result))), {"a": RNG.normal(size=100).astype(np.float32), "c": np.zeros(1, np.float32)},
+          tolerance=1e-5)
 
 
 def test_bools_are_bytes_in_memory() -> None:

@@ -155,7 +155,7 @@ def test_a_guarded_store_runs_where_the_guard_holds(low: int, high: int) -> None
     n = var("n")
     a, c = tensor("a", int32, 128), tensor("c", int32, 128)
     for bound in (const(high), n):
-        check(program([a, c, n], lambda bx: parallel([128], lambda i: when((i >= low) & (i < bound), store(c, [i], at(a, i) + i)))),
+        check(program([a, c, n], lambda bx, bound=bound: parallel([128], lambda i: when((i >= low) & (i < bound), store(c, [i], at(a, i) + i)))),
               {"a": integers(128), "c": integers(128)}, scalars={"n": high})
 
 
@@ -194,7 +194,8 @@ def test_a_causal_mask_with_both_branches() -> None:
 def test_every_comparison_bounds_the_range(op: Op, slope: int) -> None:
     c, k = tensor("c", int32, 40), var("k")
     for bound in (-7, 0, 20, 21, 100):
-        check(program([c, k], lambda bx: parallel([40], lambda i: when(binary(op, i * slope + 1, k), store(c, [i], i)))), {"c": integers(40)}, scalars={"k": bound})
+        check(program([c, k], lambda bx: parallel([40], lambda i: when(binary(op, i * slope + 1, k), store(c, [i], i)))), {"c": integers(40)},
+              scalars={"k": bound})
 
 
 def test_a_condition_on_data_protects_a_store() -> None:
@@ -426,7 +427,8 @@ class RandomBody:
                            store(target, [i, j], at(x, 0)))
             case 8:
                 there = self.n - 1 - j
-                return seq(store(self.e, [i, there], 1), when(self.condition(i, j, self.expression(i, j, 0)), store(self.e, [i, there], self.expression(i, j, 1))))
+                return seq(store(self.e, [i, there], 1), when(self.condition(i, j, self.expression(i, j, 0)),
+                                                              store(self.e, [i, there], self.expression(i, j, 1))))
             case 0:
                 return when(self.condition(i, j, self.expression(i, j, 0)), store(target, [i, j], self.expression(i, j)),
                             self.pick(None, store(target, [i, j], self.expression(i, j, 1))))

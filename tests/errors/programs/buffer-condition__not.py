@@ -1,4 +1,4 @@
-"""Not of a tile."""
+"""not of a tile."""
 
 import tilewright.language as T
 

@@ -1,4 +1,4 @@
-"""Len of a tensor."""
+"""len of a tensor."""
 
 import tilewright.language as T
 

@@ -1,4 +1,4 @@
-"""Int of a value."""
+"""int of a value."""
 
 import tilewright.language as T
 

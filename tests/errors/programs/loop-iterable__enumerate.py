@@ -1,4 +1,4 @@
-"""Enumerate."""
+"""enumerate."""
 
 import tilewright.language as T
 

@@ -1,4 +1,4 @@
-"""Range without an end."""
+"""range without an end."""
 
 import tilewright.language as T
 

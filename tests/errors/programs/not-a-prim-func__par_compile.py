@@ -1,4 +1,4 @@
-"""Par_compile of a number."""
+"""par_compile of a number."""
 
 import tilewright
 import tilewright.language as T

@@ -1,4 +1,4 @@
-"""Pass_configs with a number as key."""
+"""pass_configs with a number as key."""
 
 import tilewright
 import tilewright.language as T

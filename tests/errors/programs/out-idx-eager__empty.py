@@ -1,4 +1,4 @@
-"""Out_idx beside T.empty."""
+"""out_idx beside T.empty."""
 
 import tilewright
 import tilewright.language as T

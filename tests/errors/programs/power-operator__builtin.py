@@ -1,4 +1,4 @@
-"""Pow of Python."""
+"""pow of Python."""
 
 import tilewright.language as T
 

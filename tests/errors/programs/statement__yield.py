@@ -1,4 +1,4 @@
-"""Yield."""
+"""yield."""
 
 import tilewright.language as T
 

@@ -196,7 +196,6 @@ class Addressing:
         found = self.index(self.task, stride)
         if not is_scalar(found):
             raise CompilerBug(f"the stride `{stride}` differs between the lanes")
-        assert isinstance(found, Value)
         return found
 
     def locate(self, access: Expr) -> Location:

@@ -64,7 +64,6 @@ class Expressions:
         found = self.value(node)
         if not is_scalar(found):
             raise CompilerBug(f"`{node}` differs between the lanes")
-        assert isinstance(found, Value)
         return found
 
     def index(self, node: Expr) -> Operand:
@@ -81,7 +80,6 @@ class Expressions:
         found = self.index(node)
         if not is_scalar(found):
             raise CompilerBug(f"`{node}` differs between the lanes")
-        assert isinstance(found, Value)
         return found
 
     def stored(self, node: Expr, dtype: DType) -> Value | None:
@@ -156,7 +154,8 @@ class Expressions:
                 return task.scale(operand, int(factor.value))
             if isinstance(operand, Ramp) and not any(operand.offsets):
                 return Ramp(task.f.binary("mul", operand.base, task.lane(other, 0)), operand.offsets)
-        return task.f.binary("mul", task.widened(a), task.widened(b)) if not (is_scalar(a) and is_scalar(b)) else task.f.binary("mul", a, b)  # type: ignore[arg-type]
+        return task.f.binary("mul", task.widened(a), task.widened(b)) if not (is_scalar(a) and is_scalar(b)) else task.f.binary("mul", a,
+                                                                                                                                b)
 
     # -- leaves
     def _const(self, node: Expr) -> Value:
@@ -172,6 +171,7 @@ class Expressions:
         type_ = registers.register_type(node.dtype)
         if type_ == "i64":
             return found
+        narrow: Operand
         if isinstance(found, Ramp):
             narrow = Ramp(self._truncated(found.base, type_), found.offsets, found.multiple)
         else:
@@ -188,7 +188,7 @@ class Expressions:
     def operands(self, a: Operand, b: Operand) -> tuple[Value, Value]:
         """Both as scalars, or both with one element per lane."""
         if is_scalar(a) and is_scalar(b):
-            return a, b  # type: ignore[return-value]
+            return a, b
         return self.task.widened(a), self.task.widened(b)
 
     def _arithmetic(self, node: Expr) -> Operand:
@@ -269,10 +269,10 @@ class Expressions:
         a, b = self.value(node.args[0]), self.value(node.args[1])
         if dtype.is_float:
             x, y = self.operands(a, b)
-            quotient = registers.whole(task, task.f.binary("fdiv", x, y), is_floor=node.op in (Op.FLOORDIV, Op.FLOORMOD))
+            whole = registers.whole(task, task.f.binary("fdiv", x, y), is_floor=node.op in (Op.FLOORDIV, Op.FLOORMOD))
             if node.op in (Op.FLOORDIV, Op.TRUNCDIV):
-                return registers.rounded(task, quotient, dtype)
-            return registers.rounded(task, task.f.binary("fsub", x, task.f.binary("fmul", quotient, y)), dtype)
+                return registers.rounded(task, whole, dtype)
+            return registers.rounded(task, task.f.binary("fsub", x, task.f.binary("fmul", whole, y)), dtype)
         if node.op in (Op.FLOORDIV, Op.FLOORMOD):
             return self._floor_division(node, a, b, dtype)
         x, y = self.operands(a, b)

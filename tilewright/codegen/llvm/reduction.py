@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tilewright.codegen.llvm.emitter import Function, Value, constant
 from tilewright.codegen.llvm.convert import register_type
+from tilewright.codegen.llvm.emitter import Function, Value, constant
 from tilewright.dtypes import DType
 from tilewright.ir.stmt import ReduceKind
 

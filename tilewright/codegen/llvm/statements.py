@@ -12,16 +12,33 @@ from tilewright.codegen.llvm.emitter import Loop, Value, constant
 from tilewright.codegen.llvm.expressions import Expressions
 from tilewright.codegen.llvm.facts import conjuncts
 from tilewright.codegen.llvm.hoist import enter_loop
-from tilewright.codegen.llvm.pack import PackShape, emit_pack
 from tilewright.codegen.llvm.matrix import MatrixShape, emit_matrix_multiply
 from tilewright.codegen.llvm.memory import Memory
+from tilewright.codegen.llvm.pack import PackShape, emit_pack
 from tilewright.codegen.llvm.task import Task, is_scalar
 from tilewright.codegen.llvm.vectorize import Vectorizer, label_of
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Scope
 from tilewright.ir.expr import Expr, load
-from tilewright.ir.stmt import (Assert, Assume, AtomicUpdate, Break, Continue, For, If, Let, MatrixMultiply, PackPanels, ParallelFor, Print, ReduceLoop, Seq, Stmt,
-                                Store, While)
+from tilewright.ir.stmt import (
+    Assert,
+    Assume,
+    AtomicUpdate,
+    Break,
+    Continue,
+    For,
+    If,
+    Let,
+    MatrixMultiply,
+    PackPanels,
+    ParallelFor,
+    Print,
+    ReduceLoop,
+    Seq,
+    Stmt,
+    Store,
+    While,
+)
 
 PRINT_SYMBOL = "tw_print"
 

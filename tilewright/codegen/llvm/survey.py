@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tilewright.codegen.llvm.addresses import Term
 from tilewright.codegen.llvm.expressions import Expressions
 from tilewright.codegen.llvm.facts import Facts
-from tilewright.codegen.llvm.addresses import Term
 from tilewright.codegen.llvm.ranges import depends_on, is_range
 from tilewright.codegen.llvm.registers import register_type
 from tilewright.dtypes import DType

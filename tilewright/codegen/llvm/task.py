@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from tilewright.codegen.llvm.emitter import Function, Module, Value, constant, vector_constant, vector_type
 from tilewright.codegen.llvm.facts import Facts, Sum, is_index_operation, is_shared_memory
@@ -42,7 +42,7 @@ class Ramp:
 Operand = Value | Ramp
 
 
-def is_scalar(operand: Operand) -> bool:
+def is_scalar(operand: Operand) -> TypeGuard[Value]:
     return isinstance(operand, Value) and not operand.type.startswith("<")
 
 
@@ -178,7 +178,7 @@ class Task(Tables):
             low, high = self.interval(atom.args[0])
             if atom.op is Op.FLOORDIV:
                 return low // by, high // by
-            return (low, high) if 0 <= low and high < by else (0, by - 1)
+            return (low, high) if low >= 0 and high < by else (0, by - 1)
         if atom.op in (Op.MIN, Op.MAX):
             (a, b), (c, d) = map(self.interval, atom.args)
             return (min(a, c), min(b, d)) if atom.op is Op.MIN else (max(a, c), max(b, d))
