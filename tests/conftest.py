@@ -18,7 +18,8 @@ def is_updating_golden(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Kernels are kept in a folder of the run, never in the user's."""
+    """Kernels are kept in a folder of the run, never in the user's; every pass is followed by the verifier."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TILEWRIGHT_VERIFY", "1")
         patch.setenv("TILEWRIGHT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield

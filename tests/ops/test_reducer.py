@@ -84,6 +84,44 @@ def test_the_older_spelling(replication: str) -> None:
     np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros(5, np.float32))["B"], 3 * a.sum(1))
 
 
+@pytest.mark.parametrize("operation", ["max", "min", "bitor"])
+def test_the_older_spelling_of_other_operations(operation: str) -> None:
+    def combine(held: Any, i: Any, value: Any) -> None:
+        if operation == "bitor":
+            held[i] |= value
+        elif operation == "max":
+            held[i] = T.max(held[i], value)
+        else:
+            held[i] = T.min(value, held[i])
+
+    @T.prim_func
+    def kernel(A: T.Tensor((5, 9), "int16"), B: T.Tensor((5,), "int16")):
+        with T.Kernel(1):
+            held = T.alloc_reducer((5,), "int16", operation)
+            for i in T.Parallel(5):
+                held[i] = 3
+            for i, j in T.Parallel(5, 9):
+                combine(held, i, A[i, j])
+            T.copy(held, B)
+
+    a = integers((5, 9), np.int16)
+    np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros(5, np.int16))["B"], NUMPY[operation](NUMPY[operation].reduce(a, axis=1), 3))
+
+
+def test_a_difference_is_a_sum() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((7,), "float32"), B: T.Tensor((1,), "float16")):
+        with T.Kernel(1):
+            held = T.alloc_reducer((1,), "float16")
+            T.reducer_init(held)
+            for i in T.Parallel(7):
+                held[0] -= A[i]
+            T.copy(held, B)
+
+    a = integers((7,))
+    np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros(1, np.float16))["B"], [-a.sum()])
+
+
 def test_tiles_that_are_no_reducers() -> None:
     with refused(Kind.REDUCER_USE):
         @T.prim_func

@@ -321,7 +321,7 @@ def _slice_of(buffer: Buffer, axis: int, item: slice, span: Span) -> tuple[Expr,
     if isinstance(extent, int):
         start, stop = (const(x.value + extent) if x.is_const and x.value < 0 and written is not None and isinstance(written, int) and buffer.scope is not Scope.GLOBAL else x
                        for x, written in ((start, item.start), (stop, item.stop)))
-    length = _difference(start, stop)
+    length = difference(start, stop)
     if isinstance(length, int) and length <= 0:
         fail(Kind.SLICE_EMPTY, f"the slice {start}:{stop} of {buffer.name} holds no element", span, because="a region has at least one element on each axis",
              help="exchange the bounds, or leave the statement out")
@@ -332,7 +332,7 @@ def _slice_of(buffer: Buffer, axis: int, item: slice, span: Span) -> tuple[Expr,
     return start, length
 
 
-def _difference(start: Expr, stop: Expr) -> Extent:
+def difference(start: Expr, stop: Expr) -> Extent:
     """stop - start; an int where the symbols cancel (`k * 64 : (k + 1) * 64`)."""
     total = _linear(stop, 1, _linear(start, -1, {}))
     constant = total.pop(None, 0)

@@ -97,9 +97,6 @@ class LoweringContext(Protocol):
 class TileOp(Stmt):
     """One operation on tiles, a statement. A subclass is a whole op: fields, checks, meaning, effects, lowering."""
 
-    def check(self) -> None:
-        """Raises TileError where the operands do not fit each other. Called when the statement is traced."""
-
     def effects(self) -> Effects:
         raise CompilerBug(f"{type(self).__name__} declares no effects")
 

@@ -20,6 +20,7 @@ from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import subexpressions
 from tilewright.ops.copy import copy as copy_tile
 from tilewright.ops.fill import fill as fill_tile
+from tilewright.ops.reducer import store_as_update
 from tilewright.spans import callee_of, span_of_caller
 
 
@@ -181,7 +182,9 @@ class ProgramBuilder(build.Builder):
                 fill_tile(target, value)
             return
         self.check_store(target.buffer, target.args, span)
-        self.emit(Store(span, target.buffer, target.args, cast(as_expr(value, None), target.dtype)))
+        stored = as_expr(value)
+        if target.buffer.scope is not Scope.REDUCER or not store_as_update(target, stored, span):
+            self.emit(Store(span, target.buffer, target.args, cast(stored, target.dtype)))
 
     def check_store(self, buffer: Buffer, indices: tuple[Expr, ...], span: Span) -> None:
         """A diagnostic where an element may not be written here."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
-from tilewright.ir.buffer import Buffer, Region, Scope, whole
+from tilewright.ir.buffer import Buffer, Region, Scope, difference, whole
 from tilewright.ir.expr import Expr, Op, as_expr, binary, const, describe_operand, logical
 from tilewright.ir.tileop import LoweringContext, ReferenceEnvironment
 
@@ -77,8 +77,8 @@ def may_overlap(first: Region, second: Region) -> bool:
     if first.buffer is not second.buffer:
         return True
     for start, length, other, width in zip(first.starts, first.extents, second.starts, second.extents, strict=True):
-        apart = other - start  # a constant where the symbols cancel
-        if apart.is_const and isinstance(length, int) and isinstance(width, int) and (apart.value >= length or apart.value <= -width):
+        apart = difference(start, other)
+        if isinstance(apart, int) and isinstance(length, int) and isinstance(width, int) and (apart >= length or apart <= -width):
             return False
     return True
 

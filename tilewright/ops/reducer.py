@@ -7,7 +7,7 @@ from typing import Any
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Region, Scope
-from tilewright.ir.expr import Expr, as_expr, cast, describe_operand
+from tilewright.ir.expr import Expr, Op, as_expr, cast, describe_operand
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, MemoryOrder, ReduceKind
 from tilewright.ops.copy import copy
 from tilewright.ops.fill import fill
@@ -16,6 +16,8 @@ from tilewright.ops.reduce import identity
 
 ATOMIC_OF = {ReduceKind.SUM: AtomicKind.ADD, ReduceKind.MAX: AtomicKind.MAX, ReduceKind.MIN: AtomicKind.MIN, ReduceKind.BIT_AND: AtomicKind.AND,
              ReduceKind.BIT_OR: AtomicKind.OR, ReduceKind.BIT_XOR: AtomicKind.XOR}
+_OPERATIONS = {ReduceKind.SUM: Op.ADD, ReduceKind.MAX: Op.MAX, ReduceKind.MIN: Op.MIN, ReduceKind.BIT_AND: Op.BIT_AND, ReduceKind.BIT_OR: Op.BIT_OR,
+               ReduceKind.BIT_XOR: Op.BIT_XOR}
 
 
 def _reducer(value: Any, what: str, span: Span) -> tuple[Region, ReduceKind]:
@@ -45,7 +47,28 @@ def reducer_update(element: Any, value: Any) -> None:
 
 
 def update_element(buffer: Buffer, indices: tuple[Expr, ...], kind: ReduceKind, value: Expr, span: Span) -> None:
+    """Combines `value`, which has the buffer's dtype, into one element."""
     build.current().emit(AtomicUpdate(span, ATOMIC_OF[kind], buffer, indices, value, MemoryOrder.RELAXED))
+
+
+def store_as_update(target: Expr, value: Expr, span: Span) -> bool:
+    """Whether `target = value` has been taken as an update: `acc[i] += x`, `acc[i] = T.max(acc[i], x)`, the older spelling of reducer_update."""
+    kind = build.current().reducers.get(target.buffer)
+    operation = None if kind is None else _OPERATIONS[kind]
+    if kind is None or value.op not in (operation, Op.SUB if kind is ReduceKind.SUM else operation):
+        return False
+    left, right = value.args
+    if _is_of(left, target):
+        update_element(target.buffer, target.args, kind, cast(-right if value.op is Op.SUB else right, target.dtype), span)
+    elif _is_of(right, target) and value.op is not Op.SUB:
+        update_element(target.buffer, target.args, kind, cast(left, target.dtype), span)
+    else:
+        return False
+    return True
+
+
+def _is_of(value: Expr, target: Expr) -> bool:
+    return value is target or (value.op is Op.CAST and value.args[0] is target)
 
 
 def finalize_reducer(accumulator: Any, dst: Any = None, batch: int = 1) -> None:

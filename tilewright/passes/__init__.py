@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
+from tilewright.ir.printer import print_program
 from tilewright.ir.program import Program
+from tilewright.ir.verify import Level, verify
+from tilewright.options import environment
 from tilewright.passes.check_program import check_program
 from tilewright.passes.context import PassContext, Remark
 from tilewright.passes.fold_clear import fold_clear
@@ -41,12 +44,24 @@ class PassRecord:
 
 
 def run_passes(program: Program, context: PassContext, passes: tuple[Pass, ...] = CPU_PASSES, records: list[PassRecord] | None = None) -> Program:
-    """Applies the passes in order; `records`, where given, receives the program after each."""
-    for apply in passes:
+    """Applies the passes in order; `records`, where given, receives the program after each.
+
+    TILEWRIGHT_VERIFY=1 verifies the program after each pass, TILEWRIGHT_DUMP names a folder that receives its text.
+    """
+    settings = environment()
+    if settings.is_verify_enabled:
+        verify(program, Level.TILE, "tracing")
+    for number, apply in enumerate(passes):
         start = perf_counter()
         program = apply(program, context)
         if records is not None:
             records.append(PassRecord(apply.__name__, program, perf_counter() - start))
+        if settings.is_verify_enabled:
+            is_lowered = lower_tile_ops in passes[: number + 1]
+            verify(program, Level.LOWERED if is_lowered else Level.TILE, apply.__name__)
+        if settings.dump_directory is not None:
+            settings.dump_directory.mkdir(parents=True, exist_ok=True)
+            (settings.dump_directory / f"{program.name}.{number:02d}.{apply.__name__}.txt").write_text(print_program(program))
     return program
 
 

@@ -19,7 +19,7 @@ from tilewright.ir.visit import rewrite, statements
 from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import Gemm, compute_dtype
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import buffers_of, fills_whole, statements_with_facts
+from tilewright.passes.walk import buffers_of, fills_whole, statements_with_facts, viewed_tiles
 
 
 def forward_operands(program: Program, context: PassContext) -> Program:
@@ -35,7 +35,7 @@ def _forward_launch(launch: Launch, context: PassContext) -> Launch:
     for stmt in statements(launch.body):
         for buffer in buffers_of(stmt):
             users.setdefault(buffer, []).append(stmt)
-    views = {b.source for b in launch.buffers if b.source is not None}
+    views = viewed_tiles(launch)
     sources: dict[Buffer, Region] = {}
     for stmt, facts in statements_with_facts(launch):
         if isinstance(stmt, Copy) and stmt.dst.buffer not in views and stmt.src.buffer.storage not in written:

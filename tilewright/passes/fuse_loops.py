@@ -18,7 +18,7 @@ from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Assume, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute, substitute_expr
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import buffers_of
+from tilewright.passes.walk import buffers_of, viewed_tiles
 
 _JOINABLE = (Seq, Let, Store, If, Assume)
 
@@ -29,7 +29,7 @@ def fuse_loops(program: Program, context: PassContext) -> Program:
 
 
 def _fuse_launch(launch: Launch) -> Launch:
-    views = frozenset(b.storage for b in launch.buffers if b.source is not None)
+    views = viewed_tiles(launch)
     body = _without_unread_tiles(rewrite(launch.body, post=_fuse_sequence), views)
     counts = _read_counts(body)
     once = frozenset(b for b, count in counts.items() if count == 1 and b not in views)

@@ -21,7 +21,7 @@ from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
 from tilewright.ops.gemm import Gemm
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import buffers_of
+from tilewright.passes.walk import buffers_of, viewed_tiles
 
 # Rows and columns of a group: as large as the packed operand of one step (256 deep) fits a second-level cache. Measured at 1024 and 2048.
 _GROUP_ELEMENTS = 512
@@ -48,7 +48,7 @@ def _group_launch(launch: Launch, context: PassContext) -> Launch:
 
 def _is_groupable(launch: Launch) -> bool:
     """Nothing that a statement names is used by another one but tiles, and every tile operation can be given a leading axis."""
-    if launch.cluster != (1, 1, 1) or any(b.source is not None for b in launch.buffers) or not isinstance(launch.body, Seq):
+    if launch.cluster != (1, 1, 1) or viewed_tiles(launch) or not isinstance(launch.body, Seq):
         return False
     for stmt in statements(launch.body):
         if isinstance(stmt, TileOp) and not isinstance(stmt, (Copy, Fill, Gemm)):

@@ -19,7 +19,7 @@ from tilewright.ir.visit import rewrite, statements, substitute_expr
 from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import Gemm, compute_dtype
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import buffers_of, fills_whole
+from tilewright.passes.walk import buffers_of, fills_whole, viewed_tiles
 
 # Depth of one step: a panel of B (this deep, two vectors wide) and the rows of A that meet it fill half of a first-level cache. Measured:
 # 256 beats 32 by a fifth, and 512 is no better because the tiles then fall out of the second-level cache.
@@ -65,6 +65,9 @@ def _merge(loop: For, launch: Launch, replaced: dict[Buffer, Buffer]) -> For | N
     copies = {s.dst.buffer: s for s in body if isinstance(s, Copy)}
     if not products or len(copies) + len(products) != len(body) or any(not _is_plain(g) for g in products):
         return None
+    if any(isinstance(later, Copy) and later.dst.buffer in (product.a.buffer, product.b.buffer)
+           for position, product in enumerate(body) if isinstance(product, Gemm) for later in body[position + 1 :]):
+        return None  # a product that reads what the turn before has staged
     stagings = _stagings(loop, products, copies)
     if stagings is None or len({s.step for s in stagings.values()}) != 1 or any(_is_used_elsewhere(b, launch, body) for b in stagings):
         return None
@@ -124,7 +127,7 @@ def _advances(copy: Copy, depth_axis: int, variable: Expr) -> bool:
 
 def _is_used_elsewhere(buffer: Buffer, launch: Launch, body: Sequence[Stmt]) -> bool:
     inside = set(map(id, body))
-    return any(b.source is buffer for b in launch.buffers) or any(
+    return buffer in viewed_tiles(launch) or any(
         buffer in buffers_of(stmt) for stmt in statements(launch.body) if id(stmt) not in inside and not isinstance(stmt, (Seq, For)))
 
 

@@ -9,7 +9,7 @@ from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Op, const
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import Assume, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, While
-from tilewright.ir.visit import own_expressions, subexpressions
+from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.ops.copy import Copy
 
 
@@ -69,6 +69,11 @@ def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
             if node.op is Op.LOAD:
                 found[node.buffer] = None
     return tuple(found)
+
+
+def viewed_tiles(launch: Launch) -> frozenset[Buffer]:
+    """Tiles whose memory some statement reaches through a view of another shape or dtype."""
+    return frozenset(b.storage for stmt in statements(launch.body) for b in buffers_of(stmt) if b.source is not None)
 
 
 def covers_matrix(region: Region) -> bool:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.codegen.llvm.lowered import SPAN, at, check, native, parallel, program, seq, serial, store, tensor, tile
 from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, SlotKind, emit_program, slots_of
-from tilewright.dtypes import bool_, float16, float32, float64, int8, int32, int64, uint8, uint64
-from tilewright.errors import CompilerBug
+from tilewright.dtypes import as_dtype, bool_, float16, float32, float64, int8, int32, int64, uint8, uint64
+from tilewright.errors import CompilerBug, TileNotImplementedError
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, as_expr, cast, const, var
 from tilewright.ir.program import Launch, Parameter, ParameterKind, Program
@@ -140,6 +140,13 @@ def test_nothing_but_the_pool_is_undefined(target) -> None:
     assert [name for name in declared if not name.startswith("llvm.")] == [PARALLEL_FOR_SYMBOL]
     symbols = undefined_symbols(compile_object(made.text, target))
     assert symbols is not None and symbols - {"_GLOBAL_OFFSET_TABLE_"} == {PARALLEL_FOR_SYMBOL}
+
+
+def test_dtypes_of_several_lanes_are_refused() -> None:
+    pairs, single = tensor("pairs", as_dtype("float16x2"), 8), tensor("single", float16, 8)
+    for body in (store(pairs, [0], at(pairs, 1)), store(pairs, [0], cast(at(single, 1), as_dtype("float16x2")))):
+        with pytest.raises(TileNotImplementedError, match="float16x2"):
+            emit_program(program([pairs, single], lambda bx, body=body: body), {}, host_target())
 
 
 def test_a_global_buffer_of_nobody_is_a_fault_of_ours() -> None:

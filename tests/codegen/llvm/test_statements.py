@@ -110,7 +110,10 @@ def test_a_division_by_zero_or_overflowing_quotient_does_not_trap() -> None:
 def test_integers_wrap_and_shifts_follow_the_sign() -> None:
     a, u, c = tensor("a", int32, 20), tensor("u", uint32, 20), tensor("c", int64, 5, 20)
     body = parallel([20], lambda i: seq(store(c, [0, i], at(a, i) * 1103515245 + 12345), store(c, [1, i], at(a, i) >> 3), store(c, [2, i], at(u, i) >> 3),
-                                        store(c, [3, i], at(u, i) * const(2654435761, uint32)), store(c, [4, i], ~at(a, i) ^ (at(a, i) << 5))))
+                                        store(c, [3, i], at(u, i) * const(2654435761, uint32)), store(c, [4, i],
+                                                                                                      ~at(a,
+                                                                                                          i) ^ (at(a,
+                                                                                                                   i) << 5) ^ (i * 1103515245 + 2147483647))))
     check(program([a, u, c], lambda bx: body), {"a": integers(20, low=-(1 << 31), high=1 << 31), "u": integers(20, low=0, high=1 << 32, dtype="uint32"),
                                                 "c": integers(5, 20, dtype="int64")})
 

@@ -108,6 +108,14 @@ def test_divided_indices_in_any_loop(divisor: int) -> None:
           {"a": integers(40), "c": integers(77)})
 
 
+def test_products_of_quotients_and_remainders_in_indices() -> None:
+    a, c, n = tensor("a", int32, 4000), tensor("c", int32, 128), var("n")
+    check(program([a, c, n], lambda bx: parallel([128], lambda i: store(c, [i],
+                                                                        at(a, (i // 64) * (i % 64)) + at(a,
+                                                                                                         (i % 8) * n + i // 32 * (i // 8)) + (i // 64) * i))),
+          {"a": integers(4000), "c": integers(128)}, scalars={"n": 13})
+
+
 def test_indices_from_memory() -> None:
     a, index, c = tensor("a", float32, 50, 3), tensor("index", int32, 40), tensor("c", float32, 50)
     order = RNG.permutation(50)[:40].astype(np.int32)

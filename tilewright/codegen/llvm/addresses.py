@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from tilewright.codegen.llvm import registers
 from tilewright.codegen.llvm.emitter import Value, constant
 from tilewright.codegen.llvm.task import Operand, Ramp, Task, is_scalar
 from tilewright.dtypes import DType
-from tilewright.errors import CompilerBug
+from tilewright.errors import CompilerBug, Kind, Span, fail
 from tilewright.ir.buffer import Buffer, Extent, Scope
 from tilewright.ir.expr import Expr
 from tilewright.ir.tileop import Storage
@@ -75,6 +76,12 @@ class Prefix:
     done: frozenset[int]
 
 
+def refuse_vector_dtype(what: str, dtype: DType, span: Span | None = None) -> NoReturn:
+    """A diagnostic for dtypes of several lanes."""
+    fail(Kind.DTYPE_UNSUPPORTED, f"{what} is {dtype!s}, which code for a CPU cannot handle", span, because="only dtypes of one lane exist there",
+         help=f"use {dtype.scalar!s} and one more dimension of {dtype.lanes}")
+
+
 class Addressing:
     """The addresses of the accesses of one task."""
 
@@ -116,6 +123,8 @@ class Addressing:
         found = self._plans.get(access)
         if found is None:
             buffer = access.buffer
+            if buffer.dtype.lanes > 1:
+                refuse_vector_dtype(buffer.name, buffer.dtype, buffer.span)
             dtype, strides = self.layout(buffer)
             terms: list[Term] = []
             fixed = 0

@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 
 from tilewright.codegen.llvm import registers
+from tilewright.codegen.llvm.addresses import refuse_vector_dtype
 from tilewright.codegen.llvm.emitter import Value, constant, vector_constant
 from tilewright.codegen.llvm.facts import conjuncts
 from tilewright.codegen.llvm.memory import Memory
-from tilewright.codegen.llvm.task import Operand, Ramp, Task, fold_sum, is_scalar
+from tilewright.codegen.llvm.task import Operand, Ramp, Task, fold_sum, is_scalar, wrap
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
 from tilewright.ir.expr import COMPARISONS, Expr, Op
@@ -50,6 +51,8 @@ class Expressions:
             return found
         if node in task.known:
             return constant(task.known[node], "i1")
+        if node.dtype.lanes > 1:
+            refuse_vector_dtype(f"`{node}`", node.dtype)
         result = self._handlers[node.op](node)
         if node.args or node.op is Op.LOAD:
             task.remember_loaded(task.values, node, result)
@@ -148,14 +151,10 @@ class Expressions:
         return operand
 
     def _index_product(self, node: Expr, a: Operand, b: Operand) -> Operand:
-        task = self.task
-        for operand, other, factor in ((a, b, node.args[1]), (b, a, node.args[0])):
+        for operand, factor in ((a, node.args[1]), (b, node.args[0])):
             if factor.is_const:
-                return task.scale(operand, int(factor.value))
-            if isinstance(operand, Ramp) and not any(operand.offsets):
-                return Ramp(task.f.binary("mul", operand.base, task.lane(other, 0)), operand.offsets)
-        return task.f.binary("mul", task.widened(a), task.widened(b)) if not (is_scalar(a) and is_scalar(b)) else task.f.binary("mul", a,
-                                                                                                                                b)
+                return self.task.scale(operand, int(factor.value))
+        return self.task.f.binary("mul", *self.operands(a, b))
 
     # -- leaves
     def _const(self, node: Expr) -> Value:
@@ -181,7 +180,7 @@ class Expressions:
 
     def _truncated(self, value: Value, element: str) -> Value:
         if is_scalar(value) and not value.text.startswith("%"):
-            return constant(int(value.text), element)
+            return constant(wrap(int(value.text), element), element)
         return self.task.f.convert("trunc", value, value.type.replace(value.element, element))
 
     # -- arithmetic
@@ -285,12 +284,12 @@ class Expressions:
         task, f = self.task, self.task.f
         divisor = node.args[1]
         is_quotient = node.op is Op.FLOORDIV
-        if divisor.is_const and isinstance(a, Ramp) and divisor.value > 0 and a.multiple % int(divisor.value) == 0:
+        if divisor.is_const and isinstance(a, Ramp) and divisor.value > 0 and a.multiple % int(divisor.value) == 0 and self._is_exact(node.args[0], a):
             by = int(divisor.value)
             if not is_quotient:
-                return Ramp(constant(0, a.base.type), tuple(o % by for o in a.offsets), 0)
+                return task.simplified(Ramp(constant(0, a.base.type), tuple(o % by for o in a.offsets), 0))
             base = a.base if a.base.text == "0" else f.binary("sdiv exact", a.base, constant(by, a.base.type))
-            return Ramp(base, tuple(o // by for o in a.offsets), a.multiple // by)
+            return task.simplified(Ramp(base, tuple(o // by for o in a.offsets), a.multiple // by))
         x, y = self.operands(self._as_same(a, b), self._as_same(b, a))
         if not dtype.is_signed:
             quotient, remainder = self._truncated_division(x, y, "u", divisor)
@@ -309,6 +308,14 @@ class Expressions:
         if is_quotient:
             return f.binary("add", quotient(), f.convert("sext", is_low, x.type))
         return f.binary("add", rest, f.select(is_low, y, constant(0, x.type)))
+
+    def _is_exact(self, node: Expr, ramp: Ramp) -> bool:
+        """Whether a ramp is the integer that its arithmetic means, with no bits lost."""
+        if ramp.base.type == "i64":
+            return True
+        low, high = self.task.interval(node)
+        limit = 1 << (node.dtype.bits - 1)
+        return node.dtype.is_signed and -limit <= low and high < limit
 
     def _truncated_division(self, a: Value, b: Value, sign: str, divisor: Expr) -> tuple[Callable[[], Value], Callable[[], Value]]:
         """C's quotient and remainder. A divisor that is known only at run time must not trap, whatever it is: 0 and -1 are replaced."""
@@ -450,8 +457,6 @@ class Expressions:
     def _cast(self, node: Expr) -> Operand:
         source = node.args[0]
         task = self.task
-        if node.dtype.lanes != source.dtype.lanes:
-            raise CompilerBug(f"`{node}` spreads a value over a vector dtype")
         if node.dtype.bits == 64 and node.dtype.is_integer and node.dtype.is_signed and task.is_index(node):
             return self.index(node)
         operand = self.value(source)

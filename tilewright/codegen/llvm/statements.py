@@ -61,8 +61,8 @@ class Statements:
         self._loops: list[tuple[str, str]] = []  # (next, end) labels
         self._handlers: dict[type[Stmt], Callable[[Any], None]] = {
             Seq: self._seq, For: self._for, While: self._while, If: self._if, Let: self._let, Store: self._store, Break: self._break,
-            Continue: self._continue, Assume: lambda node: None, Assert: self._assert, Print: self._print, MatrixMultiply: self._matrix_multiply, PackPanels: self._pack_panels,
-            AtomicUpdate: self._atomic, ParallelFor: self.vectorizer.parallel_for, ReduceLoop: self.vectorizer.reduce,
+            Continue: self._continue, Assume: lambda node: None, Assert: self._assert, Print: self._print, MatrixMultiply: self._matrix_multiply,
+            PackPanels: self._pack_panels, AtomicUpdate: self._atomic, ParallelFor: self.vectorizer.parallel_for, ReduceLoop: self.vectorizer.reduce,
         }
 
     def emit(self, node: Stmt) -> None:

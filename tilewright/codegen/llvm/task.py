@@ -285,7 +285,7 @@ class Task(Tables):
         base = self.f.splat(operand.base, self.lanes)
         if not any(operand.offsets):
             return base
-        lanes = vector_constant(operand.offsets, operand.base.type)
+        lanes = vector_constant([wrap(offset, operand.base.type) for offset in operand.offsets], operand.base.type)
         return lanes if operand.base.text == "0" else self.f.binary("add", base, lanes)
 
     def lane(self, operand: Operand, lane: int) -> Value:
@@ -294,12 +294,16 @@ class Task(Tables):
             return self.add_constant(operand.base, operand.offsets[lane])
         return operand if is_scalar(operand) else self.f.extract(operand, lane)
 
+    def simplified(self, ramp: Ramp) -> Operand:
+        """A ramp, or the scalar that it is where all lanes are equal."""
+        return self.add_constant(ramp.base, ramp.offsets[0]) if ramp.is_uniform else ramp
+
     def add_constant(self, value: Value, amount: int) -> Value:
         if not amount:
             return value
         if not value.text.startswith("%"):
-            return constant(int(value.text) + amount, value.type)
-        return self.f.binary("add", value, constant(amount, value.type))
+            return constant(wrap(int(value.text) + amount, value.type), value.type)
+        return self.f.binary("add", value, constant(wrap(amount, value.type), value.type))
 
     def add(self, a: Operand, b: Operand, *, sign: int = 1, multiple: int = 1) -> Operand:
         """a + b or a - b of integers of one type; `multiple` is what is known of a uniform side."""
@@ -324,8 +328,8 @@ class Task(Tables):
         if factor == 1:
             return a
         if factor == 0 or (is_scalar(a) and not a.text.startswith("%")):
-            return constant(int(a.text) * factor if factor else 0, a.type)
-        return self.f.binary("mul", a, constant(factor, a.type))
+            return constant(wrap(int(a.text) * factor, a.type) if factor else 0, a.type)
+        return self.f.binary("mul", a, constant(wrap(factor, a.element), a.type))
 
     def as_ramp(self, operand: Operand, multiple: int = 1) -> Ramp | None:
         """A scalar as a ramp with equal lanes; constants go into the offsets, so that the base stays a round number."""
@@ -341,6 +345,12 @@ class Task(Tables):
         return vector_type(element, self.lanes)
 
 
+def wrap(number: int, type_: str) -> int:
+    """A number as a signed integer of an LLVM type."""
+    half = 1 << (int(type_[1:]) - 1)
+    return (number + half) % (2 * half) - half
+
+
 def fold_sum(task: Task, op: str, a: Value, b: Value) -> Value:
     """a + b or a - b, without an instruction where a side is a constant zero or both are constants."""
     is_a, is_b = not a.text.startswith("%"), not b.text.startswith("%")
@@ -349,7 +359,7 @@ def fold_sum(task: Task, op: str, a: Value, b: Value) -> Value:
     if a.text == "0" and op == "add":
         return b
     if is_a and is_b and a.lanes == 1:
-        return constant(int(a.text) + (int(b.text) if op == "add" else -int(b.text)), a.type)
+        return constant(wrap(int(a.text) + (int(b.text) if op == "add" else -int(b.text)), a.type), a.type)
     return task.f.binary(op, a, b)
 
 
