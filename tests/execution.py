@@ -40,7 +40,17 @@ def assert_same(found: Array, wanted: Array, tolerance: float = 0.0, what: str =
 
 
 def copied(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in arguments.items()}
+    """The same arguments in memory of their own, with the same strides."""
+    return {name: _copied(value) if isinstance(value, np.ndarray) else value for name, value in arguments.items()}
+
+
+def _copied(array: Array) -> Array:
+    if array.flags.c_contiguous:
+        return array.copy()
+    span = 1 + sum((n - 1) * s // array.itemsize for n, s in zip(array.shape, array.strides, strict=True))
+    made = np.lib.stride_tricks.as_strided(np.zeros(span, array.dtype), array.shape, array.strides)
+    made[...] = array
+    return made
 
 
 def compile_with(prim_func: PrimFunc, passes: tuple[Pass, ...] = CPU_PASSES) -> Kernel:

@@ -13,6 +13,7 @@ from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, GeneratedModule
 from tilewright.codegen.llvm.statements import PRINT_SYMBOL
 from tilewright.errors import Kind, fail
 from tilewright.ir.fingerprint import fingerprint
+from tilewright.ir.expr import describe_operand
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert, Print
 from tilewright.ir.visit import statements
@@ -35,15 +36,18 @@ GPU_NAMES = ("cuda", "hip", "metal", "webgpu", "cutedsl", "simulate")
 def resolve_target(target: Any) -> CpuTarget:
     """The target meant by a name, a {"kind": ...} dictionary or None ("auto")."""
     name = target.get("kind") if isinstance(target, dict) else target
-    if name is None or name == "auto":
+    if name is None or (isinstance(name, str) and name == "auto"):
         name = environment().default_target
-    name = str(name)
+    if not isinstance(name, str):
+        fail(Kind.TARGET_NAME, f"the target is {describe_operand(name)}", span_of_caller(), because=f"known are auto, {', '.join(CPU_NAMES)}",
+             help='write target="cpu"')
     if name in CPU_NAMES:
         return host_target()
-    if name in GPU_NAMES or name.startswith(("sm_", "gfx", "cuda")):
-        fail(Kind.TARGET_FEATURE, f"the target {name!r} is not supported by this version", span_of_caller(), because="programs are compiled for the CPU of this machine",
-             help='leave the target out, or write target="cpu"')
-    fail(Kind.TARGET_NAME, f"there is no target {name!r}", span_of_caller(), because=f"known are auto, {', '.join(CPU_NAMES)}", help='write target="cpu"')
+    if name.split(" ")[0] in GPU_NAMES or name.startswith(("sm_", "gfx")):
+        fail(Kind.TARGET_FEATURE, f"the target {name!r} is not supported by this version", span_of_caller(),
+             because="programs are compiled for the CPU of this machine", help='leave the target out, or write target="cpu"')
+    fail(Kind.TARGET_NAME, f"there is no target {name!r}", span_of_caller(), because=f"known are auto, {', '.join(CPU_NAMES)}",
+         help='write target="cpu"')
 
 
 @dataclass(frozen=True)

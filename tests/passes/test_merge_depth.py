@@ -242,6 +242,22 @@ def test_a_view_of_a_tile() -> None:
     refuses(kernel)
 
 
+def test_a_product_of_a_view() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((16, 64), "float32"), B: T.Tensor((64, 16), "float32"), C: T.Tensor((16, 16), "float32")):
+        with T.Kernel(1):
+            flat, b, c = T.alloc_shared((128,), "float32"), T.alloc_shared((8, 16), "float32"), T.alloc_fragment((16, 16), "float32")
+            a = T.reshape(flat, (16, 8))
+            T.clear(c)
+            for k in T.serial(8):
+                T.copy(A[0, k * 8], a)
+                T.copy(B[k * 8, 0], b)
+                T.gemm(a, b, c)
+            T.copy(c, C)
+
+    refuses(kernel, wanted=exact)
+
+
 def test_a_tile_staged_twice_in_one_turn() -> None:
     @T.prim_func
     def kernel(A: T.Tensor((16, 64), "float32"), B: T.Tensor((64, 16), "float32"), C: T.Tensor((16, 16), "float32")):

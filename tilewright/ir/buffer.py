@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
-from tilewright.ir.expr import Expr, as_expr, as_integer, binary, cast, const, describe_operand, load, numpy_operator
+from tilewright.ir.expr import Expr, as_expr, as_integer, binary, cast, const, describe_operand, load, numpy_operator, refuse_matmul
 from tilewright.ir.expr import Op as ExprOp
 from tilewright.spans import is_user_file, span_of_caller
 
@@ -94,10 +94,17 @@ class Buffer:
         if self.scope is Scope.VARIABLE:
             return bool(self.as_expression())
         fail(Kind.BUFFER_CONDITION, f"the tile {self.name} ({format_shape(self)}) is used as a condition", span_of_caller(),
-             because="a tile has many elements, and no single truth value", help=f"compare one element, as in {self.name}[0] != 0, or write T.any_of({self.name}) or T.all_of({self.name})")
+             because="a tile has many elements, and no single truth value",
+             help=f"compare one element, as in {self.name}[0] != 0, or write T.any_of({self.name}) or T.all_of({self.name})")
 
     def __len__(self) -> int:
-        fail(Kind.BUFFER_OPERATOR, f"len() was asked of {self.describe()}", span_of_caller(), because="a buffer has an extent in each dimension", help=f"write {self.name}.shape[0]")
+        fail(Kind.BUFFER_OPERATOR, f"len() was asked of {self.describe()}", span_of_caller(),
+             because="a buffer has an extent in each dimension", help=f"write {self.name}.shape[0]")
+
+    def __matmul__(self, other: Any) -> NoReturn:
+        refuse_matmul(self)
+
+    __rmatmul__ = __matmul__
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Expr:
         return numpy_operator(function, method, inputs)
@@ -119,7 +126,8 @@ class Buffer:
 def _refuse_operator(buffer: Buffer) -> NoReturn:
     fail(Kind.BUFFER_OPERATOR, f"{buffer.describe()} cannot take part in an expression", span_of_caller(),
          because="arithmetic works on elements; a tile is computed element by element inside T.Parallel",
-         help=f"write for {', '.join('ijkl'[: buffer.rank])} in T.Parallel({', '.join(map(str, buffer.shape))}): ... {buffer.name}[{', '.join('ijkl'[: buffer.rank])}]")
+         help=f"write for {', '.join('ijkl'[: buffer.rank])} in T.Parallel({', '.join(map(str, buffer.shape))}): ... "
+              f"{buffer.name}[{', '.join('ijkl'[: buffer.rank])}]")
 
 
 def _forward(name: str) -> Any:
@@ -234,6 +242,9 @@ for _name in ("neg", "pos", "invert", "abs", "lt", "le", "gt", "ge", "int", "ind
     setattr(Region, f"__{_name}__", _forward(f"__{_name}__"))
 
 
+Region.__matmul__ = Region.__rmatmul__ = Buffer.__matmul__  # type: ignore[attr-defined]
+
+
 def _shape_proxy(region: Region) -> Buffer:
     return Buffer(str(region), region.dtype, region.shape, region.buffer.scope, region.span)
 
@@ -261,7 +272,8 @@ def index(buffer: Buffer, key: Any) -> Expr | Region:
     if len(keys) != buffer.rank:
         given = f"{len(keys)} ind{'ices were' if len(keys) != 1 else 'ex was'} given"
         fail(Kind.INDEX_COUNT, f"{buffer.name} has {buffer.rank} dimension{'s' * (buffer.rank != 1)} ({format_shape(buffer)}), but {given}",
-             (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")), because="an element needs one index per dimension",
+             (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
+             because="an element needs one index per dimension",
              help=f"write {buffer.name}[{', '.join('ijklmn'[: buffer.rank])}]" + (", with `:` for a whole axis" if buffer.rank > 1 else ""))
     starts: list[Expr] = []
     extents: list[Extent] = []
@@ -291,7 +303,8 @@ def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
         if buffer.scope is not Scope.GLOBAL and not 0 <= position.value < extent:
             fail(Kind.INDEX_RANGE, f"index {position.value} is outside {buffer.name}, whose dimension {axis} has {extent} elements",
                  (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
-                 because=f"the last index is {extent - 1}; only global tensors are guarded against indices outside", help="correct the index, or allocate a larger tile")
+                 because=f"the last index is {extent - 1}; only global tensors are guarded against indices outside",
+                 help="correct the index, or allocate a larger tile")
     if position.is_const and position.value < 0 and isinstance(extent, Expr):
         return extent + position
     return position
@@ -300,13 +313,16 @@ def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
 def _check_index_kind(buffer: Buffer, item: Any, span: Span) -> None:
     is_tile = isinstance(item, Buffer) and item.scope is not Scope.VARIABLE
     if is_tile or not (isinstance(item, Expr) or hasattr(item, "as_expression") or as_integer(item) is not None):
-        fail(Kind.INDEX_TYPE, f"{describe_operand(item)} is not an index of {buffer.name}", span, because="an index is an integer or an integer expression",
-             help=f"give one element, as in {buffer.name}[{item.name}[i]]" if is_tile else "give an int, a loop index, a block index or an expression of them")
+        fail(Kind.INDEX_TYPE, f"{describe_operand(item)} is not an index of {buffer.name}", span,
+             because="an index is an integer or an integer expression",
+             help=f"give one element, as in {buffer.name}[{item.name}[i]]"
+                  if is_tile else "give an int, a loop index, a block index or an expression of them")
 
 
 def _slice_of(buffer: Buffer, axis: int, item: slice, span: Span) -> tuple[Expr, Extent]:
     if item.step is not None and not (isinstance(item.step, int) and item.step == 1):
-        fail(Kind.SLICE_STEP, f"the slice of {buffer.name} has step {item.step}", span, because="regions are dense boxes: only step 1 exists",
+        fail(Kind.SLICE_STEP, f"the slice of {buffer.name} has step {item.step}", span,
+             because="regions are dense boxes: only step 1 exists",
              help="copy the elements in a T.Parallel loop and write the stride into the index")
     for written in (item.start, item.stop):
         if written is not None:
@@ -323,12 +339,14 @@ def _slice_of(buffer: Buffer, axis: int, item: slice, span: Span) -> tuple[Expr,
                        for x, written in ((start, item.start), (stop, item.stop)))
     length = difference(start, stop)
     if isinstance(length, int) and length <= 0:
-        fail(Kind.SLICE_EMPTY, f"the slice {start}:{stop} of {buffer.name} holds no element", span, because="a region has at least one element on each axis",
-             help="exchange the bounds, or leave the statement out")
+        fail(Kind.SLICE_EMPTY, f"the slice {start}:{stop} of {buffer.name} holds no element", span,
+             because="a region has at least one element on each axis", help="exchange the bounds, or leave the statement out")
     if buffer.scope is not Scope.GLOBAL and isinstance(extent, int) and start.is_const and isinstance(length, int) and not 0 <= start.value <= start.value + length <= extent:
-        fail(Kind.REGION_RANGE, f"the slice {start.value}:{start.value + length} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",
+        fail(Kind.REGION_RANGE,
+             f"the slice {start.value}:{start.value + length} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",
              (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
-             because="only global tensors are clipped; a tile has nothing beyond its end", help=f"end the slice at {extent}, or allocate a larger tile")
+             because="only global tensors are clipped; a tile has nothing beyond its end",
+             help=f"end the slice at {extent}, or allocate a larger tile")
     return start, length
 
 

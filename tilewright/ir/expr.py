@@ -12,9 +12,8 @@ import math
 import operator
 import struct
 import weakref
-from enum import Enum
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -22,62 +21,16 @@ from tilewright import dtypes
 from tilewright.dtypes import SCALAR_DTYPES, DType, as_dtype, promote
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir.intrinsic import Intrinsic
+from tilewright.ir.operation import COMPARISONS as COMPARISONS
+from tilewright.ir.operation import LOGICAL as LOGICAL
+from tilewright.ir.operation import Op as Op
+from tilewright.ir.operation import Rounding as Rounding
 from tilewright.spans import span_of_caller
 
 if TYPE_CHECKING:
     from tilewright.ir.buffer import Buffer
 
 
-class Op(Enum):
-    """What a node does; the value is how it prints."""
-
-    CONST = "const"
-    VAR = "var"
-    ADD = "+"
-    SUB = "-"
-    MUL = "*"
-    DIV = "/"
-    FLOORDIV = "//"
-    FLOORMOD = "%"
-    TRUNCDIV = "truncdiv"
-    TRUNCMOD = "truncmod"
-    MIN = "min"
-    MAX = "max"
-    BIT_AND = "&"
-    BIT_OR = "|"
-    BIT_XOR = "^"
-    SHIFT_LEFT = "<<"
-    SHIFT_RIGHT = ">>"
-    EQ = "=="
-    NE = "!="
-    LT = "<"
-    LE = "<="
-    GT = ">"
-    GE = ">="
-    AND = "and"
-    OR = "or"
-    NOT = "not"
-    NEG = "neg"
-    BIT_NOT = "~"
-    SELECT = "select"  # both sides are evaluated
-    IF_THEN_ELSE = "if_then_else"  # only the taken side is evaluated
-    CAST = "cast"
-    REINTERPRET = "reinterpret"
-    LOAD = "load"
-    CALL = "call"
-
-
-class Rounding(Enum):
-    """How a conversion to a narrower float rounds."""
-
-    NEAREST_EVEN = "rn"
-    TOWARD_ZERO = "rz"
-    UP = "ru"
-    DOWN = "rd"
-
-
-COMPARISONS = frozenset({Op.EQ, Op.NE, Op.LT, Op.LE, Op.GT, Op.GE})
-LOGICAL = frozenset({Op.AND, Op.OR, Op.NOT})
 _SYMMETRIC_FOLDS = {Op.ADD: lambda a, b: a + b, Op.SUB: lambda a, b: a - b, Op.MUL: lambda a, b: a * b}
 
 
@@ -142,6 +95,11 @@ class Expr:
              because="only Python numbers have `**`; a kernel computes powers with T.pow", help="write T.pow(x, y), or x * x for a square")
 
     __rpow__ = __pow__
+
+    def __matmul__(self, other: Any) -> NoReturn:
+        refuse_matmul(self)
+
+    __rmatmul__ = __matmul__
 
     def __and__(self, other: Any) -> Expr:
         return binary(Op.BIT_AND, self, other)
@@ -209,9 +167,11 @@ class Expr:
 
     def __getitem__(self, key: Any) -> Any:
         if self.op is Op.LOAD:
-            fail(Kind.INDEX_COUNT, f"`{self}` is one element, and it is indexed again", span_of_caller(), because="an element takes all its indices in one pair of brackets",
+            fail(Kind.INDEX_COUNT, f"`{self}` is one element, and it is indexed again", span_of_caller(),
+                 because="an element takes all its indices in one pair of brackets",
                  help=f"write {self.buffer.name}[i, j] rather than {self.buffer.name}[i][j]")
-        fail(Kind.INDEX_COUNT, f"`{self}` is one {self.dtype!s}, and it is indexed", span_of_caller(), because="only buffers have elements", help="index a tensor or a tile")
+        fail(Kind.INDEX_COUNT, f"`{self}` is one {self.dtype!s}, and it is indexed", span_of_caller(), because="only buffers have elements",
+             help="index a tensor or a tile")
 
     def __setitem__(self, key: Any, value: Any) -> None:
         name = f"{self.buffer.name}[i, j]" if self.op is Op.LOAD else "an element of a buffer, or a T.alloc_var"
@@ -223,9 +183,10 @@ class Expr:
 
     def __bool__(self) -> bool:
         fail(Kind.EXPRESSION_CONDITION, f"the truth of `{self}` is known only when the kernel runs", span_of_caller(),
-             because="Python asked for a bool while the kernel was being traced; only `if`, `while`, `and`, `or`, `not` and `x if c else y` "
-                     "written directly in a kernel or macro become code",
-             help="write T.max, T.min or T.if_then_else for a choice, move the test into the kernel, or decorate the helper function with @T.macro")
+             because="Python asked for a bool while the kernel was being traced; only `if`, `while`, `and`, `or`, `not` and `x if c else "
+                     "y` " "written directly in a kernel or macro become code",
+             help="write T.max, T.min or T.if_then_else for a choice, move the test into the kernel, or decorate the helper function "
+                  "with @T.macro")
 
     def _as_number(self) -> Any:
         fail(Kind.EXPRESSION_AS_NUMBER, f"`{self}` is known only when the kernel runs; Python needs its value now", span_of_caller(),
@@ -335,7 +296,8 @@ def as_expr(value: Any, dtype: DType | None = None) -> Expr:
         if isinstance(found, Expr):
             return found
     if value is None:
-        fail(Kind.OPERAND, "None cannot take part in an expression", span_of_caller(), because="a function that is called for its effect, such as T.copy, gives no value",
+        fail(Kind.OPERAND, "None cannot take part in an expression", span_of_caller(),
+             because="a function that is called for its effect, such as T.copy, gives no value",
              help="return a value from the macro or helper; of the atomics, give the previous value with return_prev=True")
     fail(Kind.OPERAND, f"{describe_operand(value)} cannot take part in an expression", span_of_caller(),
          because="expressions are made of numbers, loop and block indices, scalars and single elements of buffers",
@@ -383,7 +345,15 @@ def parse_dtype(value: Any, span: Span | None = None) -> DType:
         close = difflib.get_close_matches(value, [str(d) for d in SCALAR_DTYPES], 1, 0.6) if isinstance(value, str) else []
         fail(Kind.DTYPE_NAME, f"{repr(value) if isinstance(value, str) else describe_operand(value)} is no dtype", span or span_of_caller(),
              because='a dtype is a name such as "float16", T.float16, or a dtype of numpy or torch',
-             help=f'did you mean "{close[0]}"?' if close else "write its dtype, as in A.dtype" if hasattr(value, "as_expression") or isinstance(value, Expr) else 'write for example "float32"')
+             help=f'did you mean "{close[0]}"?'
+                  if close else "write its dtype, as in A.dtype" if hasattr(value, "as_expression") or isinstance(value, Expr) else 'write for example "float32"')
+
+
+def refuse_matmul(value: Any) -> NoReturn:
+    """`a @ b`: a product is a statement on tiles."""
+    fail(Kind.BUFFER_OPERATOR, f"`@` is applied to {describe_operand(value)}", span_of_caller(),
+         because="a product of matrices is a tile operation with a result of its own",
+         help="write T.gemm(A, B, C), which adds the product to the tile C")
 
 
 _NUMPY_OPERATORS = {"add": Op.ADD, "subtract": Op.SUB, "multiply": Op.MUL, "floor_divide": Op.FLOORDIV, "remainder": Op.FLOORMOD, "bitwise_and": Op.BIT_AND,
@@ -401,17 +371,19 @@ def numpy_operator(function: Any, method: str, inputs: tuple[Any, ...]) -> Expr:
             return binary(_NUMPY_OPERATORS[name], *inputs)
     values = [x for x in inputs if not isinstance(x, (np.ndarray, np.generic, int, float))]
     fail(Kind.EXPRESSION_AS_NUMBER, f"numpy's {name} was given {describe_operand(values[0])}", span_of_caller(),
-         because="numpy computes while the kernel is traced, when only Python's own numbers are known", help="use the function of the language of that name, as in T.exp(x) or T.max(x, y)")
+         because="numpy computes while the kernel is traced, when only Python's own numbers are known",
+         help="use the function of the language of that name, as in T.exp(x) or T.max(x, y)")
 
 
 def convert(value: Expr, dtype: DType, rounding: Rounding = Rounding.NEAREST_EVEN) -> Expr:
     """`cast` as a user may ask for it. Raises TileError (cast-dtype) where the conversion has no meaning."""
     if value.dtype.lanes not in (1, dtype.lanes):
-        fail(Kind.CAST_DTYPE, f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}", span_of_caller(), because="a conversion keeps the number of lanes",
+        fail(Kind.CAST_DTYPE, f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}", span_of_caller(),
+             because="a conversion keeps the number of lanes",
              help=f"convert to {value.dtype.lanes} lanes, as in {dtype.with_lanes(value.dtype.lanes)!s}")
     if (dtype == dtypes.handle) != (value.dtype == dtypes.handle) and not (value.dtype.is_integer or dtype.is_integer):
-        fail(Kind.CAST_DTYPE, f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}", span_of_caller(), because="an address is a whole number",
-             help="convert between handles and 64-bit integers only")
+        fail(Kind.CAST_DTYPE, f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}", span_of_caller(),
+             because="an address is a whole number", help="convert between handles and 64-bit integers only")
     return cast(value, dtype, rounding)
 
 
@@ -430,8 +402,8 @@ def binary(op: Op, left: Any, right: Any) -> Expr:
 def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
     if a.dtype.lanes != b.dtype.lanes:
         if a.dtype.lanes > 1 and b.dtype.lanes > 1:
-            fail(Kind.OPERAND, f"`{op.value}` has operands of {a.dtype!s} and {b.dtype!s}", span_of_caller(), because="vectors are combined lane by lane",
-                 help="give both the same number of lanes")
+            fail(Kind.OPERAND, f"`{op.value}` has operands of {a.dtype!s} and {b.dtype!s}", span_of_caller(),
+                 because="vectors are combined lane by lane", help="give both the same number of lanes")
         wide = a if a.dtype.lanes > b.dtype.lanes else b
         return promote(a.dtype.scalar, b.dtype.scalar).with_lanes(wide.dtype.lanes)
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and not a.dtype.is_bool:
@@ -443,13 +415,15 @@ def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
     bitwise = op in (Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT)
     if bitwise and (common.is_float or (b.dtype.is_float and not a.dtype.is_bool)):
         fail(Kind.OPERAND, f"`{op.value}` works on bits, but an operand is {common if common.is_float else b.dtype!s}", span_of_caller(),
-             because="bitwise operators and shifts take integers or bools", help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')")
+             because="bitwise operators and shifts take integers or bools",
+             help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')")
     return common
 
 
 def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and b.is_const and not 0 <= b.value < dtype.bits:
-        fail(Kind.OPERAND, f"`{a} {op.value} {b}` shifts {dtype!s} by {b}", span_of_caller(), because=f"the count of a shift of {dtype!s} lies in [0, {dtype.bits})",
+        fail(Kind.OPERAND, f"`{a} {op.value} {b}` shifts {dtype!s} by {b}", span_of_caller(),
+             because=f"the count of a shift of {dtype!s} lies in [0, {dtype.bits})",
              help="correct the count, or convert to a wider integer first")
     if a.is_const and b.is_const:
         return _fold_constants(op, a.value, b.value, dtype)
@@ -464,8 +438,8 @@ def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
             if op in (Op.MUL, Op.BIT_AND):
                 return b
             if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD):
-                fail(Kind.DIVISION_BY_ZERO, f"`{a} {op.value} 0` divides by zero", span_of_caller(), because="an integer has no quotient by zero",
-                     help="check the divisor; it is a constant when the kernel is traced")
+                fail(Kind.DIVISION_BY_ZERO, f"`{a} {op.value} 0` divides by zero", span_of_caller(),
+                     because="an integer has no quotient by zero", help="check the divisor; it is a constant when the kernel is traced")
         if b.value == 1:
             if op in (Op.MUL, Op.FLOORDIV, Op.TRUNCDIV):
                 return a
@@ -497,8 +471,8 @@ def _fold_constants(op: Op, x: Any, y: Any, dtype: DType) -> Expr | None:
         return None
     if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD):
         if y == 0:
-            fail(Kind.DIVISION_BY_ZERO, f"`{x} {op.value} 0` divides by zero", span_of_caller(), because="an integer has no quotient by zero",
-                 help="check the divisor; it is a constant when the kernel is traced")
+            fail(Kind.DIVISION_BY_ZERO, f"`{x} {op.value} 0` divides by zero", span_of_caller(),
+                 because="an integer has no quotient by zero", help="check the divisor; it is a constant when the kernel is traced")
         truncated = abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
         return const({Op.FLOORDIV: x // y, Op.FLOORMOD: x % y, Op.TRUNCDIV: truncated, Op.TRUNCMOD: x - truncated * y}[op], dtype)
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT):
@@ -512,7 +486,8 @@ def divide(left: Any, right: Any) -> Expr:
     common = promote(a.dtype, b.dtype)
     if not common.is_float:
         fail(Kind.INTEGER_DIVISION, f"`{a} / {b}` divides two integers ({a.dtype!s} and {b.dtype!s})", span_of_caller(),
-             because="it could mean the floor, the truncated or the real quotient", help="write // for the floor, T.truncdiv for C's quotient, or convert one side with T.cast")
+             because="it could mean the floor, the truncated or the real quotient",
+             help="write // for the floor, T.truncdiv for C's quotient, or convert one side with T.cast")
     return _intern(Op.DIV, common, (cast(a, common), cast(b, common)))
 
 
@@ -526,7 +501,8 @@ def unary(op: Op, value: Any) -> Expr:
     if a.dtype.is_bool:
         a = cast(a, dtypes.int32)
     if op is Op.BIT_NOT and a.dtype.is_float:
-        fail(Kind.OPERAND, f"`~` works on bits, but the operand is {a.dtype!s}", span_of_caller(), because="bitwise operators take integers or bools",
+        fail(Kind.OPERAND, f"`~` works on bits, but the operand is {a.dtype!s}", span_of_caller(),
+             because="bitwise operators take integers or bools",
              help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')")
     if a.is_const:
         return const(-a.value if op is Op.NEG else ~a.value, a.dtype)
@@ -572,11 +548,11 @@ def ceildiv(left: Any, right: Any) -> Any:
         return -(-left // right)
     a, b = as_expr(left), as_expr(right)
     if b.is_const and b.value == 0:
-        fail(Kind.DIVISION_BY_ZERO, f"T.ceildiv of `{a}` and 0 divides by zero", span_of_caller(), because="an integer has no quotient by zero",
-             help="check the divisor; it is a constant when the kernel is traced")
+        fail(Kind.DIVISION_BY_ZERO, f"T.ceildiv of `{a}` and 0 divides by zero", span_of_caller(),
+             because="an integer has no quotient by zero", help="check the divisor; it is a constant when the kernel is traced")
     if a.dtype.is_float or b.dtype.is_float:
-        fail(Kind.OPERAND, f"T.ceildiv was given `{a}` ({a.dtype!s}) and `{b}` ({b.dtype!s})", span_of_caller(), because="it counts how many tiles cover a size: both are integers",
-             help="write T.ceil(x / y) for floats")
+        fail(Kind.OPERAND, f"T.ceildiv was given `{a}` ({a.dtype!s}) and `{b}` ({b.dtype!s})", span_of_caller(),
+             because="it counts how many tiles cover a size: both are integers", help="write T.ceil(x / y) for floats")
     return (a + (b - 1)) // b
 
 
@@ -597,8 +573,9 @@ def reinterpret(value: Any, dtype: DType) -> Expr:
     """The same bits read as another dtype of equal width."""
     a = as_expr(value)
     if a.dtype.bits * a.dtype.lanes != dtype.bits * dtype.lanes:
-        fail(Kind.VIEW_SIZE, f"{a.dtype!s} has {a.dtype.bits * a.dtype.lanes} bits, {dtype!s} has {dtype.bits * dtype.lanes}", span_of_caller(),
-             because="T.reinterpret keeps the bits, so both dtypes must have the same width", help="T.cast converts the value instead")
+        fail(Kind.VIEW_SIZE, f"{a.dtype!s} has {a.dtype.bits * a.dtype.lanes} bits, {dtype!s} has {dtype.bits * dtype.lanes}",
+             span_of_caller(), because="T.reinterpret keeps the bits, so both dtypes must have the same width",
+             help="T.cast converts the value instead")
     return a if a.dtype == dtype else _intern(Op.REINTERPRET, dtype, (a,))
 
 

@@ -22,11 +22,17 @@ def _fields(kind: type) -> tuple[str, ...]:
 def statements(node: Stmt) -> Iterator[Stmt]:
     """`node` and every statement inside it, in program order."""
     yield node
+    for inner in inner_statements(node):
+        yield from statements(inner)
+
+
+def inner_statements(node: Stmt) -> Iterator[Stmt]:
+    """The statements that stand directly in a statement."""
     for name in _fields(type(node)):
         value = getattr(node, name)
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Stmt):
-                yield from statements(item)
+                yield item
 
 
 def own_expressions(node: Stmt) -> Iterator[Expr]:

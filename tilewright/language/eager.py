@@ -97,7 +97,8 @@ def learn_signature(rewritten: Rewritten, annotations: Mapping[str, Any], names:
         with build.detached(), builder.active(), builder.block():
             returned = run_traced(builder, rewritten, (), _arguments(builder, annotations, names, compile_time))
         check_outputs(builder, returned, rewritten.span)
-        fail(Kind.LAUNCH_MISSING, f"{rewritten.node.name} has no launch", rewritten.span, because="an eager function computes inside `with T.Kernel(...)`",
+        fail(Kind.LAUNCH_MISSING, f"{rewritten.node.name} has no launch", rewritten.span,
+             because="an eager function computes inside `with T.Kernel(...)`",
              help="add a launch, or decorate a factory that returns a @T.prim_func")
     except _SignatureKnown:
         pass

@@ -47,8 +47,8 @@ class Rewritten:
 def rewrite_function(function: Callable[..., Any]) -> Rewritten:
     """Finds the source of a Python function and rewrites it. TileError where there is no source."""
     if not isinstance(function, FunctionType):
-        fail(Kind.NOT_A_PRIM_FUNC, f"{describe_operand(function)} is no Python function", span_of_caller(), because="a kernel is traced from the source of a `def`",
-             help="decorate a plain function")
+        fail(Kind.NOT_A_PRIM_FUNC, f"{describe_operand(function)} is no Python function", span_of_caller(),
+             because="a kernel is traced from the source of a `def`", help="decorate a plain function")
     return _rewrite_code(function.__code__, function)
 
 
@@ -103,13 +103,15 @@ def _find_definition(code: CodeType) -> ast.FunctionDef:
             first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
             if code.co_firstlineno in (first, node.lineno):
                 if isinstance(node, ast.AsyncFunctionDef):
-                    fail(Kind.STATEMENT, f"{node.name} is an `async def`", Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("async def")),
+                    fail(Kind.STATEMENT, f"{node.name} is an `async def`",
+                         Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("async def")),
                          because="a kernel is traced once, from its first to its last statement", help="write a plain `def`")
                 return node
     if code.co_name == "<lambda>":
-        fail(Kind.NOT_A_PRIM_FUNC, "a lambda cannot be traced", Span(code.co_filename, code.co_firstlineno), because="a kernel is traced from the source of a `def`",
-             help="write it as a function")
-    fail(Kind.NO_SOURCE, f"the source of {code.co_name} (line {code.co_firstlineno} of {code.co_filename}) cannot be found", Span(code.co_filename, code.co_firstlineno),
+        fail(Kind.NOT_A_PRIM_FUNC, "a lambda cannot be traced", Span(code.co_filename, code.co_firstlineno),
+             because="a kernel is traced from the source of a `def`", help="write it as a function")
+    fail(Kind.NO_SOURCE, f"the source of {code.co_name} (line {code.co_firstlineno} of {code.co_filename}) cannot be found",
+         Span(code.co_filename, code.co_firstlineno),
          because="a kernel is traced from its source text, as Python's inspect module finds it",
          help="define the kernel in a file, a notebook cell or anything that linecache knows; for exec, register the text in linecache")
 

@@ -98,17 +98,23 @@ def _scan(src: Any, dst: Any, dim: int, reverse: bool, kind: ReduceKind, name: s
     target = source if dst is None else fixed(as_region(dst, f"the result of T.{name}", span))
     kept = [a for a, k in enumerate(source.is_slice) if k]
     if not kept:
-        fail(Kind.OPERAND_KIND, f"the source of T.{name} is the element {source}", span, because="a scan runs along one axis of a tile", help=f"give the tile {source.buffer.name}, or a region of it")
+        fail(Kind.OPERAND_KIND, f"the source of T.{name} is the element {source}", span, because="a scan runs along one axis of a tile",
+             help=f"give the tile {source.buffer.name}, or a region of it")
     if not isinstance(dim, int) or not -len(kept) <= dim < len(kept):
-        fail(Kind.REDUCE_AXIS, f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(source)} has {len(kept)} dimension{'s' * (len(kept) != 1)} ({format_shape(source)})", span,
+        fail(Kind.REDUCE_AXIS,
+             f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(source)} has {len(kept)} "
+             f"dimension{'s' * (len(kept) != 1)} ({format_shape(source)})", span,
              because=f"an axis lies between {-len(kept)} and {len(kept) - 1}", help="count the axes from 0, or from -1 at the end")
     if len(source.shape) != len(target.shape) or not all(map(same_extent, source.shape, target.shape)):
         fail(Kind.SCAN_SHAPE, f"{name_region(source)} is {format_shape(source)}, but {name_region(target)} is {format_shape(target)}",
-             (Label(span), Label(source.buffer.span), Label(target.buffer.span)), because="a scan gives a tile of the shape of its source", help="give a destination of the same shape, or none to scan in place")
+             (Label(span), Label(source.buffer.span), Label(target.buffer.span)), because="a scan gives a tile of the shape of its source",
+             help="give a destination of the same shape, or none to scan in place")
     if not all(isinstance(n, int) for n in source.extents):
-        fail(Kind.SHAPE_STATIC, f"{name_region(source)} is {format_shape(source)}", span, because="a scan works on a tile whose size is known when it is compiled", help="scan a whole tile")
+        fail(Kind.SHAPE_STATIC, f"{name_region(source)} is {format_shape(source)}", span,
+             because="a scan works on a tile whose size is known when it is compiled", help="scan a whole tile")
     if source.dtype.is_bool or target.dtype.is_bool:
-        fail(Kind.REDUCE_DTYPE, f"T.{name} of {source.dtype!s} into {target.dtype!s}", span, because="a scan works on numbers", help="convert to int32 first")
+        fail(Kind.REDUCE_DTYPE, f"T.{name} of {source.dtype!s} into {target.dtype!s}", span, because="a scan works on numbers",
+             help="convert to int32 first")
     builder.emit(Scan(span, source, target, kind, dim % len(kept), as_flag(reverse, "reverse", span)))
 
 

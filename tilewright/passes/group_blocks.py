@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, binary, ceildiv, const, load, var
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, Print, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.stmt import Assert, AtomicUpdate, Break, Continue, For, If, Let, LoopKind, Print, ReduceLoop, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions
+from tilewright.ir.visit import inner_statements, own_expressions, rewrite, rewrite_expr, statements, subexpressions
 from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
 from tilewright.ops.gemm import Gemm
@@ -50,12 +50,20 @@ def _is_groupable(launch: Launch) -> bool:
     """Nothing that a statement names is used by another one but tiles, and every tile operation can be given a leading axis."""
     if launch.cluster != (1, 1, 1) or viewed_tiles(launch) or not isinstance(launch.body, Seq):
         return False
-    for stmt in statements(launch.body):
-        if isinstance(stmt, TileOp) and not isinstance(stmt, (Copy, Fill, Gemm)):
-            return False
+    if any(isinstance(stmt, TileOp) and not isinstance(stmt, (Copy, Fill, Gemm)) for stmt in statements(launch.body)):
+        return False
+    if any(_variables_of(value, launch.block_variables) for _, value in launch.safe_values):
+        return False
     units = list(_units(launch.body))
     return any(isinstance(u, Gemm) for u in units) and not any(
-        isinstance(u, (Let, ReduceLoop)) or (isinstance(u, AtomicUpdate) and u.previous is not None) for u in units)
+        isinstance(u, (Let, ReduceLoop)) or (isinstance(u, AtomicUpdate) and u.previous is not None) or _leaves_its_loop(u) for u in units)
+
+
+def _leaves_its_loop(stmt: Stmt) -> bool:
+    """A `break` or `continue` of a loop around the statement."""
+    if isinstance(stmt, (For, While)):
+        return False
+    return isinstance(stmt, (Break, Continue)) or any(_leaves_its_loop(inner) for inner in inner_statements(stmt))
 
 
 def _is_stepped(stmt: Stmt) -> bool:
@@ -93,7 +101,8 @@ def _sizes(launch: Launch) -> dict[Expr, int]:
         if isinstance(stmt, Gemm):
             rows, columns, _ = stmt.m_n_k
             for region, size in ((stmt.a, rows), (stmt.b, columns)):
-                for variable in _operand_variables(region, loops, extents):
+                found = _operand_variables(region, loops, extents)
+                for variable in (v for v in extents if v in found):
                     tiles[variable] = min(tiles.get(variable, size), size)
     copied = [u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body) if isinstance(u, Copy)]
     if len(tiles) < 2 or not copied:

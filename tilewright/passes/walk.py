@@ -72,8 +72,8 @@ def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
 
 
 def viewed_tiles(launch: Launch) -> frozenset[Buffer]:
-    """Tiles whose memory some statement reaches through a view of another shape or dtype."""
-    return frozenset(b.storage for stmt in statements(launch.body) for b in buffers_of(stmt) if b.source is not None)
+    """Views that some statement uses, and the tiles whose memory they share."""
+    return frozenset(found for stmt in statements(launch.body) for b in buffers_of(stmt) if b.source is not None for found in (b, b.storage))
 
 
 def covers_matrix(region: Region) -> bool:

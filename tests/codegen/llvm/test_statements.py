@@ -9,7 +9,7 @@ from tests.codegen.llvm.lowered import SPAN, at, check, let, native, parallel, p
 from tilewright.dtypes import as_dtype, bfloat16, bool_, float16, float32, int32, int64, uint32
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Scope
-from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, reinterpret, select, var
+from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, maximum, reinterpret, select, var
 from tilewright.ir.stmt import Assert, Assume, AtomicKind, AtomicUpdate, Break, Continue, MatrixMultiply, MemoryOrder, Print, ReduceKind, Stmt, While
 from tilewright.ir.tileop import Storage, TilePlan
 
@@ -126,6 +126,20 @@ def test_floats_floor_and_reinterpret() -> None:
                                         store(c, [3, i], reinterpret(at(bits, i) & 0x7FFFFFFF, float32))))
     check(program([a, b, c, bits], lambda bx: body), {"a": (RNG.normal(size=40) * 9).astype(np.float32), "b": RNG.normal(size=40).astype(np.float32),
                                                       "c": np.zeros((4, 40), np.float32), "bits": integers(40)})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_expressions_deeper_than_the_stack_of_python(dtype: str) -> None:
+    kind = as_dtype(dtype)
+    a, c = tensor("a", kind, 16), tensor("c", kind, 16)
+
+    def body(i: Expr) -> Stmt:
+        total = at(a, i)
+        for turn in range(1500):
+            total = total + at(a, (i + turn) % 16) if turn % 3 else maximum(total, at(a, turn % 16))
+        return store(c, [i], total)
+
+    check(program([a, c], lambda bx: parallel([16], body)), {"a": integers(16, dtype=dtype), "c": integers(16, dtype=dtype)})
 
 
 # -- atomics

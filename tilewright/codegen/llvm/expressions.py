@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tilewright.codegen.llvm import registers
 from tilewright.codegen.llvm.addresses import refuse_vector_dtype
 from tilewright.codegen.llvm.emitter import Value, constant, vector_constant
-from tilewright.codegen.llvm.facts import conjuncts
+from tilewright.codegen.llvm.facts import LAZY_OPERATIONS, conjuncts
 from tilewright.codegen.llvm.memory import Memory
 from tilewright.codegen.llvm.task import Operand, Ramp, Task, fold_sum, is_scalar, wrap
 from tilewright.dtypes import DType
@@ -22,6 +22,8 @@ from tilewright.ir.expr import COMPARISONS, Expr, Op
 _INT_OPS = {Op.ADD: "add", Op.SUB: "sub", Op.MUL: "mul", Op.BIT_AND: "and", Op.BIT_OR: "or", Op.BIT_XOR: "xor", Op.SHIFT_LEFT: "shl"}
 # Contraction into fma is allowed by the numerics contract; nothing else is.
 _FLOAT_OPS = {Op.ADD: "fadd contract", Op.SUB: "fsub contract", Op.MUL: "fmul contract", Op.DIV: "fdiv"}
+# Of Python's recursion; a level takes a few frames.
+_MAXIMUM_NESTING = 100
 _INT_COMPARISONS = {Op.EQ: "eq", Op.NE: "ne", Op.LT: "lt", Op.LE: "le", Op.GT: "gt", Op.GE: "ge"}
 _FLOAT_COMPARISONS = {Op.EQ: "oeq", Op.NE: "une", Op.LT: "olt", Op.LE: "ole", Op.GT: "ogt", Op.GE: "oge"}
 
@@ -32,6 +34,7 @@ class Expressions:
     def __init__(self, task: Task, memory: Memory) -> None:
         self.task = task
         self.memory = memory
+        self._nesting = 0
         self._handlers: dict[Op, Callable[[Expr], Operand]] = {
             Op.CONST: self._const, Op.VAR: self._variable, Op.NOT: self._not, Op.NEG: self._negate, Op.BIT_NOT: self._bit_not,
             Op.SELECT: self._select, Op.IF_THEN_ELSE: self._if_then_else, Op.AND: self._logical, Op.OR: self._logical, Op.CAST: self._cast,
@@ -53,10 +56,28 @@ class Expressions:
             return constant(task.known[node], "i1")
         if node.dtype.lanes > 1:
             refuse_vector_dtype(f"`{node}`", node.dtype)
+        self._nesting += 1
+        if self._nesting > _MAXIMUM_NESTING:
+            self._evaluate_operands(node)
         result = self._handlers[node.op](node)
+        self._nesting -= 1
         if node.args or node.op is Op.LOAD:
             task.remember_loaded(task.values, node, result)
         return result
+
+    def _evaluate_operands(self, root: Expr) -> None:
+        """Computes what is below a node from the leaves up: sums that Python unrolled are deeper than its stack."""
+        before, self._nesting = self._nesting, 0
+        stack = [(root, False)]
+        while stack:
+            node, is_ready = stack.pop()
+            if is_ready:
+                self.value(node)
+            elif node.op is not Op.LOAD and node not in self.task.values and node not in self.task.known and not self.task.is_index(node):
+                if node is not root:
+                    stack.append((node, True))
+                stack += [(a, False) for a in (node.args[:1] if node.op in LAZY_OPERATIONS else node.args)]
+        self._nesting = before
 
     def vector(self, node: Expr) -> Value:
         """The value with one element per lane."""

@@ -10,6 +10,8 @@ from tilewright.ir.expr import Expr, Op, load
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, Let, MatrixMultiply, PackPanels, ParallelFor, Print, ReduceLoop, Stmt, Store
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 
+# Operations that may leave all operands but the first alone.
+LAZY_OPERATIONS = frozenset({Op.IF_THEN_ELSE, Op.AND, Op.OR})
 _INDEX_OPERATIONS = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.FLOORMOD, Op.MIN, Op.MAX})
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from tilewright.codegen.llvm.expressions import Expressions
-from tilewright.codegen.llvm.facts import is_shared_memory
+from tilewright.codegen.llvm.facts import LAZY_OPERATIONS, is_shared_memory
 from tilewright.ir.buffer import Buffer
-from tilewright.ir.expr import Expr, Op
+from tilewright.ir.expr import Expr
 from tilewright.ir.stmt import For, If, MatrixMultiply, Seq, Stmt, While
 from tilewright.ir.visit import own_expressions
-
-_LAZY = {Op.IF_THEN_ELSE: 1, Op.AND: 1, Op.OR: 1}  # first operand that may stay unevaluated
 
 
 def enter_loop(expressions: Expressions, body: Stmt, bound: frozenset[Expr], *, runs: bool, is_serial: bool) -> None:
@@ -49,16 +47,19 @@ class _Hoist:
         elif isinstance(node, (For, While)):
             self.statement(node.body, False)
 
-    def expression(self, node: Expr, is_certain: bool) -> None:
-        if not node.args or node in self.seen or self.task.is_index(node):
-            return
-        self.seen.add(node)
-        if self.is_invariant(node, is_certain):
-            self.expressions.value(node)
-            return
-        first_lazy = _LAZY.get(node.op, len(node.args))
-        for position, operand in enumerate(node.args):
-            self.expression(operand, is_certain and position < first_lazy)
+    def expression(self, root: Expr, is_certain: bool) -> None:
+        """Computes the largest invariant parts."""
+        stack = [(root, is_certain)]
+        while stack:
+            node, is_certain = stack.pop()
+            if not node.args or node in self.seen or self.task.is_index(node):
+                continue
+            self.seen.add(node)
+            if self.is_invariant(node, is_certain):
+                self.expressions.value(node)
+                continue
+            first_lazy = 1 if node.op in LAZY_OPERATIONS else len(node.args)
+            stack += [(operand, is_certain and position < first_lazy) for position, operand in enumerate(node.args)][::-1]
 
     def is_invariant(self, node: Expr, is_certain: bool) -> bool:
         task = self.task

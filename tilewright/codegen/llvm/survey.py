@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tilewright.codegen.llvm.addresses import Term
 from tilewright.codegen.llvm.expressions import Expressions
-from tilewright.codegen.llvm.facts import Facts
+from tilewright.codegen.llvm.facts import LAZY_OPERATIONS, Facts
 from tilewright.codegen.llvm.ranges import depends_on, is_range
 from tilewright.codegen.llvm.registers import register_type
 from tilewright.dtypes import DType
@@ -16,7 +16,6 @@ from tilewright.ir.expr import Expr, Op, load
 from tilewright.ir.stmt import Assume, For, If, Let, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.visit import subexpressions
 
-_LAZY = frozenset({Op.IF_THEN_ELSE, Op.AND, Op.OR})
 _REGISTER_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 # An inner loop counts as if it ran this often.
 _INNER_TURNS = 8
@@ -125,7 +124,7 @@ class _Surveyor:
                 found.is_possible &= node.attribute.is_pure
             elif node.op in (Op.DIV, Op.FLOORDIV, Op.FLOORMOD) and not node.args[1].is_const:
                 found.is_heavy = True
-            elif node.op in _LAZY and self.is_varying(node.args[0]) and not all(map(self.expressions.is_harmless, node.args[1:])):
+            elif node.op in LAZY_OPERATIONS and self.is_varying(node.args[0]) and not all(map(self.expressions.is_harmless, node.args[1:])):
                 self.guard(node.args[0])
             if not self.task.is_index(node) and node.op not in (Op.CONST, Op.VAR) and not node.dtype.is_bool:
                 self.width(node.dtype)

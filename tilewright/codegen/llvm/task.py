@@ -207,46 +207,53 @@ class Task(Tables):
                    for v in self.facts.dependences(expression).variables)
 
     # -- index arithmetic
-    def is_index(self, node: Expr) -> bool:
+    def is_index(self, root: Expr) -> bool:
         """Whether an integer comes from loop indices, symbols and constants alone: such values never wrap, and are computed in 64 bits."""
-        found = self._is_index.get(node)
-        if found is None:
+        found = self._is_index.get(root)
+        if found is not None:
+            return found
+        for node in subexpressions(root):
+            if node in self._is_index:
+                continue
             if node.op is Op.VAR:
-                found = node in self.index_variables or node in self.aliases
+                made = node in self.index_variables or node in self.aliases
             elif node.op is Op.CAST:
-                found = _is_widening(node) and self.is_index(node.args[0])
+                made = _is_widening(node) and self._is_index[node.args[0]]
             else:
-                found = node.op is Op.CONST or (is_index_operation(node) and all(self.is_index(a) for a in node.args))
-            self._is_index[node] = found
-        return found
+                made = node.op is Op.CONST or (is_index_operation(node) and all(self._is_index[a] for a in node.args))
+            self._is_index[node] = made
+        return self._is_index[root]
 
     def sum(self, node: Expr) -> Sum:
         """An integer as a sum over atoms; what is loaded stays whole inside products, because there its arithmetic may wrap."""
         found = self._sums.get(node)
         if found is None:
             terms: dict[Expr, int] = {}
-            rest = self._add_terms(node, 1, terms)
+            rest = self._add_terms(node, terms)
             found = self._sums[node] = Sum(tuple((atom, scale) for atom, scale in terms.items() if scale), rest)
         return found
 
-    def _add_terms(self, node: Expr, scale: int, terms: dict[Expr, int]) -> int:
-        """Adds scale * node; gives the constant part."""
-        match node.op:
-            case Op.CONST:
-                return int(node.value) * scale
-            case Op.ADD | Op.SUB if is_index_operation(node):
-                left = self._add_terms(node.args[0], scale, terms)
-                return left + self._add_terms(node.args[1], scale if node.op is Op.ADD else -scale, terms)
-            case Op.MUL if self.is_index(node):
-                for factor, other in (node.args, node.args[::-1]):
-                    if factor.is_const:
-                        return self._add_terms(other, scale * int(factor.value), terms)
-            case Op.CAST if _is_widening(node):
-                return self._add_terms(node.args[0], scale, terms)
-            case Op.VAR if node in self.aliases:
-                return self._add_terms(self.aliases[node], scale, terms)
-        terms[node] = terms.get(node, 0) + scale
-        return 0
+    def _add_terms(self, root: Expr, terms: dict[Expr, int]) -> int:
+        """Adds the terms of a sum; gives its constant part."""
+        total = 0
+        stack = [(root, 1)]
+        while stack:
+            node, scale = stack.pop()
+            match node.op:
+                case Op.CONST:
+                    total += int(node.value) * scale
+                case Op.ADD | Op.SUB if is_index_operation(node):
+                    stack += [(node.args[1], scale if node.op is Op.ADD else -scale), (node.args[0], scale)]
+                case Op.MUL if self.is_index(node) and (node.args[0].is_const or node.args[1].is_const):
+                    factor, other = node.args if node.args[0].is_const else node.args[::-1]
+                    stack.append((other, scale * int(factor.value)))
+                case Op.CAST if _is_widening(node):
+                    stack.append((node.args[0], scale))
+                case Op.VAR if node in self.aliases:
+                    stack.append((self.aliases[node], scale))
+                case _:
+                    terms[node] = terms.get(node, 0) + scale
+        return total
 
     def is_nonnegative(self, node: Expr) -> bool:
         """Whether an index is known not to be negative, from its shape alone."""
