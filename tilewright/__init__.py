@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from tilewright import dtypes, language, layout
-from tilewright.driver import VERSION as __version__
+from tilewright.driver import VERSION
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, TileError
 from tilewright.jit import compile, jit, par_compile
@@ -20,6 +20,7 @@ from tilewright.reference import run_reference
 
 JITKernel = Kernel
 DataType = DType
+__version__ = VERSION
 
 
 def next_power_of_2(value: int) -> int:

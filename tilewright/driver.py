@@ -12,8 +12,8 @@ import llvmlite
 from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, GeneratedModule, Slot, emit_program, slots_of
 from tilewright.codegen.llvm.statements import PRINT_SYMBOL
 from tilewright.errors import Kind, fail
-from tilewright.ir.fingerprint import fingerprint
 from tilewright.ir.expr import describe_operand
+from tilewright.ir.fingerprint import fingerprint
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert, Print
 from tilewright.ir.visit import statements

@@ -104,7 +104,7 @@ class DType(str):
     def minimum(self) -> int | float:
         """The lowest finite value."""
         if self.is_float:
-            return float(ml_dtypes.finfo(self.numpy).min)
+            return float(ml_dtypes.finfo(self.numpy).min)  # type: ignore[no-untyped-call]
         if self.kind is DTypeKind.INT:
             return -(1 << (self.bits - 1))
         return 0
@@ -113,7 +113,7 @@ class DType(str):
     def maximum(self) -> int | float:
         """The highest finite value."""
         if self.is_float:
-            return float(ml_dtypes.finfo(self.numpy).max)
+            return float(ml_dtypes.finfo(self.numpy).max)  # type: ignore[no-untyped-call]
         if self.kind is DTypeKind.INT:
             return (1 << (self.bits - 1)) - 1
         return 1 if self.is_bool else (1 << self.bits) - 1

@@ -80,7 +80,7 @@ class TileError(Exception):
 
     @property
     def code(self) -> str:
-        return self.diagnostic.kind.value
+        return str(self.diagnostic.kind.value)
 
     def add_call(self, span: Span) -> None:
         """Shows the call of a kernel that failed, before the places in the kernel."""
@@ -146,14 +146,14 @@ _CLASS_OF: dict[Category, type[TileError]] = {
 }
 
 
-def error_of(kind: Kind, message: str, span: Span | None | tuple[Label, ...] = None, *, because: str | None = None,
+def error_of(kind: Kind, message: str, span: Span | tuple[Label, ...] | None = None, *, because: str | None = None,
              help: str | None = None, notes: tuple[str, ...] = ()) -> TileError:
     """The exception for one mistake; its class follows the kind's category."""
     labels = tuple(dict.fromkeys(span)) if isinstance(span, tuple) else () if span is None else (Label(span),)
     return _CLASS_OF[kind.category](Diagnostic(kind, message, labels, because, help, notes))
 
 
-def fail(kind: Kind, message: str, span: Span | None | tuple[Label, ...] = None, *, because: str | None = None,
+def fail(kind: Kind, message: str, span: Span | tuple[Label, ...] | None = None, *, because: str | None = None,
          help: str | None = None, notes: tuple[str, ...] = ()) -> NoReturn:
     """Raise `error_of(...)`."""
     raise error_of(kind, message, span, because=because, help=help, notes=notes)

@@ -156,7 +156,7 @@ class _Specialised:
         self.func, self.target = func, target
         self.signature = inspect.signature(func)
         self.kernels: dict[Any, Kernel] = {}
-        functools.update_wrapper(self, func)
+        functools.update_wrapper(self, func)  # type: ignore[arg-type]
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_partial: bool = False) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""

@@ -52,7 +52,7 @@ class Kernel:
 
     def __call__(self, *args: Any) -> Any:
         try:
-            return check_call(self, args) if environment().is_check_enabled else self._plan(*args)
+            return check_call(self, args) if self._is_checked else self._plan(*args)
         except TileError as error:
             error.add_call(span_of_caller())
             raise

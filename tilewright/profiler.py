@@ -50,7 +50,8 @@ def do_bench(fn: Callable[[], Any], warmup: float = 25, rep: float = 100, _n_war
         times.append((time.perf_counter() - start) * 1e3)
     if quantiles is not None:
         return [float(np.quantile(times, q)) for q in quantiles]
-    return float({"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}[return_mode](times))
+    summarise: dict[str, Callable[[list[float]], Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
+    return float(summarise[return_mode](times))
 
 
 class Profiler:

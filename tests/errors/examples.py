@@ -1,6 +1,7 @@
 """The wrong programs of the error tests: the first example of each page of explanations, and the files in `programs`.
 
-A page's block is run as a file of the name of its code, so that diagnostics show stable lines. `T`, `np` and `tilewright` are imported for it.
+A page's block is run as a file of the name of its code, so that diagnostics show stable lines. `T`, `np` and `tilewright` are imported
+for it.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def _forward(name: str) -> Any:
     return operator
 
 
-# The only element of a region, or the value of an alloc_var, takes part in expressions as it is at that point; every other buffer refuses with a diagnostic.
+# The only element of a region, or the value of an alloc_var, takes part in expressions as it is at that point; every other buffer refuses.
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):
     setattr(Buffer, f"__{_name}__", _forward(f"__{_name}__"))
     setattr(Buffer, f"__r{_name}__", _forward(f"__r{_name}__"))
@@ -160,13 +160,13 @@ def _unequal(self: Buffer, other: Any) -> Any:
 
 
 def _is_identity_asked(left: Buffer) -> bool:
-    """Two tiles are one object or not; two variables are compared by value in the user's code, and by identity in ours (`buffer in buffers`)."""
+    """Two tiles are one object or not; two variables are compared by value in the user's code, by identity in ours (`buffer in buffers`)."""
     return left.scope is not Scope.VARIABLE or not is_user_file(sys._getframe(2).f_code.co_filename)
 
 
 Buffer.__eq__ = _equal  # type: ignore[assignment, method-assign]
 Buffer.__ne__ = _unequal  # type: ignore[assignment, method-assign]
-Buffer.__hash__ = object.__hash__  # type: ignore[assignment, method-assign]
+Buffer.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +225,11 @@ class Region:
     def __setitem__(self, key: Any, value: Any) -> None:
         build.current().store_region(self[key], value)
 
+    def __matmul__(self, other: Any) -> NoReturn:
+        refuse_matmul(self)
+
+    __rmatmul__ = __matmul__
+
     def __bool__(self) -> bool:
         return self.buffer.__bool__() if not all(n == 1 for n in self.shape) else bool(self.as_expression())
 
@@ -240,9 +245,6 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "
     setattr(Region, f"__r{_name}__", _forward(f"__r{_name}__"))
 for _name in ("neg", "pos", "invert", "abs", "lt", "le", "gt", "ge", "int", "index", "float", "round"):
     setattr(Region, f"__{_name}__", _forward(f"__{_name}__"))
-
-
-Region.__matmul__ = Region.__rmatmul__ = Buffer.__matmul__  # type: ignore[attr-defined]
 
 
 def _shape_proxy(region: Region) -> Buffer:

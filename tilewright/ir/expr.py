@@ -356,13 +356,14 @@ def refuse_matmul(value: Any) -> NoReturn:
          help="write T.gemm(A, B, C), which adds the product to the tile C")
 
 
-_NUMPY_OPERATORS = {"add": Op.ADD, "subtract": Op.SUB, "multiply": Op.MUL, "floor_divide": Op.FLOORDIV, "remainder": Op.FLOORMOD, "bitwise_and": Op.BIT_AND,
-                    "bitwise_or": Op.BIT_OR, "bitwise_xor": Op.BIT_XOR, "left_shift": Op.SHIFT_LEFT, "right_shift": Op.SHIFT_RIGHT, "equal": Op.EQ, "not_equal": Op.NE,
-                    "less": Op.LT, "less_equal": Op.LE, "greater": Op.GT, "greater_equal": Op.GE}
+_NUMPY_OPERATORS = {
+    "add": Op.ADD, "subtract": Op.SUB, "multiply": Op.MUL, "floor_divide": Op.FLOORDIV, "remainder": Op.FLOORMOD, "bitwise_and": Op.BIT_AND,
+    "bitwise_or": Op.BIT_OR, "bitwise_xor": Op.BIT_XOR, "left_shift": Op.SHIFT_LEFT, "right_shift": Op.SHIFT_RIGHT, "equal": Op.EQ,
+    "not_equal": Op.NE, "less": Op.LT, "less_equal": Op.LE, "greater": Op.GT, "greater_equal": Op.GE}
 
 
 def numpy_operator(function: Any, method: str, inputs: tuple[Any, ...]) -> Expr:
-    """What numpy hands back to us: an operator whose left side is a numpy scalar, or one of its functions, which cannot run on kernel values."""
+    """What numpy hands back to us: an operator whose left side is a numpy scalar, or one of its functions, which has no kernel values."""
     name = function.__name__
     if method == "__call__" and len(inputs) == 2 and not any(isinstance(x, np.ndarray) for x in inputs):
         if name == "divide":
@@ -393,7 +394,7 @@ def binary(op: Op, left: Any, right: Any) -> Expr:
     if a.dtype.is_bool and b.dtype.is_bool and op in (Op.BIT_AND, Op.BIT_OR):
         return logical(Op.AND if op is Op.BIT_AND else Op.OR, a, b)
     common = _operand_dtype(op, a, b)
-    a, b = cast(a, common), cast(b, common) if op not in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) else cast(b, common)
+    a, b = cast(a, common), cast(b, common)
     result = dtypes.bool_ if op in COMPARISONS else common
     folded = _fold_binary(op, a, b, common)
     return folded if folded is not None else _intern(op, result, (a, b))

@@ -15,8 +15,12 @@ Node = TypeVar("Node")
 
 
 @lru_cache(maxsize=256)
-def _fields(kind: type) -> tuple[str, ...]:
+def _fields(kind: Any) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(kind) if f.name != "span")
+
+
+def _fields_of(node: Any) -> tuple[str, ...]:
+    return _fields(type(node))
 
 
 def statements(node: Stmt) -> Iterator[Stmt]:
@@ -28,7 +32,7 @@ def statements(node: Stmt) -> Iterator[Stmt]:
 
 def inner_statements(node: Stmt) -> Iterator[Stmt]:
     """The statements that stand directly in a statement."""
-    for name in _fields(type(node)):
+    for name in _fields_of(node):
         value = getattr(node, name)
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Stmt):
@@ -37,7 +41,7 @@ def inner_statements(node: Stmt) -> Iterator[Stmt]:
 
 def own_expressions(node: Stmt) -> Iterator[Expr]:
     """The expressions that stand directly in a statement (not in its inner statements), buffers' pointers aside."""
-    for name in _fields(type(node)):
+    for name in _fields_of(node):
         yield from _in_value(getattr(node, name))
 
 
@@ -108,7 +112,7 @@ def rewrite(node: Stmt, *, on_expr: Callable[[Expr], Expr] | None = None, on_buf
         return item
 
     changes = {}
-    for name in _fields(type(node)):
+    for name in _fields_of(node):
         old = getattr(node, name)
         new = value(old)
         if isinstance(node, Seq) and name == "body":

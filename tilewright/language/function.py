@@ -85,8 +85,11 @@ def resolve_annotations(function: FunctionType, frame: FrameType | None) -> dict
         scope |= frame.f_locals
     scope |= {name: cell.cell_contents for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True) if _is_set(cell)}
     nodes = annotation_nodes(function)
-    return {name: _evaluate_annotation(nodes[name], function, scope) if isinstance(annotation, str) and not isinstance(annotation, DType) and name in nodes else annotation
-            for name, annotation in function.__annotations__.items()}
+    result = dict(function.__annotations__)
+    for name, annotation in result.items():
+        if isinstance(annotation, str) and not isinstance(annotation, DType) and name in nodes:
+            result[name] = _evaluate_annotation(nodes[name], function, scope)
+    return result
 
 
 def _evaluate_annotation(node: ast.expr, function: FunctionType, scope: dict[str, Any]) -> Any:
@@ -104,7 +107,7 @@ def _evaluate_annotation(node: ast.expr, function: FunctionType, scope: dict[str
         node = inner
     code = compile(ast.Expression(node), file, "eval")
     try:
-        return eval(code, function.__globals__, scope)  # noqa: S307 - the user's own annotation
+        return eval(code, function.__globals__, scope)  # the user's own annotation
     except (TileError, CompilerBug):
         raise
     except Exception as error:
@@ -124,10 +127,10 @@ def _is_set(cell: Any) -> bool:
 
 def check_parameter(parameter: inspect.Parameter, span: Span) -> None:
     """A diagnostic for a parameter that a compiled kernel cannot have."""
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind)
+    stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**" if parameter.kind is parameter.VAR_KEYWORD else ""
     if stars or parameter.kind is parameter.POSITIONAL_ONLY:
         fail(Kind.PARAMETER_ANNOTATION,
-             f"the parameter {stars or ''}{parameter.name} {'collects any number of arguments' if stars else 'stands before `/`'}", span,
+             f"the parameter {stars}{parameter.name} {'collects any number of arguments' if stars else 'stands before `/`'}", span,
              because="a kernel has a fixed list of parameters with names", help="write every parameter out" if stars else "remove the `/`")
     if parameter.default is not parameter.empty:
         fail(Kind.PARAMETER_ANNOTATION, f"the parameter {parameter.name} has a default value", span,

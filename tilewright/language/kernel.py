@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from tilewright.dtypes import int32
 from tilewright.errors import Kind, Label, Span, fail
@@ -15,9 +16,10 @@ from tilewright.language.loops import as_extent
 from tilewright.spans import span_of_caller
 
 DEFAULT_THREADS = 128
+Item = TypeVar("Item")
 
 
-class BlockIndex(tuple):  # type: ignore[type-arg]
+class BlockIndex(tuple[Expr, ...]):
     """The block variables of a launch, for `as (bx, by)`."""
 
 
@@ -131,7 +133,7 @@ def _launch_of(builder: ProgramBuilder, what: str) -> LaunchFrame:
     return builder.require_launch(what, span_of_caller())
 
 
-def _along(values: tuple[Any, ...], dim: Any, what: str) -> Any:
+def _along(values: Sequence[Item], dim: Any, what: str) -> Item:
     if not isinstance(dim, int) or not 0 <= dim < len(values):
         fail(Kind.GRID_RANK, f"{what} was asked for dimension {dim if isinstance(dim, int) else describe_operand(dim)}", span_of_caller(),
              because=f"dimensions are counted from 0, and there {'are' if len(values) > 1 else 'is only'} {len(values)} here",

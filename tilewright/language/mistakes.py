@@ -1,5 +1,5 @@
-"""Exceptions that Python raised while a kernel was traced (floor 5): a diagnostic where the mistake is in the kernel's code, the exception itself where
-the user raised it, a `CompilerBug` where we did."""
+"""Exceptions that Python raised while a kernel was traced (floor 5): a diagnostic where the mistake is in the kernel's code, the exception
+itself where the user raised it, a `CompilerBug` where we did."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from tilewright.spans import callee_of, is_user_file, span_of_frame
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 # What a kernel may ask of its objects; the rest of their attributes is the compiler's.
 _ATTRIBUTES: dict[type, tuple[str, ...]] = {
-    Buffer: ("shape", "dtype", "strides", "name", "scope", "data", "astype"), Region: ("shape", "dtype", "buffer"), Expr: ("dtype", "astype"),
+    Buffer: ("shape", "dtype", "strides", "name", "scope", "data", "astype"), Region: ("shape", "dtype", "buffer"),
+    Expr: ("dtype", "astype"),
     DType: ("bits", "bytes", "itemsize", "lanes", "as_torch", "is_float", "is_integer", "is_signed", "minimum", "maximum")}
 _MODULE_ALIASES = {"np": "import numpy as np", "T": "import tilewright.language as T"}
 
@@ -119,9 +120,12 @@ def _refuse_attributes(error: Exception, span: Span) -> None:
     owner = error.obj if isinstance(error.obj, type) else type(error.obj)
     if not owner.__module__.startswith("tilewright"):
         return
-    known = next((list(names) for kind, names in _ATTRIBUTES.items() if isinstance(error.obj, kind)), [n for n in dir(error.obj) if not n.startswith("_")])
+    public = [n for n in dir(error.obj) if not n.startswith("_")]
+    known = next((list(names) for kind, names in _ATTRIBUTES.items() if isinstance(error.obj, kind)), public)
     close = difflib.get_close_matches(error.name, known, 1, 0.5)
-    subject = f"`{error.obj.name}`" if isinstance(error.obj, Buffer) else describe_operand(error.obj) if isinstance(error.obj, (Expr, Region, DType)) else owner.__name__
+    subject = owner.__name__
+    if isinstance(error.obj, (Buffer, Expr, Region, DType)):
+        subject = f"`{error.obj.name}`" if isinstance(error.obj, Buffer) else describe_operand(error.obj)
     fail(Kind.UNKNOWN_ATTRIBUTE, f"{subject} has no attribute `{error.name}`", span,
          because=f"its attributes are {', '.join(known[:12])}{' and others' * (len(known) > 12)}",
          help=f"did you mean `{close[0]}`?" if close else "remove it")
@@ -171,7 +175,8 @@ def _signature(callee: str, frame: FrameType) -> inspect.Signature | None:
         return None
 
 
-def bind_arguments(callee: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], span: Span, *, is_partial: bool = False) -> inspect.BoundArguments:
+def bind_arguments(callee: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], span: Span, *,
+                   is_partial: bool = False) -> inspect.BoundArguments:
     """Arguments by the parameters of a function, defaults filled in; a diagnostic where they do not fit."""
     try:
         bound = signature.bind_partial(*args, **kwargs) if is_partial else signature.bind(*args, **kwargs)

@@ -22,6 +22,8 @@ from tilewright.ir.expr import describe_operand
 from tilewright.spans import span_of_caller
 
 TRACER = "__tilewright"
+# Python 3.12 added the field, and wants it filled in.
+_NO_TYPE_PARAMETERS: dict[str, Any] = {"type_params": []} if "type_params" in ast.FunctionDef._fields else {}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -130,12 +132,12 @@ def _parse(source: str) -> ast.Module | None:
 def _compile(node: ast.FunctionDef, code: CodeType) -> CodeType:
     body = _Rewriter(code.co_filename).function(node)
     # Under a name of its own the function does not hide a global of its name, which its body may mean.
-    inner = ast.FunctionDef(name=f"{TRACER}_function", args=_without_annotations(node.args), body=body, decorator_list=[], returns=None, type_params=[])
+    inner = ast.FunctionDef(name=f"{TRACER}_function", args=_without_annotations(node.args), body=body, decorator_list=[], returns=None, **_NO_TYPE_PARAMETERS)
     ast.copy_location(inner, node)
     free = [*code.co_freevars, TRACER]
     factory = ast.FunctionDef(
         name="__factory", args=ast.arguments(posonlyargs=[], args=[ast.arg(n) for n in free], kwonlyargs=[], kw_defaults=[], defaults=[]),
-        body=[inner], decorator_list=[], returns=None, type_params=[])
+        body=[inner], decorator_list=[], returns=None, **_NO_TYPE_PARAMETERS)
     ast.copy_location(factory, node)
     module = ast.fix_missing_locations(ast.Module(body=[factory], type_ignores=[]))
     compiled = compile(module, code.co_filename, "exec", dont_inherit=True)
@@ -433,7 +435,8 @@ class _Rewriter(ast.NodeTransformer):
         for item in node.items:
             target = item.optional_vars
             width = len(target.elts) if isinstance(target, (ast.Tuple, ast.List)) else 0 if target is None else -1
-            names = [] if target is None else [ast.unparse(e) for e in target.elts] if width > 0 else [ast.unparse(target)]
+            parts = [] if target is None else target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
+            names = [ast.unparse(e) for e in parts]
             context = self.call(item.context_expr, "context", self.visit(item.context_expr), ast.Constant(width),
                                 ast.Tuple([ast.Constant(n) for n in names], ast.Load()))
             items.append(ast.withitem(context, target))

@@ -1,7 +1,8 @@
-"""Where values and tiles may be used (floor 5): a loop index inside its loop, a value inside the block that computes it, a tile inside its launch.
+"""Where values and tiles may be used (floor 5): a loop index inside its loop, a value inside the block that computes it, a tile inside
+its launch.
 
-Python lets a name outlive the block that gave it its value; the kernel does not. The check runs on the finished program, so it also finds values that
-reached a statement through a list or a helper function.
+Python lets a name outlive the block that gave it its value; the kernel does not. The check runs on the finished program, so it also finds
+values that reached a statement through a list or a helper function.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class _Check:
             self._require(self._variables((check.condition,)), self.symbols, check.span)
         for launch in program.launches:
             self._require(self._variables(launch.grid), self.symbols, launch.span)
-            self._walk(launch.body, self.symbols | {*launch.block_variables, *launch.thread_variables}, launch)
+            scope = self.symbols | {*launch.block_variables, *launch.thread_variables}
+            self._require(self._variables([value for _, value in launch.safe_values]), scope, launch.span)
+            self._walk(launch.body, scope, launch)
 
     def _walk(self, stmt: Stmt, scope: _Variables, launch: Launch) -> None:
         if isinstance(stmt, Seq):
@@ -88,7 +91,8 @@ class _Check:
         while chain[-1].source is not None:
             chain.append(chain[-1].source)
         for view in chain:
-            self._require(self._variables((*view.shape, *(view.strides or ()), *((view.pointer,) if view.pointer is not None else ()))), scope, span)
+            pointer = () if view.pointer is None else (view.pointer,)
+            self._require(self._variables((*view.shape, *(view.strides or ()), *pointer)), scope, span)
         storage = chain[-1]
         if storage in launch.buffers or storage in self.tensors or storage.pointer is not None:
             return
@@ -124,7 +128,8 @@ class _Check:
         found = self.free.get(expression)
         if found is None:
             nodes = list(subexpressions(expression))
-            found = self.free[expression] = frozenset(n for n in nodes if n.op is Op.VAR), frozenset(n.buffer for n in nodes if n.op is Op.LOAD)
+            loaded = frozenset(n.buffer for n in nodes if n.op is Op.LOAD)
+            found = self.free[expression] = frozenset(n for n in nodes if n.op is Op.VAR), loaded
         return found
 
 

@@ -11,7 +11,8 @@ from tilewright.dtypes import DType
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Extent, Scope
-from tilewright.ir.expr import Expr, Op, as_expr, as_integer, binary, cast, const as constant, describe_operand, parse_dtype, var
+from tilewright.ir.expr import Expr, Op, as_expr, as_integer, binary, cast, describe_operand, parse_dtype, var
+from tilewright.ir.expr import const as constant
 from tilewright.spans import span_of_caller
 
 
@@ -200,7 +201,7 @@ def empty(*shape: Any, dtype: Any = None) -> Buffer:
         fail(Kind.SHAPE_VALUE, "T.empty was given no shape", span, because="an output has the shape that it is allocated with",
              help='write T.empty((M, N), "float32")')
     if len(shape) == 2 and isinstance(shape[0], (tuple, list)) and dtype is None:
-        shape, dtype = (shape[0],), shape[1]
+        dtype, shape = shape[1], shape[:1]
     elif len(shape) > 1 and isinstance(shape[-1], (str, DType)) and dtype is None:
         shape, dtype = shape[:-1], shape[-1]
     sizes = parse_shape(shape[0] if len(shape) == 1 else shape, "T.empty", span)

@@ -56,7 +56,7 @@ class Poison:
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """The value that a scalar's name has at the start of a loop's body: right in every turn, unless the body binds the name anew after reading it."""
+    """The value of a scalar's name at the start of a loop's body: right in every turn, unless the body binds the name after reading it."""
 
     value: Any
     reads: list[Span]
@@ -223,15 +223,16 @@ class Tracer:
                containers: tuple[Reader, ...]) -> BranchState:
         return BranchState(self.builder, condition, names, readers, places, containers)
 
-    def loop(self, iterable: Any, width: int, target_names: tuple[str, ...], names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
-             containers: tuple[Reader, ...]) -> LoopState:
+    def loop(self, iterable: Any, width: int, target_names: tuple[str, ...], names: tuple[str, ...], readers: tuple[Reader, ...],
+             places: tuple[Place, ...], containers: tuple[Reader, ...]) -> LoopState:
         if not isinstance(iterable, LoopRange):
             fail(Kind.LOOP_ITERABLE, f"{describe_operand(iterable)} cannot be looped over inside a kernel", self.builder.here(),
                  because="a kernel loop runs over a range: range, T.serial, T.unroll, T.vectorized, T.Parallel, T.Pipelined, T.grid or "
                          "T.Persistent", help="build Python values with a comprehension, or loop over their indices with range(...)")
         return LoopState(self.builder, iterable, width, target_names, names, readers, places, containers)
 
-    def while_loop(self, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> WhileState:
+    def while_loop(self, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
+                   containers: tuple[Reader, ...]) -> WhileState:
         return WhileState(self.builder, names, readers, places, containers)
 
     def break_loop(self) -> None:
@@ -305,7 +306,8 @@ class _Scoped:
 
     is_dynamic = True
 
-    def __init__(self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
+    def __init__(self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
+                 containers: tuple[Reader, ...]) -> None:
         self.builder, self.names = builder, names
         self.span = builder.here()
         self.before = [_bound(peek(r), self.span) for r in readers]
@@ -313,7 +315,7 @@ class _Scoped:
         self.containers = [(place, value, _contents(value)) for place, value in held if isinstance(value, (list, dict, set, bytearray))]
 
     def check_containers(self) -> None:
-        """A diagnostic where a Python list, dictionary or set of the function was changed: it would not change as often as the kernel runs the block."""
+        """A diagnostic where a Python list, dictionary or set was changed: it would not change as often as the kernel runs the block."""
         for (name, *position), value, contents in self.containers:
             if self.is_dynamic and not _is_same(_contents(value), contents):
                 where = "a branch" if isinstance(self, BranchState) else "a loop"
@@ -329,7 +331,9 @@ def _bound(value: Any, span: Span) -> Any:
 
 
 def _contents(value: Any) -> list[Any]:
-    return [x for item in value.items() for x in item] if isinstance(value, dict) else sorted(value, key=id) if isinstance(value, set) else list(value)
+    if isinstance(value, dict):
+        return [x for item in value.items() for x in item]
+    return sorted(value, key=id) if isinstance(value, set) else list(value)
 
 
 def _is_same(now: list[Any], before: list[Any]) -> bool:
@@ -385,15 +389,16 @@ class _LoopScope(_Scoped):
                      (Label(entered.reads[0], "read here"), Label(self.span, "the loop")),
                      because="a plain name is one value, fixed when the kernel is traced, and the body is traced once for all turns",
                      help=_variable_help(name))
-            result.append(now if isinstance(now, Poison) and now.reason is not PoisonReason.UNBOUND else Poison(PoisonReason.LOOP, self.span))
+            is_poisoned = isinstance(now, Poison) and now.reason is not PoisonReason.UNBOUND
+            result.append(now if is_poisoned else Poison(PoisonReason.LOOP, self.span))
         return result
 
 
 class BranchState(_Scoped):
     """`if`: one path where the condition is known, both where it is not."""
 
-    def __init__(self, builder: ProgramBuilder, condition: Expr | bool, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
-                 containers: tuple[Reader, ...]) -> None:
+    def __init__(self, builder: ProgramBuilder, condition: Expr | bool, names: tuple[str, ...], readers: tuple[Reader, ...],
+                 places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
         super().__init__(builder, names, readers, places, containers)
         self.condition = condition.value if isinstance(condition, Expr) and condition.is_const else condition
         self.is_dynamic = isinstance(self.condition, Expr)
@@ -436,8 +441,8 @@ class BranchState(_Scoped):
 class LoopState(_LoopScope):
     """`for`: the body is traced once."""
 
-    def __init__(self, builder: ProgramBuilder, range_: LoopRange, width: int, targets: tuple[str, ...], names: tuple[str, ...], readers: tuple[Reader, ...],
-                 places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
+    def __init__(self, builder: ProgramBuilder, range_: LoopRange, width: int, targets: tuple[str, ...], names: tuple[str, ...],
+                 readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
         super().__init__(builder, names, readers, places, containers)
         self.range, self.width, self.targets = range_, width, targets
 
@@ -516,7 +521,8 @@ class LoopState(_LoopScope):
 class WhileState(_LoopScope):
     """`while`: condition and body are traced once."""
 
-    def __init__(self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
+    def __init__(self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
+                 containers: tuple[Reader, ...]) -> None:
         super().__init__(builder, names, readers, places, containers)
         self.test: Expr | None = None
 
@@ -539,5 +545,5 @@ class WhileState(_LoopScope):
 
 # What a rewritten statement does on Python objects: an exception that one of these lets pass belongs to the user's line.
 STAND_INS: frozenset[CodeType] = frozenset(f.__code__ for f in (
-    Tracer.assert_that, Tracer.condition, Tracer.negate, Tracer.ternary, Tracer._chain, Tracer.all_of, Tracer.any_of, Tracer.equal, Tracer.not_equal, Tracer.augment,
-    Tracer.augment_item, Tracer.unpack, WhileState.condition, *_OPERATORS.values()))
+    Tracer.assert_that, Tracer.condition, Tracer.negate, Tracer.ternary, Tracer._chain, Tracer.all_of, Tracer.any_of, Tracer.equal,
+    Tracer.not_equal, Tracer.augment, Tracer.augment_item, Tracer.unpack, WhileState.condition, *_OPERATORS.values()))

@@ -50,7 +50,7 @@ def _check_index(buffer: Buffer, indices: tuple[Expr, ...], stmt: Stmt, facts: F
         return
     for axis, (index, extent) in enumerate(zip(indices, buffer.shape, strict=True)):
         known = facts.range_of(index)
-        if not isinstance(extent, int) or known.low is None and known.high is None:
+        if not isinstance(extent, int) or (known.low is None and known.high is None):
             continue
         if (known.low is not None and known.low >= extent) or (known.high is not None and known.high < 0):
             value = f"{known.low}" if known.low == known.high else f"at least {known.low}" if known.low is not None and known.low >= extent else f"at most {known.high}"

@@ -7,29 +7,32 @@ from __future__ import annotations
 
 import dataclasses
 
-from tilewright.ir.expr import binary, const
+from tilewright.ir.buffer import Buffer
 from tilewright.ir.expr import Op as ExprOp
-from tilewright.ir.program import Program
+from tilewright.ir.expr import binary, const
+from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import For, Seq, Stmt
 from tilewright.ir.visit import rewrite, statements
 from tilewright.ops.fill import Fill
 from tilewright.ops.gemm import Gemm
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import buffers_of
+from tilewright.passes.walk import buffers_of, may_leave_loop, viewed_tiles
 
 
 def fold_clear(program: Program, context: PassContext) -> Program:
     """Replaces `clear; for k: gemm` by `for k: gemm(clear_accum=(k == 0))`."""
-    launches = tuple(dataclasses.replace(launch, body=rewrite(launch.body, post=_fold)) for launch in program.launches)
-    return dataclasses.replace(program, launches=launches)
+    return dataclasses.replace(program, launches=tuple(map(_fold_launch, program.launches)))
 
 
-def _fold(stmt: Stmt) -> Stmt:
-    if not isinstance(stmt, Seq):
-        return stmt
+def _fold_launch(launch: Launch) -> Launch:
+    viewed = viewed_tiles(launch)
+    return dataclasses.replace(launch, body=rewrite(launch.body, post=lambda stmt: _fold(stmt, viewed) if isinstance(stmt, Seq) else stmt))
+
+
+def _fold(stmt: Seq, viewed: frozenset[Buffer]) -> Seq:
     body = list(stmt.body)
     for position, fill in enumerate(stmt.body):
-        if isinstance(fill, Fill) and fill.value.is_const and fill.value.value == 0 and fill.dst.is_whole:
+        if isinstance(fill, Fill) and fill.value.is_const and fill.value.value == 0 and fill.dst.is_whole and fill.dst.buffer not in viewed:
             folded = _folded_loop(fill, body[position + 1 :])
             if folded is not None:
                 offset, loop = folded
@@ -43,6 +46,8 @@ def _folded_loop(fill: Fill, rest: list[Stmt]) -> tuple[int, For] | None:
     """The loop that follows, with its first product overwriting; None where something else may see the zeros."""
     tile = fill.dst.buffer
     for offset, stmt in enumerate(rest):
+        if may_leave_loop(stmt):
+            return None  # what follows the loop around it may see the zeros
         if not any(tile in buffers_of(inner) for inner in statements(stmt)):
             continue
         if not isinstance(stmt, For) or not stmt.extent.is_const or stmt.extent.value < 1:
@@ -50,6 +55,8 @@ def _folded_loop(fill: Fill, rest: list[Stmt]) -> tuple[int, For] | None:
         body = stmt.body.body if isinstance(stmt.body, Seq) else (stmt.body,)
         first = next(k for k, inner in enumerate(body) if any(tile in buffers_of(s) for s in statements(inner)))
         product = body[first]
+        if any(map(may_leave_loop, body[:first])):
+            return None  # the turn that clears may not reach the product
         if (not isinstance(product, Gemm) or product.c.buffer is not tile or not product.c.is_whole or tile in (product.a.buffer, product.b.buffer)
                 or not product.clear.is_const or product.clear.value):
             return None

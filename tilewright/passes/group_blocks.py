@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, binary, ceildiv, const, load, var
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import Assert, AtomicUpdate, Break, Continue, For, If, Let, LoopKind, Print, ReduceLoop, Seq, Stmt, Store, While
+from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, Print, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import inner_statements, own_expressions, rewrite, rewrite_expr, statements, subexpressions
+from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions
 from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
 from tilewright.ops.gemm import Gemm
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import buffers_of, viewed_tiles
+from tilewright.passes.walk import buffers_of, may_leave_loop, viewed_tiles
 
 # Rows and columns of a group: as large as the packed operand of one step (256 deep) fits a second-level cache. Measured at 1024 and 2048.
 _GROUP_ELEMENTS = 512
@@ -56,14 +56,7 @@ def _is_groupable(launch: Launch) -> bool:
         return False
     units = list(_units(launch.body))
     return any(isinstance(u, Gemm) for u in units) and not any(
-        isinstance(u, (Let, ReduceLoop)) or (isinstance(u, AtomicUpdate) and u.previous is not None) or _leaves_its_loop(u) for u in units)
-
-
-def _leaves_its_loop(stmt: Stmt) -> bool:
-    """A `break` or `continue` of a loop around the statement."""
-    if isinstance(stmt, (For, While)):
-        return False
-    return isinstance(stmt, (Break, Continue)) or any(_leaves_its_loop(inner) for inner in inner_statements(stmt))
+        isinstance(u, (Let, ReduceLoop)) or (isinstance(u, AtomicUpdate) and u.previous is not None) or may_leave_loop(u) for u in units)
 
 
 def _is_stepped(stmt: Stmt) -> bool:

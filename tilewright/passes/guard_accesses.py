@@ -59,15 +59,15 @@ class _Guard:
             return logical(node.op, left, self.expr(node.args[1], inner))
         made = rebuild(node, tuple(self.expr(a, facts) for a in node.args))
         if node.op is Op.LOAD:
-            condition = self.inside(node.buffer, made.args, facts)
-            if condition is not None:
-                return select(condition, made, self.safe_values.get(node.buffer, const(0, node.dtype)), is_lazy=True)
+            is_inside = self.inside(node.buffer, made.args, facts)
+            if is_inside is not None:
+                return select(is_inside, made, self.safe_values.get(node.buffer, const(0, node.dtype)), is_lazy=True)
         return made
 
     def stmt(self, node: Stmt, facts: Facts) -> Stmt:
         match node:
             case Seq():
-                body = []
+                body: list[Stmt] = []
                 for inner in node.body:
                     made = self.stmt(inner, facts)
                     # What a statement names is visible in the rest of its sequence: a Let that the guard made must stand there itself.
@@ -89,8 +89,8 @@ class _Guard:
             case While():
                 return dataclasses.replace(node, condition=self.expr(node.condition, facts), body=self.stmt(node.body, facts))
             case ReduceLoop():
-                inner = facts.with_loop(node.axis, node.extent)
-                return dataclasses.replace(node, initial=self.expr(node.initial, facts), extent=self.expr(node.extent, facts), value=self.expr(node.value, inner))
+                turn = facts.with_loop(node.axis, node.extent)
+                return dataclasses.replace(node, initial=self.expr(node.initial, facts), extent=self.expr(node.extent, facts), value=self.expr(node.value, turn))
             case Store() | AtomicUpdate():
                 indices = tuple(self.expr(i, facts) for i in node.indices)
                 made = dataclasses.replace(node, indices=indices, value=self.expr(node.value, facts))

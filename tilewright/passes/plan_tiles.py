@@ -14,7 +14,7 @@ from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Stmt
 from tilewright.ir.tileop import Storage, TilePlan
-from tilewright.ir.visit import own_expressions, statements, subexpressions
+from tilewright.ir.visit import own_expressions, subexpressions
 from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import Gemm, compute_dtype, panel_stride
 from tilewright.passes.context import PassContext

@@ -8,8 +8,8 @@ from tilewright.arith.bounds import Facts
 from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Op, const
 from tilewright.ir.program import Launch
-from tilewright.ir.stmt import Assume, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, While
-from tilewright.ir.visit import own_expressions, statements, subexpressions
+from tilewright.ir.stmt import Assume, Break, Continue, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, While
+from tilewright.ir.visit import inner_statements, own_expressions, statements, subexpressions
 from tilewright.ops.copy import Copy
 
 
@@ -69,6 +69,13 @@ def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
             if node.op is Op.LOAD:
                 found[node.buffer] = None
     return tuple(found)
+
+
+def may_leave_loop(stmt: Stmt) -> bool:
+    """Whether the statement holds a `break` or `continue` of a loop around it."""
+    if isinstance(stmt, (For, While)):
+        return False
+    return isinstance(stmt, (Break, Continue)) or any(map(may_leave_loop, inner_statements(stmt)))
 
 
 def viewed_tiles(launch: Launch) -> frozenset[Buffer]:

@@ -131,10 +131,10 @@ class _Interpreter:
         if min(grid, default=1) <= 0:
             return
         self._thread_count = math.prod(launch.threads)
-        self._safe_values = {b: convert(np.asarray(self.value(v)), v.dtype, b.dtype.scalar)[()] for b, v in launch.safe_values}
         for block in self._options.block_order(math.prod(grid)):
             for variable, place in zip(launch.block_variables, np.unravel_index(block, grid, order="F"), strict=True):
                 self._variables[variable] = variable.dtype.numpy.type(place)
+            self._safe_values = {b: convert(np.asarray(self.value(v)), v.dtype, b.dtype.scalar)[()] for b, v in launch.safe_values}
             self._memory.allocate(launch.buffers)
             self._execute(launch.body)
         self._memory.release(launch.buffers)

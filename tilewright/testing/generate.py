@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tilewright import dtypes
 from tilewright.dtypes import DType
-from tilewright.testing import bounds, loop_statements, other_statements, region_statements, tile_statements
+from tilewright.testing import bounds, loop_statements, other_statements, product_statements, region_statements, tile_statements
 from tilewright.testing.bounds import Bound
 from tilewright.testing.expressions import Expressions, Index, Term
 from tilewright.testing.loop_statements import Leaves, parallel_loop
@@ -24,7 +24,7 @@ STATEMENTS = (
     (tile_statements.load, 5), (tile_statements.copy, 3), (tile_statements.fill, 2), (tile_statements.gemm, 3), (tile_statements.reduce, 3),
     (tile_statements.scan, 2), (tile_statements.transpose, 1), (tile_statements.view, 1),
     (loop_statements.elementwise, 7), (loop_statements.serial_loop, 3), (loop_statements.branch, 2),
-    (region_statements.gemm_parts, 2), (region_statements.reduce_part, 1), (region_statements.scan_part, 1), (region_statements.copy_part, 1),
+    (product_statements.product_loop, 1), (region_statements.gemm_parts, 2), (region_statements.reduce_part, 1), (region_statements.scan_part, 1), (region_statements.copy_part, 1),
     (region_statements.view_bits, 1),
     (other_statements.shared_atomics, 1), (other_statements.reducer, 1), (other_statements.bool_tile, 1), (other_statements.votes, 1),
     (other_statements.local_array, 1), (other_statements.nibble_tile, 1), (other_statements.counted_while, 1), (other_statements.macro_call, 1))
@@ -118,11 +118,14 @@ class _Program:
 
     # -- launches
     def _launch(self) -> None:
+        """One launch: a domain cut into blocks, some statements, some of their tiles stored."""
         rng = self.rng
+        is_product = len(self.domain) == 2 and rng.random() < 0.25
+        most_blocks = 4 * _MOST_BLOCKS if is_product else _MOST_BLOCKS
         variables = ["bx", "by"]
         axes = [Axis(size, self._block(size), variables[k]) for k, size in enumerate(reversed(self.domain))][::-1]
         batch = Index("bz", rng.choice((1, 2, 3))) if rng.random() < 0.25 else None
-        while (batch.extent if batch else 1) * _product(a.count for a in axes) > _MOST_BLOCKS:
+        while (batch.extent if batch else 1) * _product(a.count for a in axes) > most_blocks:
             largest = max(axes, key=lambda a: a.count)
             largest.block *= 2
         names = [a.variable for a in reversed(axes)] + ([batch.text] if batch else [])
@@ -137,7 +140,9 @@ class _Program:
         hints = [f"T.annotate_safe_value({{{safe.name}: 2}})"] if rng.random() < 0.15 else []
         if hints and safe.bound is not None:
             safe.bound = bounds.join(safe.bound, Bound(safe.dtype, 2.0))
-        for _ in range(rng.randrange(self.length // 2, self.length + 1)):
+        if is_product:
+            product_statements.product_loop(scene)
+        for _ in range(rng.randrange(3) if is_product else rng.randrange(self.length // 2, self.length + 1)):
             if len(scene.lines) < _MOST_LINES:
                 scene.statement()
         if not scene.readable():
@@ -162,7 +167,7 @@ class _Program:
 
     def _block(self, size: Size) -> int:
         sizes = SIZES if self.scale == 1 else LARGE_SIZES
-        return self.rng.choice([n for n in sizes if n <= 33 * self.scale and n * 6 >= size.value])
+        return self.rng.choice([n for n in sizes if n <= 33 * self.scale and n * 8 >= size.value])
 
     def _store(self, scene: Scene, tile: Tile, after: dict[str, Bound]) -> None:
         """Writes a tile to an output of its own, so that every element is written by one block."""

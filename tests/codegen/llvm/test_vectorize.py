@@ -140,7 +140,7 @@ def test_a_scalar_tile_that_a_loop_writes_is_its_own_in_every_turn(is_given: boo
 def test_accumulators_of_inner_loops_stay_in_registers() -> None:
     a, b, c = tensor("a", int32, 20, 30), tensor("b", int32, 30, 40), tensor("c", int32, 20, 40)
     t = tile("t", int32, 20, 40)
-    step = lambda i, j: serial(30, lambda s: seq(store(t, [i, j], at(t, i, j) + at(a, i, s) * at(b, s, j)),  # noqa: E731
+    step = lambda i, j: serial(30, lambda s: seq(store(t, [i, j], at(t, i, j) + at(a, i, s) * at(b, s, j)),
                                                  when(at(b, s, j) > 40, store(t, [i, j], 0))))
     body = seq(parallel([20, 40], lambda i, j: seq(store(t, [i, j], i), step(i, j))), parallel([20, 40], lambda i, j: store(c, [i, j], at(t, i, j))))
     code = check(program([a, b, c], lambda bx: body), {"a": integers(20, 30), "b": integers(30, 40), "c": integers(20, 40)})
@@ -150,8 +150,8 @@ def test_accumulators_of_inner_loops_stay_in_registers() -> None:
 def test_an_accumulator_of_a_scalar_loop_is_seen_by_parallel_loops_inside() -> None:
     a, c = tensor("a", int32, 30), tensor("c", int32, 30)
     t = tile("t", int32, 4)
-    inner = lambda s: parallel([30], lambda i: store(c, [i], at(c, i) + at(t, 2)))  # noqa: E731
-    turn = lambda s: seq(store(t, [2], at(t, 2) + at(a, s)), inner(s), when(at(t, 2) > 60, store(t, [2], 1)))  # noqa: E731
+    inner = lambda s: parallel([30], lambda i: store(c, [i], at(c, i) + at(t, 2)))
+    turn = lambda s: seq(store(t, [2], at(t, 2) + at(a, s)), inner(s), when(at(t, 2) > 60, store(t, [2], 1)))
     check(program([a, c], lambda bx: seq(store(t, [2], 5), serial(30, turn), store(c, [0], at(t, 2)))), {"a": integers(30), "c": integers(30)})
 
 
@@ -217,7 +217,7 @@ def test_moving_keeps_every_bit_and_masks_work_for_every_width(dtype: str) -> No
     kind = as_dtype(dtype)
     a, c, d, index = tensor("a", kind, 90), tensor("c", kind, 70), tensor("d", kind, 90), tensor("index", int32, 70)
     t = tile("t", kind, 70)
-    is_positive = lambda i: at(index, i) > 0  # noqa: E731
+    is_positive = lambda i: at(index, i) > 0
     body = seq(parallel([70], lambda i: store(t, [i], select(i < 50, at(a, i + 3), const(1, kind), is_lazy=True))),
                parallel([70], lambda i: when(is_positive(i), store(t, [i], at(a, i)))),
                parallel([70], lambda i: store(c, [i], select(is_positive(i), at(t, i), at(a, at(index, i) + 50), is_lazy=True))),
