@@ -20,6 +20,8 @@ import numpy as np
 from tilewright import dtypes
 from tilewright.dtypes import SCALAR_DTYPES, DType, as_dtype, promote
 from tilewright.errors import Kind, Span, fail
+from tilewright.ir.constants import convert_constant
+from tilewright.ir.expr_text import print_expr
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.ir.operation import COMPARISONS as COMPARISONS
 from tilewright.ir.operation import LOGICAL as LOGICAL
@@ -265,22 +267,6 @@ def const(value: Any, dtype: DType | None = None) -> Expr:
     return _intern(Op.CONST, dtype, (), convert_constant(value, dtype))
 
 
-def convert_constant(value: Any, dtype: DType) -> bool | int | float:
-    """A Python number as an element of `dtype`: integers wrap, floats truncate (and saturate) to integers and round to floats."""
-    if dtype.is_bool:
-        return bool(value)
-    if dtype.is_float:
-        if dtype.numpy.itemsize >= 8:
-            return float(value)
-        with np.errstate(all="ignore"):
-            return float(np.asarray(value, np.float64).astype(np.float32 if dtype.bits < 32 else dtype.numpy).astype(dtype.numpy).astype(np.float64))
-    if isinstance(value, float):  # saturates, and NaN gives 0, as in code that runs
-        return 0 if math.isnan(value) else int(min(max(value, dtype.minimum), dtype.maximum))
-    bits = dtype.bits
-    wrapped = int(value) & ((1 << bits) - 1)
-    return wrapped - (1 << bits) if dtype.is_signed and wrapped >> (bits - 1) else wrapped
-
-
 def as_expr(value: Any, dtype: DType | None = None) -> Expr:
     """A Python number, numpy scalar or expression as an expression; with `dtype`, constants take it directly.
 
@@ -365,6 +351,7 @@ _NUMPY_OPERATORS = {
 def numpy_operator(function: Any, method: str, inputs: tuple[Any, ...]) -> Expr:
     """What numpy hands back to us: an operator whose left side is a numpy scalar, or one of its functions, which has no kernel values."""
     name = function.__name__
+    inputs = tuple(x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in inputs)  # comparisons come with scalars as arrays
     if method == "__call__" and len(inputs) == 2 and not any(isinstance(x, np.ndarray) for x in inputs):
         if name == "divide":
             return divide(*inputs)
@@ -631,37 +618,3 @@ def _make_expression(dtype: DType, *values: Any) -> Expr:
 
 PACK_LANES = Intrinsic("pack_lanes", -1, lambda kinds: kinds[0].with_lanes(len(kinds)), lambda *lanes: np.stack(lanes, axis=-1))
 DType.make_expression = staticmethod(_make_expression)
-
-
-_PRECEDENCE = {Op.OR: 1, Op.AND: 2, Op.NOT: 3, **dict.fromkeys(COMPARISONS, 4), Op.BIT_OR: 5, Op.BIT_XOR: 6, Op.BIT_AND: 7, Op.SHIFT_LEFT: 8,
-               Op.SHIFT_RIGHT: 8, Op.ADD: 9, Op.SUB: 9, Op.MUL: 10, Op.DIV: 10, Op.FLOORDIV: 10, Op.FLOORMOD: 10, Op.NEG: 11, Op.BIT_NOT: 11}
-
-
-def print_expr(node: Expr, name_of: Any = None, parent: int = 0) -> str:
-    """The expression as Python text; `name_of(var)` gives unique names within a program."""
-
-    def show(x: Expr, level: int = 0) -> str:
-        return print_expr(x, name_of, level)
-
-    match node.op:
-        case Op.CONST:
-            if node.dtype in (dtypes.int32, dtypes.float32, dtypes.bool_):
-                return repr(node.value)
-            return f"{node.dtype!s}({node.value!r})"
-        case Op.VAR:
-            return name_of(node) if name_of else node.name
-        case Op.LOAD:
-            return f"{node.buffer.name}[{', '.join(show(i) for i in node.args)}]"
-        case Op.CALL:
-            return f"{node.attribute.name}({', '.join(show(a) for a in node.args)})"
-        case Op.CAST | Op.REINTERPRET:
-            suffix = "" if node.attribute in (None, Rounding.NEAREST_EVEN) else f", {node.attribute.value}"
-            return f"{node.op.value}({show(node.args[0])}, {node.dtype!s}{suffix})"
-    level = _PRECEDENCE.get(node.op)
-    if level is None:
-        return f"{node.op.value}({', '.join(show(a) for a in node.args)})"
-    if len(node.args) == 1:
-        text = f"{'-' if node.op is Op.NEG else '~' if node.op is Op.BIT_NOT else 'not '}{show(node.args[0], level + 1)}"
-    else:
-        text = f"{show(node.args[0], level)} {node.op.value} {show(node.args[1], level + 1)}"
-    return f"({text})" if level < parent else text

@@ -7,7 +7,8 @@ from enum import Enum
 from typing import Any
 
 from tilewright.ir.buffer import Buffer, Region, format_shape
-from tilewright.ir.expr import Expr, print_expr
+from tilewright.ir.expr import Expr
+from tilewright.ir.expr_text import print_expr
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import (
     Assert,

@@ -20,7 +20,7 @@ def _fields(kind: Any) -> tuple[str, ...]:
 
 
 def _fields_of(node: Any) -> tuple[str, ...]:
-    return _fields(type(node))
+    return _fields(type(node))  # type: ignore[arg-type]
 
 
 def statements(node: Stmt) -> Iterator[Stmt]:

@@ -14,6 +14,7 @@ from tilewright.passes.check_program import check_program
 from tilewright.passes.context import PassContext, Remark
 from tilewright.passes.fold_clear import fold_clear
 from tilewright.passes.forward_operands import forward_operands
+from tilewright.passes.fuse_loops import fuse_loops
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
 from tilewright.passes.lower_tile_ops import lower_tile_ops
@@ -30,6 +31,7 @@ CPU_PASSES: tuple[Pass, ...] = (
     group_blocks,  # last of those that rearrange, so that it sees which copies are left to share
     plan_tiles,  # how tiles are stored: before lowering, which reads it
     lower_tile_ops,  # loops and products; no tile operation afterwards
+    fuse_loops,  # once everything element-wise is a loop, and before guards make their bodies differ
     guard_accesses,  # after lowering, so that the accesses of tile operations are guarded by the same rule as the user's own
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.dtypes import DType
-from tilewright.ir.expr import convert_constant
+from tilewright.ir.constants import convert_constant
 from tilewright.runtime.tensors import CPU, GivenTensor, NotATensorError, read_tensor
 
 _WORD_MASK = (1 << 64) - 1

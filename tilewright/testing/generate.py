@@ -24,7 +24,8 @@ STATEMENTS = (
     (tile_statements.load, 5), (tile_statements.copy, 3), (tile_statements.fill, 2), (tile_statements.gemm, 3), (tile_statements.reduce, 3),
     (tile_statements.scan, 2), (tile_statements.transpose, 1), (tile_statements.view, 1),
     (loop_statements.elementwise, 7), (loop_statements.serial_loop, 3), (loop_statements.branch, 2),
-    (product_statements.product_loop, 1), (region_statements.gemm_parts, 2), (region_statements.reduce_part, 1), (region_statements.scan_part, 1), (region_statements.copy_part, 1),
+    (product_statements.product_loop, 1),
+    (region_statements.gemm_parts, 2), (region_statements.reduce_part, 1), (region_statements.scan_part, 1), (region_statements.copy_part, 1),
     (region_statements.view_bits, 1),
     (other_statements.shared_atomics, 1), (other_statements.reducer, 1), (other_statements.bool_tile, 1), (other_statements.votes, 1),
     (other_statements.local_array, 1), (other_statements.nibble_tile, 1), (other_statements.counted_while, 1), (other_statements.macro_call, 1))
@@ -65,6 +66,8 @@ class _Program:
         self.counter = 0
         self.domain = self._domain()
         self._add_inputs()
+        if len(self.domain) == 2 and rng.random() < 0.35:
+            self._add_factors()
         self.remaining = rng.choice((1, 1, 1, 2, 3))
         while self.remaining:
             self.remaining -= 1
@@ -99,6 +102,13 @@ class _Program:
                     self.symbols.append(Size(f"step_{tensor.name}", step))
                 self.strides[tensor.name] = f"step_{tensor.name}" if self.symbols and self.symbols[-1].text == f"step_{tensor.name}" else str(step)
 
+    def _add_factors(self) -> None:
+        """Two tensors whose product has the domain's shape, each possibly transposed."""
+        (rows, columns), depth = self.domain, self._size(64)
+        dtype = self.rng.choice((dtypes.float32, dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int8, dtypes.float64))
+        for name, sizes in (("P", (rows, depth)), ("Q", (depth, columns))):
+            self.inputs.append(self._tensor(name, sizes if self.rng.random() < 0.6 else sizes[::-1], dtype))
+
     def _tensor(self, name: str, sizes: tuple[Size, ...], dtype: DType) -> Tensor:
         limit = _INPUT_LIMITS.get(str(dtype), self.rng.choice((1, 3, 3, 7)))
         self.limits[name] = (-limit if dtype.is_signed else 0, limit)
@@ -120,14 +130,15 @@ class _Program:
     def _launch(self) -> None:
         """One launch: a domain cut into blocks, some statements, some of their tiles stored."""
         rng = self.rng
-        is_product = len(self.domain) == 2 and rng.random() < 0.25
+        is_product = len(self.domain) == 2 and rng.random() < (0.7 if self.inputs[-1].name == "Q" else 0.1)
         most_blocks = 4 * _MOST_BLOCKS if is_product else _MOST_BLOCKS
         variables = ["bx", "by"]
-        axes = [Axis(size, self._block(size), variables[k]) for k, size in enumerate(reversed(self.domain))][::-1]
+        is_even = is_product and rng.random() < 0.6
+        axes = [Axis(size, self._block(size, is_even), variables[k]) for k, size in enumerate(reversed(self.domain))][::-1]
         batch = Index("bz", rng.choice((1, 2, 3))) if rng.random() < 0.25 else None
         while (batch.extent if batch else 1) * _product(a.count for a in axes) > most_blocks:
             largest = max(axes, key=lambda a: a.count)
-            largest.block *= 2
+            largest.block = min(n for n in range(largest.block + 1, 2 * largest.size.value + 1) if not is_even or largest.size.value % n == 0 or n > largest.size.value)
         names = [a.variable for a in reversed(axes)] + ([batch.text] if batch else [])
         grid = [f"T.ceildiv({a.size.text}, {a.block})" for a in reversed(axes)] + ([str(batch.extent)] if batch else [])
         indices = [Index(a.variable, a.count) for a in axes] + ([batch] if batch else [])
@@ -165,7 +176,9 @@ class _Program:
         self.macros += scene.macros
         self.counter = scene.counter
 
-    def _block(self, size: Size) -> int:
+    def _block(self, size: Size, is_even: bool) -> int:
+        if is_even:
+            return self.rng.choice([n for n in range(1, 65) if size.value % n == 0])
         sizes = SIZES if self.scale == 1 else LARGE_SIZES
         return self.rng.choice([n for n in sizes if n <= 33 * self.scale and n * 8 >= size.value])
 

@@ -19,10 +19,16 @@ def product_loop(scene: Scene) -> bool:
     fitting = [t for t in scene.inputs if len(t.sizes) >= 2 and t.bound is not None and bounds.convert(t.bound, dtype) is not None]
     if not fitting:
         return False
-    left, right = (rng.choice([t for t in fitting if t.dtype == dtype] or fitting) for _ in range(2))
-    transposed = rng.random() < 0.4, rng.random() < 0.4
-    rows, columns, depth = scene.axes[0].block, scene.axes[1].block, rng.choice(scene.sizes(33))
+    matching = _matching(scene, fitting)
+    if matching and rng.random() < 0.7:
+        left, right, *transposed = rng.choice(matching)
+        dtype, outs = rng.choice([p for p in GEMM_DTYPES if p[0] == left.dtype] or [(dtype, outs)])
+    else:
+        left, right = (rng.choice([t for t in fitting if t.dtype == dtype] or fitting) for _ in range(2))
+        transposed = [rng.random() < 0.4, rng.random() < 0.4]
     total_depth = left.sizes[-2 if transposed[0] else -1]
+    divisors = [n for n in range(1, 65) if total_depth.value % n == 0]
+    rows, columns, depth = scene.axes[0].block, scene.axes[1].block, rng.choice(scene.sizes(33) if rng.random() < 0.4 else divisors)
     turns = -(-total_depth.value // depth)
     out = rng.choice(outs)
     step = Index(scene.name("k"), max(turns, 1))
@@ -30,7 +36,8 @@ def product_loop(scene: Scene) -> bool:
             ((depth, rows) if transposed[0] else (rows, depth), (columns, depth) if transposed[1] else (depth, columns)))
     c = scene.tile((rows, columns), out, "fragment")
     a.bound, b.bound = (bounds.convert(t.bound, dtype) for t in (left, right) if t.bound is not None)
-    assert a.bound is not None and b.bound is not None
+    if a.bound is None or b.bound is None:
+        return False
     scaled = bounds.multiply(a.bound, Bound(a.bound.dtype, 2.0)) if rng.random() < 0.25 else None
     a.bound = scaled or a.bound
     passes = rng.choice((1, 1, 1, 2))
@@ -63,6 +70,14 @@ def product_loop(scene: Scene) -> bool:
     if turns == 0:
         a.bound = b.bound = None
     return True
+
+
+def _matching(scene: Scene, tensors: list[Tensor]) -> list[tuple[Tensor, Tensor, bool, bool]]:
+    """Pairs whose sizes are those of a product over the whole domain, with their transposes."""
+    rows, columns = (a.size for a in scene.axes)
+    lefts = [(t, is_transposed) for t in tensors for is_transposed in (False, True) if t.sizes[-1 if is_transposed else -2] == rows]
+    rights = [(t, is_transposed) for t in tensors for is_transposed in (False, True) if t.sizes[-2 if is_transposed else -1] == columns]
+    return [(a, b, s, t) for a, s in lefts for b, t in rights if a.dtype == b.dtype and a.sizes[-2 if s else -1] == b.sizes[-1 if t else -2]]
 
 
 def _copy(scene: Scene, tensor: Tensor, tile: Tile, starts: tuple[str, str]) -> str:
