@@ -144,7 +144,17 @@ def _oriented(matrix: Any, is_transposed: bool) -> Any:
 def _gemm_case(group: str, M: int, N: int, K: int, dtype: str = "float32", transpose_B: bool = False, has_torch: bool = True, **blocks: int) -> Case:
     goal = Goal(1.0, Peer.BEST if dtype == "float32" else Peer.FP32)
     name = f"gemm{' A @ B.T' if transpose_B else ''}"
-    return Case(group, name, f"{M}x{N}x{K}", dtype, 2.0 * M * N * K, Rate.GFLOPS, goal, lambda: _gemm(M, N, K, dtype, transpose_B, has_torch, **blocks), _ROUNDING[dtype])
+    return Case(
+        group,
+        name,
+        f"{M}x{N}x{K}",
+        dtype,
+        2.0 * M * N * K,
+        Rate.GFLOPS,
+        goal,
+        lambda: _gemm(M, N, K, dtype, transpose_B, has_torch, **blocks),
+        _ROUNDING[dtype],
+    )
 
 
 def _fused(M: int, N: int, K: int) -> Contest:
@@ -181,7 +191,12 @@ def _rms_norm(M: int, N: int) -> Contest:
     X, W = _random(rng, M, N), _random(rng, N)
     x, w = _tensors(X, W)
     ours = _Kept(norm.rms_norm(N), x, w)
-    contest = Contest(ours, ours.result, lambda: norm.rms_norm_reference(X, W), {Peer.NUMPY: lambda: X / np.sqrt(np.mean(X * X, axis=-1, keepdims=True) + np.float32(1e-6)) * W})
+    contest = Contest(
+        ours,
+        ours.result,
+        lambda: norm.rms_norm_reference(X, W),
+        {Peer.NUMPY: lambda: X / np.sqrt(np.mean(X * X, axis=-1, keepdims=True) + np.float32(1e-6)) * W},
+    )
     if torch is not None:
         contest.peers[Peer.TORCH] = lambda: torch.nn.functional.rms_norm(x, (N,), w, 1e-6)
     return contest
@@ -217,27 +232,40 @@ def _attention(heads: int, length: int, width: int, is_causal: bool, is_heads_fi
     if is_heads_first:
         O = np.zeros_like(heads_first[0])
         kernel = kernels.flash_attention_bhsd(1, heads, length, width, is_causal)
-        contest = Contest(lambda: kernel(*heads_first, O), lambda: _to_float64(O).transpose(0, 2, 1, 3), lambda: _attention_reference(*rows, is_causal))
+        contest = Contest(
+            lambda: kernel(*heads_first, O), lambda: _to_float64(O).transpose(0, 2, 1, 3), lambda: _attention_reference(rows, is_causal)
+        )
     else:
         ours = _Kept(attention.flash_attention(1, heads, length, length, width, is_causal), *_tensors(*rows))
-        contest = Contest(ours, ours.result, lambda: _attention_reference(*rows, is_causal))
+        contest = Contest(ours, ours.result, lambda: _attention_reference(rows, is_causal))
     if torch is not None:
         q, k, v = map(_to_torch, heads_first)
         contest.peers[Peer.TORCH] = lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
     return contest
 
 
-def _attention_reference(Q: np.ndarray, K: np.ndarray, V: np.ndarray, is_causal: bool) -> np.ndarray:
+def _attention_reference(rows: Sequence[np.ndarray], is_causal: bool) -> np.ndarray:
     """Head by head: the scores of all heads together would take much memory."""
-    heads = [attention.reference(*(x[:, :, h : h + 1] for x in (Q, K, V)), is_causal) for h in range(Q.shape[2])]
+    heads = []
+    for head in range(rows[0].shape[2]):
+        Q, K, V = (x[:, :, head : head + 1] for x in rows)
+        heads.append(attention.reference(Q, K, V, is_causal))
     return np.concatenate(heads, axis=2)
 
 
 def _attention_case(heads: int, length: int, width: int, is_causal: bool, is_heads_first: bool) -> Case:
     name = f"attention{' causal' if is_causal else ''} {'bhsd' if is_heads_first else 'bshd'}"
     work = 4.0 * heads * length * length * width / (2 if is_causal else 1)
-    return Case("attention", name, f"{heads} heads, {length}x{width}", "float32", work, Rate.GFLOPS, Goal(1.2, Peer.TORCH),
-                lambda: _attention(heads, length, width, is_causal, is_heads_first))
+    return Case(
+        "attention",
+        name,
+        f"{heads} heads, {length}x{width}",
+        "float32",
+        work,
+        Rate.GFLOPS,
+        Goal(1.2, Peer.TORCH),
+        lambda: _attention(heads, length, width, is_causal, is_heads_first),
+    )
 
 
 def all_cases() -> Iterable[Case]:
@@ -249,7 +277,9 @@ def all_cases() -> Iterable[Case]:
     for dtype in ("bfloat16", "float16"):
         yield _gemm_case("half", 512, 512, 512, dtype)
         yield _gemm_case("half", 1024, 1024, 1024, dtype, has_torch=False)  # torch needs seconds for each on processors without such products
-    yield Case("fused", "gemm + bias + gelu", "512x4096x1024", "float32", 2.0 * 512 * 4096 * 1024, Rate.GFLOPS, Goal(1.15, Peer.TORCH), lambda: _fused(512, 4096, 1024))
+    yield Case(
+        "fused", "gemm + bias + gelu", "512x4096x1024", "float32", 2.0 * 512 * 4096 * 1024, Rate.GFLOPS, Goal(1.15, Peer.TORCH), lambda: _fused(512, 4096, 1024)
+    )
     for M, N in ((2048, 1024), (1024, 4096)):
         yield _row_case("softmax", M, N, _softmax)
     for M, N in ((2048, 1024), (1024, 4096)):
@@ -263,10 +293,16 @@ def all_cases() -> Iterable[Case]:
 
 def quick_cases() -> Iterable[Case]:
     """Small ones of every group, without goals: they show that everything runs."""
-    for case in (_gemm_case("gemm", 192, 160, 128), _gemm_case("skinny", 1, 256, 256, block_M=1), _gemm_case("half", 128, 128, 128, "bfloat16"),
-                 Case("fused", "gemm + bias + gelu", "64x256x128", "float32", 2.0 * 64 * 256 * 128, Rate.GFLOPS, None, lambda: _fused(64, 256, 128)),
-                 _row_case("softmax", 64, 256, _softmax), _row_case("rms_norm", 64, 256, _rms_norm), _row_case("layer_norm", 64, 256, _layer_norm),
-                 _attention_case(2, 256, 64, True, True)):
+    for case in (
+        _gemm_case("gemm", 192, 160, 128),
+        _gemm_case("skinny", 1, 256, 256, block_M=1),
+        _gemm_case("half", 128, 128, 128, "bfloat16"),
+        Case("fused", "gemm + bias + gelu", "64x256x128", "float32", 2.0 * 64 * 256 * 128, Rate.GFLOPS, None, lambda: _fused(64, 256, 128)),
+        _row_case("softmax", 64, 256, _softmax),
+        _row_case("rms_norm", 64, 256, _rms_norm),
+        _row_case("layer_norm", 64, 256, _layer_norm),
+        _attention_case(2, 256, 64, True, True),
+    ):
         yield Case(case.group, case.name, case.shape, case.dtype, case.work, case.rate, None, case.prepare, case.tolerance)
 
 

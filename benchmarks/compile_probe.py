@@ -22,7 +22,7 @@ def main(name: str) -> None:
     match name:
         case "gemm":
             prim_func = quickstart_gemm.get_tir(1024, 1024, 1024)
-            shapes = [(1024, 1024)] * 3
+            shapes: list[tuple[int, ...]] = [(1024, 1024)] * 3
         case "attention":
             prim_func = flash_attention_bhsd.get_tir(1, 2, 512, 64, True)
             shapes = [(1, 2, 512, 64)] * 4
@@ -34,8 +34,14 @@ def main(name: str) -> None:
     kernel(*(np.ones(shape, np.float32) for shape in shapes))
     called_at = time.perf_counter()
     times = kernel.compiled.times
-    seconds = {"third parties": third_parties_at - start, "import": imported_at - third_parties_at, "decorate": defined_at - imported_at, "trace": traced_at - defined_at,
-               "compile": compiled_at - traced_at, "first call": called_at - compiled_at}
+    seconds = {
+        "third parties": third_parties_at - start,
+        "import": imported_at - third_parties_at,
+        "decorate": defined_at - imported_at,
+        "trace": traced_at - defined_at,
+        "compile": compiled_at - traced_at,
+        "first call": called_at - compiled_at,
+    }
     stages = {"passes": times.passes_ms, "emission": times.emission_ms, "LLVM": times.machine_code_ms, "link": times.link_ms}
     print(json.dumps({"is_from_cache": kernel.compiled.is_from_cache, **{k: 1e3 * v for k, v in seconds.items()}, **stages}))
 

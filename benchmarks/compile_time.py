@@ -122,16 +122,37 @@ def print_launches(console: Console, rounds: int) -> list[dict[str, Any]]:
     for name, seconds in times.items():
         above = 1e6 * Spread.of(seconds - empty).median
         is_met = above <= LAUNCH_GOAL_US if name == "ours, numpy" else None
-        table.add_row(name, f"{1e6 * Spread.of(seconds).median:.2f}", f"{1e6 * float(seconds.min()):.2f}", f"{above:.2f}", "" if is_met is None else f"{LAUNCH_GOAL_US:g}",
-                      {None: "", True: "[green]yes[/green]", False: "[red]no[/red]"}[is_met])
-        rows.append({"what": f"launch {name}", "microseconds": 1e6 * Spread.of(seconds).median, "above empty": above, "goal": "" if is_met is None else LAUNCH_GOAL_US, "is_met": is_met})
+        table.add_row(
+            name,
+            f"{1e6 * Spread.of(seconds).median:.2f}",
+            f"{1e6 * float(seconds.min()):.2f}",
+            f"{above:.2f}",
+            "" if is_met is None else f"{LAUNCH_GOAL_US:g}",
+            {None: "", True: "[green]yes[/green]", False: "[red]no[/red]"}[is_met],
+        )
+        rows.append(
+            {
+                "what": f"launch {name}",
+                "microseconds": 1e6 * Spread.of(seconds).median,
+                "above empty": above,
+                "goal": "" if is_met is None else LAUNCH_GOAL_US,
+                "is_met": is_met,
+            }
+        )
     console.print(table)
     return rows
 
 
 @click.command()
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Fresh processes per program and state of the cache.")
-@click.option("--csv", "csv_path", default=RESULTS / "compile_time.csv", show_default="benchmarks/results/compile_time.csv", type=click.Path(path_type=Path), help="Where the results go as CSV.")
+@click.option(
+    "--csv",
+    "csv_path",
+    default=RESULTS / "compile_time.csv",
+    show_default="benchmarks/results/compile_time.csv",
+    type=click.Path(path_type=Path),
+    help="Where the results go as CSV.",
+)
 def main(rounds: int, csv_path: Path) -> None:
     """Measure compilation and launches."""
     console = Console() if sys.stdout.isatty() else Console(width=200)

@@ -52,11 +52,30 @@ def run_case(case: Case, threads: int, plan: Plan) -> Result:
     judged = ratios.get(case.goal.peer if case.goal is not None else Peer.BEST)
     ours_seconds = Spread.of(ours).median
     medians = {peer: ratios[peer].median if peer in ratios else None for peer in Peer}
-    return Result(case.group, case.name, case.shape, case.dtype, threads, 1e3 * ours_seconds, case.work / ours_seconds / 1e9, case.rate.value,
-                  medians[Peer.TORCH], medians[Peer.NUMPY], medians[Peer.FP32], medians[Peer.BEST], judged.low if judged else None, judged.high if judged else None,
-                  case.goal.factor if case.goal else None, case.goal.peer.value if case.goal else "",
-                  judged.median >= case.goal.factor if case.goal and judged else None, error, _milliseconds(seconds, Peer.TORCH), _milliseconds(seconds, Peer.NUMPY),
-                  plan.rounds, plan.clock.value)
+    return Result(
+        case.group,
+        case.name,
+        case.shape,
+        case.dtype,
+        threads,
+        1e3 * ours_seconds,
+        case.work / ours_seconds / 1e9,
+        case.rate.value,
+        medians[Peer.TORCH],
+        medians[Peer.NUMPY],
+        medians[Peer.FP32],
+        medians[Peer.BEST],
+        judged.low if judged else None,
+        judged.high if judged else None,
+        case.goal.factor if case.goal else None,
+        case.goal.peer.value if case.goal else "",
+        judged.median >= case.goal.factor if case.goal and judged else None,
+        error,
+        _milliseconds(seconds, Peer.TORCH),
+        _milliseconds(seconds, Peer.NUMPY),
+        plan.rounds,
+        plan.clock.value,
+    )
 
 
 def _milliseconds(seconds: dict[str, np.ndarray], peer: Peer) -> float | None:
@@ -108,11 +127,26 @@ def _parse_threads(_context: click.Context, _parameter: click.Parameter, value: 
 
 @click.command()
 @click.option("--only", "groups", default="", callback=_parse_groups, help=f"Groups, separated by commas: {', '.join(GROUPS)}.")
-@click.option("--threads", default="1,2" if available_cpu_count() > 1 else "1", show_default=True, callback=_parse_threads, help="Thread counts, separated by commas.")
+@click.option(
+    "--threads", default="1,2" if available_cpu_count() > 1 else "1", show_default=True, callback=_parse_threads, help="Thread counts, separated by commas."
+)
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1), help="Rounds in which every contender has one turn.")
 @click.option("--batch-ms", default=30.0, show_default=True, help="Length of one turn.")
-@click.option("--clock", default=Clock.WALL.value, show_default=True, type=click.Choice([c.value for c in Clock]), help="`thread`, for one thread only: the calling thread's own processor time.")
-@click.option("--csv", "csv_path", default=RESULTS / "cpu.csv", show_default="benchmarks/results/cpu.csv", type=click.Path(path_type=Path), help="Where the results go as CSV.")
+@click.option(
+    "--clock",
+    default=Clock.WALL.value,
+    show_default=True,
+    type=click.Choice([c.value for c in Clock]),
+    help="`thread`, for one thread only: the calling thread's own processor time.",
+)
+@click.option(
+    "--csv",
+    "csv_path",
+    default=RESULTS / "cpu.csv",
+    show_default="benchmarks/results/cpu.csv",
+    type=click.Path(path_type=Path),
+    help="Where the results go as CSV.",
+)
 @click.option("--quick", is_flag=True, help="Small shapes, without goals.")
 @click.option("--seed", default=0, show_default=True, help="Of the order in which contenders take turns.")
 @click.option("--worker", is_flag=True, hidden=True)
@@ -126,7 +160,19 @@ def main(groups: list[str], threads: list[int], rounds: int, batch_ms: float, cl
         return
     console = Console() if sys.stdout.isatty() else Console(width=200)
     print_settings(console, describe_machine())
-    arguments = ["--only", ",".join(groups), "--rounds", str(rounds), "--batch-ms", str(batch_ms), "--clock", clock, "--seed", str(seed), *(["--quick"] if quick else [])]
+    arguments = [
+        "--only",
+        ",".join(groups),
+        "--rounds",
+        str(rounds),
+        "--batch-ms",
+        str(batch_ms),
+        "--clock",
+        clock,
+        "--seed",
+        str(seed),
+        *(["--quick"] if quick else []),
+    ]
     results = [result for count in threads for result in run_in_child(count, arguments, console)]
     print_results(console, results)
     print_scaling(console, results)

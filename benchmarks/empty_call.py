@@ -41,4 +41,6 @@ class EmptyCalls:
         self._method = _MethodDefinition(b"empty", self._library["empty_fastcall"], _METH_FASTCALL, None)
         make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(("PyCFunction_NewEx", ctypes.pythonapi))
         self.fastcall: Callable[..., Any] = make(ctypes.addressof(self._method), None, None)
-        self.through_ctypes: Callable[..., Any] = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(self._library["empty_native"])
+        self.through_ctypes: Callable[..., Any] = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
+            self._library["empty_native"]
+        )

@@ -10,8 +10,9 @@ from tilewright.jit import jit
 
 
 @jit
-def quickstart_gemm(M: int, N: int, K: int, dtype: Any = "float32", block_M: int = 128, block_N: int = 128, block_K: int = 32, num_stages: int = 2,
-                    transpose_B: bool = False) -> Any:
+def quickstart_gemm(
+    M: int, N: int, K: int, dtype: Any = "float32", block_M: int = 128, block_N: int = 128, block_K: int = 32, num_stages: int = 2, transpose_B: bool = False
+) -> Any:
     """C = A @ B the way a TileLang quickstart writes it for a GPU: 128 x 128 x 32 tiles, a pipelined loop, float32 sums. Takes A, B and C.
 
     With `transpose_B` the second operand is (N, K), as the weight of a linear layer.
@@ -38,7 +39,9 @@ def quickstart_gemm(M: int, N: int, K: int, dtype: Any = "float32", block_M: int
 
 
 @jit
-def flash_attention_bhsd(batch: int, heads: int, length: int, width: int, is_causal: bool = False, dtype: Any = "float32", block_M: int = 64, block_N: int = 128) -> Any:
+def flash_attention_bhsd(
+    batch: int, heads: int, length: int, width: int, is_causal: bool = False, dtype: Any = "float32", block_M: int = 64, block_N: int = 128
+) -> Any:
     """Flash attention for Q, K, V, O of shape (batch, heads, length, width), the layout of torch's scaled_dot_product_attention. Takes Q, K, V and O."""
     scale = math.log2(math.e) / math.sqrt(width)
     shape = (batch, heads, length, width)

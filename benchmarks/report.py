@@ -76,7 +76,18 @@ def print_results(console: Console, results: Sequence[Result]) -> None:
         goal = "" if r.goal is None else f"{r.goal:.2f} {r.goal_peer}"
         quartiles = "" if r.low is None or r.high is None else f"{r.low:.2f}-{r.high:.2f}"
         met = {None: "", True: "[green]yes[/green]", False: "[red]no[/red]"}[r.is_met]
-        table.add_row(r.case, r.shape, r.dtype, str(r.threads), f"{r.ours_ms:.4g}", f"{r.rate:.1f} {r.rate_unit}", *map(_ratio, (r.to_torch, r.to_numpy, r.to_fp32)), quartiles, goal, met)
+        table.add_row(
+            r.case,
+            r.shape,
+            r.dtype,
+            str(r.threads),
+            f"{r.ours_ms:.4g}",
+            f"{r.rate:.1f} {r.rate_unit}",
+            *map(_ratio, (r.to_torch, r.to_numpy, r.to_fp32)),
+            quartiles,
+            goal,
+            met,
+        )
     console.print(table)
     with_goal = [r for r in results if r.is_met is not None]
     if with_goal:
@@ -101,5 +112,10 @@ def print_scaling(console: Console, results: Sequence[Result]) -> None:
     for r in results:
         one = single.get((r.case, r.shape, r.dtype))
         if r.threads == most and one is not None:
-            table.add_row(r.case, r.shape, r.dtype, *(_ratio(a / b if a and b else None) for a, b in ((one.ours_ms, r.ours_ms), (one.torch_ms, r.torch_ms), (one.numpy_ms, r.numpy_ms))))
+            table.add_row(
+                r.case,
+                r.shape,
+                r.dtype,
+                *(_ratio(a / b if a and b else None) for a, b in ((one.ours_ms, r.ours_ms), (one.torch_ms, r.torch_ms), (one.numpy_ms, r.numpy_ms))),
+            )
     console.print(table)

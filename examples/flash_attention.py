@@ -34,12 +34,12 @@ def attention(batch, length, heads, groups, width, block_M=64, block_N=128, dtyp
             previous = T.alloc_fragment((block_M,), "float32")
             part = T.alloc_fragment((block_M,), "float32")
             total = T.alloc_fragment((block_M,), "float32")
-            T.copy(Q[bz, bx * block_M:(bx + 1) * block_M, by, :], Q_tile)
+            T.copy(Q[bz, bx * block_M : (bx + 1) * block_M, by, :], Q_tile)
             T.clear(sums)
             T.clear(total)
             T.fill(top, -T.infinity("float32"))
             for k in T.Pipelined(T.ceildiv((bx + 1) * block_M, block_N), num_stages=2):
-                T.copy(K[bz, k * block_N:(k + 1) * block_N, by // shared_by, :], K_tile)
+                T.copy(K[bz, k * block_N : (k + 1) * block_N, by // shared_by, :], K_tile)
                 for i, j in T.Parallel(block_M, block_N):
                     scores[i, j] = T.if_then_else(bx * block_M + i >= k * block_N + j, 0, -T.infinity("float32"))
                 T.gemm(Q_tile, K_tile, scores, transpose_B=True, policy=T.GemmWarpPolicy.FullRow)
@@ -55,11 +55,11 @@ def attention(batch, length, heads, groups, width, block_M=64, block_N=128, dtyp
                 for i, j in T.Parallel(block_M, width):
                     sums[i, j] *= previous[i]
                 T.copy(scores, weights)
-                T.copy(V[bz, k * block_N:(k + 1) * block_N, by // shared_by, :], V_tile)
+                T.copy(V[bz, k * block_N : (k + 1) * block_N, by // shared_by, :], V_tile)
                 T.gemm(weights, V_tile, sums, policy=T.GemmWarpPolicy.FullRow)
             for i, j in T.Parallel(block_M, width):
                 sums[i, j] /= total[i]
-            T.copy(sums, O[bz, bx * block_M:(bx + 1) * block_M, by, :])
+            T.copy(sums, O[bz, bx * block_M : (bx + 1) * block_M, by, :])
 
     return main
 

@@ -38,8 +38,13 @@ def scaled_product(M, N, K, group=64, block_M=32, block_N=32):
     """C = dequantised A @ dequantised B^T; the scales are constant over a step of the inner loop."""
 
     @T.prim_func
-    def main(A: T.Tensor((M, K), "float8_e4m3fn"), A_scales: T.Tensor((M, K // group), "float32"), B: T.Tensor((N, K), "float8_e4m3fn"),
-             B_scales: T.Tensor((N, K // group), "float32"), C: T.Tensor((M, N), "float32")):
+    def main(
+        A: T.Tensor((M, K), "float8_e4m3fn"),
+        A_scales: T.Tensor((M, K // group), "float32"),
+        B: T.Tensor((N, K), "float8_e4m3fn"),
+        B_scales: T.Tensor((N, K // group), "float32"),
+        C: T.Tensor((M, N), "float32"),
+    ):
         with T.Kernel(T.ceildiv(N, block_N), T.ceildiv(M, block_M), threads=128) as (bx, by):
             A_tile = T.alloc_shared((block_M, group), "float8_e4m3fn")
             B_tile = T.alloc_shared((block_N, group), "float8_e4m3fn")

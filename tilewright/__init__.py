@@ -28,5 +28,26 @@ def next_power_of_2(value: int) -> int:
     return 1 << max(value - 1, 0).bit_length()
 
 
-__all__ = ["CompilerBug", "DataType", "Fragment", "JITKernel", "Kernel", "Kind", "Layout", "PassConfigKey", "Profiler", "TensorSupplyType", "TileError", "cdiv",
-           "compile", "do_bench", "dtypes", "jit", "language", "layout", "next_power_of_2", "par_compile", "run_reference"]
+__all__ = [
+    "CompilerBug",
+    "DataType",
+    "Fragment",
+    "JITKernel",
+    "Kernel",
+    "Kind",
+    "Layout",
+    "PassConfigKey",
+    "Profiler",
+    "TensorSupplyType",
+    "TileError",
+    "cdiv",
+    "compile",
+    "do_bench",
+    "dtypes",
+    "jit",
+    "language",
+    "layout",
+    "next_power_of_2",
+    "par_compile",
+    "run_reference",
+]

@@ -39,15 +39,24 @@ def resolve_target(target: Any) -> CpuTarget:
     if name is None or (isinstance(name, str) and name == "auto"):
         name = environment().default_target
     if not isinstance(name, str):
-        fail(Kind.TARGET_NAME, f"the target is {describe_operand(name)}", span_of_caller(), because=f"known are auto, {', '.join(CPU_NAMES)}",
-             help='write target="cpu"')
+        fail(
+            Kind.TARGET_NAME,
+            f"the target is {describe_operand(name)}",
+            span_of_caller(),
+            because=f"known are auto, {', '.join(CPU_NAMES)}",
+            help='write target="cpu"',
+        )
     if name in CPU_NAMES:
         return host_target()
     if name.split(" ")[0] in GPU_NAMES or name.startswith(("sm_", "gfx")):
-        fail(Kind.TARGET_FEATURE, f"the target {name!r} is not supported by this version", span_of_caller(),
-             because="programs are compiled for the CPU of this machine", help='leave the target out, or write target="cpu"')
-    fail(Kind.TARGET_NAME, f"there is no target {name!r}", span_of_caller(), because=f"known are auto, {', '.join(CPU_NAMES)}",
-         help='write target="cpu"')
+        fail(
+            Kind.TARGET_FEATURE,
+            f"the target {name!r} is not supported by this version",
+            span_of_caller(),
+            because="programs are compiled for the CPU of this machine",
+            help='leave the target out, or write target="cpu"',
+        )
+    fail(Kind.TARGET_NAME, f"there is no target {name!r}", span_of_caller(), because=f"known are auto, {', '.join(CPU_NAMES)}", help='write target="cpu"')
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,17 @@ def generate(program: Program, target: CpuTarget, records: list[PassRecord] | No
 class CompiledProgram:
     """Machine code in memory, and everything that can be looked at; what the code alone does not need is made when it is asked for."""
 
-    def __init__(self, program: Program, target: CpuTarget, code: LoadedCode, object_bytes: bytes, times: StageTimes, is_from_cache: bool,
-                 compilation: Compilation | None, prints: PrintTable | None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        target: CpuTarget,
+        code: LoadedCode,
+        object_bytes: bytes,
+        times: StageTimes,
+        is_from_cache: bool,
+        compilation: Compilation | None,
+        prints: PrintTable | None,
+    ) -> None:
         self.program, self.target, self.code, self.object_bytes = program, target, code, object_bytes
         self.times, self.is_from_cache, self.prints = times, is_from_cache, prints
         if compilation is not None:
@@ -163,4 +181,6 @@ def _reports(program: Program) -> bool:
 def _trace_key(program: Program, target: CpuTarget) -> str:
     directory = environment().cache_directory or default_directory()
     compiler = source_hash(directory / "sources.json" if directory is not None and directory.is_dir() else None)
-    return cache_key({"program": fingerprint(program), "compiler": compiler, "target": f"{target.name} {describe_target(target)}", "llvmlite": llvmlite.__version__})
+    return cache_key(
+        {"program": fingerprint(program), "compiler": compiler, "target": f"{target.name} {describe_target(target)}", "llvmlite": llvmlite.__version__}
+    )

@@ -38,11 +38,10 @@ class DType(str):
     mantissa_bits: int
     numpy: np.dtype[Any]
 
-    # Set once by tilewright.ir.expr, so that `T.float32(x)` can build an expression although floor 0 knows none.
+    # Set once by tilewright.ir.typed_value, so that `T.float32(x)` can build an expression although floor 0 knows none.
     make_expression: ClassVar[Callable[..., Any]]
 
-    def __new__(cls, name: str, kind: DTypeKind, bits: int, numpy_type: Any, exponent_bits: int = 0, mantissa_bits: int = 0,
-                lanes: int = 1) -> DType:
+    def __new__(cls, name: str, kind: DTypeKind, bits: int, numpy_type: Any, exponent_bits: int = 0, mantissa_bits: int = 0, lanes: int = 1) -> DType:
         self = super().__new__(cls, name)
         self.kind, self.bits, self.lanes = kind, bits, lanes
         self.exponent_bits, self.mantissa_bits = exponent_bits, mantissa_bits
@@ -139,20 +138,40 @@ def _table() -> dict[str, DType]:
     rows += [DType(f"int{n}", kinds.INT, n, f"int{n}") for n in (8, 16, 32, 64)]
     rows += [DType(f"uint{n}", kinds.UINT, n, f"uint{n}") for n in (8, 16, 32, 64)]
     rows += [DType("int4", kinds.INT, 4, ml_dtypes.int4), DType("uint4", kinds.UINT, 4, ml_dtypes.uint4)]
-    floats = [("float16", 16, np.float16, 5, 10), ("bfloat16", 16, ml_dtypes.bfloat16, 8, 7), ("float32", 32, np.float32, 8, 23),
-              ("tfloat32", 32, np.float32, 8, 23), ("float64", 64, np.float64, 11, 52),
-              ("float8_e3m4", 8, ml_dtypes.float8_e3m4, 3, 4), ("float8_e4m3", 8, ml_dtypes.float8_e4m3, 4, 3),
-              ("float8_e4m3fn", 8, ml_dtypes.float8_e4m3fn, 4, 3), ("float8_e4m3fnuz", 8, ml_dtypes.float8_e4m3fnuz, 4, 3),
-              ("float8_e4m3b11fnuz", 8, ml_dtypes.float8_e4m3b11fnuz, 4, 3), ("float8_e5m2", 8, ml_dtypes.float8_e5m2, 5, 2),
-              ("float8_e5m2fnuz", 8, ml_dtypes.float8_e5m2fnuz, 5, 2), ("float8_e8m0fnu", 8, ml_dtypes.float8_e8m0fnu, 8, 0),
-              ("float4_e2m1fn", 4, ml_dtypes.float4_e2m1fn, 2, 1)]
+    floats = [
+        ("float16", 16, np.float16, 5, 10),
+        ("bfloat16", 16, ml_dtypes.bfloat16, 8, 7),
+        ("float32", 32, np.float32, 8, 23),
+        ("tfloat32", 32, np.float32, 8, 23),
+        ("float64", 64, np.float64, 11, 52),
+        ("float8_e3m4", 8, ml_dtypes.float8_e3m4, 3, 4),
+        ("float8_e4m3", 8, ml_dtypes.float8_e4m3, 4, 3),
+        ("float8_e4m3fn", 8, ml_dtypes.float8_e4m3fn, 4, 3),
+        ("float8_e4m3fnuz", 8, ml_dtypes.float8_e4m3fnuz, 4, 3),
+        ("float8_e4m3b11fnuz", 8, ml_dtypes.float8_e4m3b11fnuz, 4, 3),
+        ("float8_e5m2", 8, ml_dtypes.float8_e5m2, 5, 2),
+        ("float8_e5m2fnuz", 8, ml_dtypes.float8_e5m2fnuz, 5, 2),
+        ("float8_e8m0fnu", 8, ml_dtypes.float8_e8m0fnu, 8, 0),
+        ("float4_e2m1fn", 4, ml_dtypes.float4_e2m1fn, 2, 1),
+    ]
     rows += [DType(name, kinds.FLOAT, bits, numpy_type, e, m) for name, bits, numpy_type, e, m in floats]
     return {str(row): row for row in rows}
 
 
 _DTYPES = _table()
-_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "short": "int16", "int": "int32", "long": "int64", "uint": "uint32",
-            "bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "tf32": "tfloat32"}
+_ALIASES = {
+    "half": "float16",
+    "float": "float32",
+    "double": "float64",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+    "uint": "uint32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+    "tf32": "tfloat32",
+}
 _BY_NUMPY = {row.numpy: row for row in reversed(_DTYPES.values()) if row not in ("tfloat32", "handle")}
 SCALAR_DTYPES: tuple[DType, ...] = tuple(_DTYPES.values())
 

@@ -15,8 +15,24 @@ from typing import NoReturn
 
 from tilewright.error_kinds import Category, Kind
 
-__all__ = ["Category", "CompilerBug", "Diagnostic", "ErrorList", "Kind", "Label", "Span", "TileError", "TileIndexError", "TileNameError",
-           "TileNotImplementedError", "TileRuntimeError", "TileTypeError", "TileValueError", "error_of", "fail"]
+__all__ = [
+    "Category",
+    "CompilerBug",
+    "Diagnostic",
+    "ErrorList",
+    "Kind",
+    "Label",
+    "Span",
+    "TileError",
+    "TileIndexError",
+    "TileNameError",
+    "TileNotImplementedError",
+    "TileRuntimeError",
+    "TileTypeError",
+    "TileValueError",
+    "error_of",
+    "fail",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +162,17 @@ _CLASS_OF: dict[Category, type[TileError]] = {
 }
 
 
-def error_of(kind: Kind, message: str, span: Span | tuple[Label, ...] | None = None, *, because: str | None = None,
-             help: str | None = None, notes: tuple[str, ...] = ()) -> TileError:
+def error_of(
+    kind: Kind, message: str, span: Span | tuple[Label, ...] | None = None, *, because: str | None = None, help: str | None = None, notes: tuple[str, ...] = ()
+) -> TileError:
     """The exception for one mistake; its class follows the kind's category."""
     labels = tuple(dict.fromkeys(span)) if isinstance(span, tuple) else () if span is None else (Label(span),)
     return _CLASS_OF[kind.category](Diagnostic(kind, message, labels, because, help, notes))
 
 
-def fail(kind: Kind, message: str, span: Span | tuple[Label, ...] | None = None, *, because: str | None = None,
-         help: str | None = None, notes: tuple[str, ...] = ()) -> NoReturn:
+def fail(
+    kind: Kind, message: str, span: Span | tuple[Label, ...] | None = None, *, because: str | None = None, help: str | None = None, notes: tuple[str, ...] = ()
+) -> NoReturn:
     """Raise `error_of(...)`."""
     raise error_of(kind, message, span, because=because, help=help, notes=notes)
 
@@ -218,4 +236,3 @@ def _caret_range(span: Span, source: str) -> tuple[int, int]:
     stop = span.end_column if span.end_line == span.line and span.end_column > span.column else len(raw)
     end = len(raw[:stop].decode(errors="replace"))
     return min(start, max(len(source) - 1, 0)), max(min(end, len(source)), min(start + 1, len(source)))
-

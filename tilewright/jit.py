@@ -23,8 +23,16 @@ from tilewright.language.rewrite import has_inner_prim_func, rewrite_function
 from tilewright.spans import span_of_caller
 
 
-def compile(func: Any, out_idx: int | Sequence[int] | None = None, execution_backend: str | None = None, target: Any = None, target_host: Any = None,
-            verbose: bool | None = None, pass_configs: Mapping[Any, Any] | None = None, compile_flags: Any = None) -> Kernel:
+def compile(
+    func: Any,
+    out_idx: int | Sequence[int] | None = None,
+    execution_backend: str | None = None,
+    target: Any = None,
+    target_host: Any = None,
+    verbose: bool | None = None,
+    pass_configs: Mapping[Any, Any] | None = None,
+    compile_flags: Any = None,
+) -> Kernel:
     """A `PrimFunc` as a callable kernel.
 
     out_idx   positions of parameters that the call allocates and returns; negative ones count from the end.
@@ -39,12 +47,21 @@ def compile(func: Any, out_idx: int | Sequence[int] | None = None, execution_bac
 
 def _check_prim_func(func: Any, span: Span) -> None:
     if isinstance(func, (EagerFunction, LazyFactory)):
-        fail(Kind.NOT_A_PRIM_FUNC, "tilewright.compile was given a function decorated with @tilewright.jit", span,
-             because="it compiles itself when it is called", help="call it, or use its .compile(...) method")
+        fail(
+            Kind.NOT_A_PRIM_FUNC,
+            "tilewright.compile was given a function decorated with @tilewright.jit",
+            span,
+            because="it compiles itself when it is called",
+            help="call it, or use its .compile(...) method",
+        )
     if not isinstance(func, PrimFunc):
-        fail(Kind.NOT_A_PRIM_FUNC, f"tilewright.compile was given {describe_operand(func)}", span,
-             because="it compiles a function decorated with @T.prim_func",
-             help="decorate the function with @T.prim_func, and pass it without calling it")
+        fail(
+            Kind.NOT_A_PRIM_FUNC,
+            f"tilewright.compile was given {describe_operand(func)}",
+            span,
+            because="it compiles a function decorated with @T.prim_func",
+            help="decorate the function with @T.prim_func, and pass it without calling it",
+        )
 
 
 def output_positions(program: Program, out_idx: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -54,23 +71,41 @@ def output_positions(program: Program, out_idx: int | Sequence[int] | None) -> t
         return declared
     labels = (Label(span_of_caller()), Label(program.span, program.name))
     if declared:
-        fail(Kind.OUT_IDX_EAGER, f"out_idx={out_idx!r} was given for {program.name}, which makes its outputs with T.empty", labels,
-             because="outputs are named once: by T.empty and return, or by out_idx", help="leave out_idx out")
+        fail(
+            Kind.OUT_IDX_EAGER,
+            f"out_idx={out_idx!r} was given for {program.name}, which makes its outputs with T.empty",
+            labels,
+            because="outputs are named once: by T.empty and return, or by out_idx",
+            help="leave out_idx out",
+        )
     count = len(program.parameters)
     positions: list[int] = []
     for item in out_idx if isinstance(out_idx, (list, tuple)) else (out_idx,):
         if not isinstance(item, int) or isinstance(item, bool) or not -count <= item < count:
-            fail(Kind.OUT_IDX_RANGE,
-                 f"out_idx={out_idx!r} names parameter {item!r}, but {program.name} has {count} parameter{'s' * (count != 1)}", labels,
-                 because=f"a position lies between {-count} and {count - 1}",
-                 help=f"the parameters are {', '.join(f'{k}: {p.name}' for k, p in enumerate(program.parameters))}")
+            fail(
+                Kind.OUT_IDX_RANGE,
+                f"out_idx={out_idx!r} names parameter {item!r}, but {program.name} has {count} parameter{'s' * (count != 1)}",
+                labels,
+                because=f"a position lies between {-count} and {count - 1}",
+                help=f"the parameters are {', '.join(f'{k}: {p.name}' for k, p in enumerate(program.parameters))}",
+            )
         position = item % count
         if program.parameters[position].buffer is None:
-            fail(Kind.OUT_IDX_RANGE, f"out_idx={out_idx!r} names {program.parameters[position].name}, which is no tensor", labels,
-                 because="a call returns tensors", help="name the position of a tensor parameter")
+            fail(
+                Kind.OUT_IDX_RANGE,
+                f"out_idx={out_idx!r} names {program.parameters[position].name}, which is no tensor",
+                labels,
+                because="a call returns tensors",
+                help="name the position of a tensor parameter",
+            )
         if position in positions:
-            fail(Kind.OUT_IDX_RANGE, f"out_idx={out_idx!r} names {program.parameters[position].name} twice", labels,
-                 because="each output is returned once", help="leave one out")
+            fail(
+                Kind.OUT_IDX_RANGE,
+                f"out_idx={out_idx!r} names {program.parameters[position].name} twice",
+                labels,
+                because="each output is returned once",
+                help="leave one out",
+            )
         positions.append(position)
     return tuple(positions)
 
@@ -80,12 +115,21 @@ _BACKENDS = ("auto", "tvm_ffi", "cython", "nvrtc", "torch", "cutedsl", "ctypes")
 
 def _check_options(pass_configs: Any, execution_backend: Any) -> None:
     if pass_configs is not None and not (isinstance(pass_configs, Mapping) and all(isinstance(k, str) for k in pass_configs)):
-        fail(Kind.OPTION_VALUE, f"pass_configs is {describe_operand(pass_configs)}", span_of_caller(),
-             because="it maps keys such as PassConfigKey.TL_ENABLE_FAST_MATH to values",
-             help="write pass_configs={tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True}")
+        fail(
+            Kind.OPTION_VALUE,
+            f"pass_configs is {describe_operand(pass_configs)}",
+            span_of_caller(),
+            because="it maps keys such as PassConfigKey.TL_ENABLE_FAST_MATH to values",
+            help="write pass_configs={tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True}",
+        )
     if execution_backend is not None and not (isinstance(execution_backend, str) and execution_backend in _BACKENDS):
-        fail(Kind.OPTION_VALUE, f"execution_backend is {execution_backend!r}", span_of_caller(),
-             because=f"known are {', '.join(_BACKENDS)}, which all mean the same here", help="leave it out")
+        fail(
+            Kind.OPTION_VALUE,
+            f"execution_backend is {execution_backend!r}",
+            span_of_caller(),
+            because=f"known are {', '.join(_BACKENDS)}, which all mean the same here",
+            help="leave it out",
+        )
 
 
 def par_compile(funcs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False, **options: Any) -> list[Kernel | None]:
@@ -93,11 +137,15 @@ def par_compile(funcs: Iterable[Any], num_workers: int | None = None, ignore_err
 
     span = span_of_caller()
     if not isinstance(funcs, Iterable):
-        fail(Kind.NOT_A_PRIM_FUNC, f"tilewright.par_compile was given {describe_operand(funcs)}", span,
-             because="it compiles a list of functions decorated with @T.prim_func", help="pass a list")
+        fail(
+            Kind.NOT_A_PRIM_FUNC,
+            f"tilewright.par_compile was given {describe_operand(funcs)}",
+            span,
+            because="it compiles a list of functions decorated with @T.prim_func",
+            help="pass a list",
+        )
     if num_workers is not None and (not isinstance(num_workers, int) or num_workers < 1):
-        fail(Kind.OPTION_VALUE, f"num_workers is {describe_operand(num_workers)}", span, because="it counts threads",
-             help="leave it out to use all of them")
+        fail(Kind.OPTION_VALUE, f"num_workers is {describe_operand(num_workers)}", span, because="it counts threads", help="leave it out to use all of them")
     funcs = list(funcs)
     for func in funcs:
         _check_prim_func(func, span)
@@ -114,16 +162,27 @@ def par_compile(funcs: Iterable[Any], num_workers: int | None = None, ignore_err
         return list(pool.map(one, funcs))
 
 
-def jit(func: Callable[..., Any] | None = None, *, out_idx: int | Sequence[int] | None = None, target: Any = None, target_host: Any = None,
-        execution_backend: str | None = None, verbose: bool | None = None, pass_configs: Mapping[Any, Any] | None = None, debug_root_path: Any = None,
-        compile_flags: Any = None) -> Any:
+def jit(
+    func: Callable[..., Any] | None = None,
+    *,
+    out_idx: int | Sequence[int] | None = None,
+    target: Any = None,
+    target_host: Any = None,
+    execution_backend: str | None = None,
+    verbose: bool | None = None,
+    pass_configs: Mapping[Any, Any] | None = None,
+    debug_root_path: Any = None,
+    compile_flags: Any = None,
+) -> Any:
     """Compiles on call.
 
     A function that returns a @T.prim_func becomes a factory of kernels, one per set of arguments (lazy style). A function that computes inside
     `with T.Kernel(...)` itself runs when it is called with tensors, one compile per set of T.const sizes and plain arguments (eager style).
     """
     if func is None:
-        return functools.partial(jit, out_idx=out_idx, target=target, execution_backend=execution_backend, pass_configs=pass_configs, compile_flags=compile_flags)
+        return functools.partial(
+            jit, out_idx=out_idx, target=target, execution_backend=execution_backend, pass_configs=pass_configs, compile_flags=compile_flags
+        )
     if isinstance(func, PrimFunc):
         return compile(func, out_idx=out_idx, target=target, pass_configs=pass_configs)
     _check_options(pass_configs, execution_backend)
@@ -131,9 +190,13 @@ def jit(func: Callable[..., Any] | None = None, *, out_idx: int | Sequence[int] 
     if has_inner_prim_func(rewritten.original) or not _has_launch(rewritten.node):
         return LazyFactory(func, out_idx, target)
     if out_idx is not None:
-        fail(Kind.OUT_IDX_EAGER, f"out_idx={out_idx!r} was given for the eager function {func.__name__}",
-             (Label(span_of_caller()), Label(rewritten.span)), because="an eager function makes its outputs with T.empty and returns them",
-             help="leave out_idx out")
+        fail(
+            Kind.OUT_IDX_EAGER,
+            f"out_idx={out_idx!r} was given for the eager function {func.__name__}",
+            (Label(span_of_caller()), Label(rewritten.span)),
+            because="an eager function makes its outputs with T.empty and returns them",
+            help="leave out_idx out",
+        )
     return EagerFunction(func, target, resolve_annotations(rewritten.original, sys._getframe(1)))
 
 
@@ -143,7 +206,13 @@ def _has_launch(node: ast.FunctionDef) -> bool:
         if isinstance(inner, ast.With):
             for item in inner.items:
                 call = item.context_expr
-                name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+                name = (
+                    call.func.attr
+                    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+                    else call.func.id
+                    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+                    else ""
+                )
                 if name in ("Kernel", "ClusterKernel"):
                     return True
     return False
@@ -168,11 +237,15 @@ class _Specialised:
             hash(key)
         except TypeError:
             name = next(n for n, v in values.items() if not _is_hashable(_freeze(v)))
-            fail(Kind.UNHASHABLE_ARGUMENT,
-                 f"the argument {name} of {self.func.__name__} is {describe_operand(values[name])}, which cannot be hashed",
-                 span_of_caller(), because="compile-time arguments are the key under which a kernel is kept",
-                 help=f"write `{name}: T.Tensor(...)` in {self.func.__name__}, which makes it an argument of each call"
-                      if hasattr(values[name], "shape") else "pass a tuple, a number, a string or a dtype")
+            fail(
+                Kind.UNHASHABLE_ARGUMENT,
+                f"the argument {name} of {self.func.__name__} is {describe_operand(values[name])}, which cannot be hashed",
+                span_of_caller(),
+                because="compile-time arguments are the key under which a kernel is kept",
+                help=f"write `{name}: T.Tensor(...)` in {self.func.__name__}, which makes it an argument of each call"
+                if hasattr(values[name], "shape")
+                else "pass a tuple, a number, a string or a dtype",
+            )
         return key
 
 
@@ -224,8 +297,13 @@ class LazyFactory(_Specialised):
     def _trace(self, values: dict[str, Any]) -> PrimFunc:
         made = self.func(**values)
         if not isinstance(made, PrimFunc):
-            fail(Kind.NOT_A_PRIM_FUNC, f"{self.func.__name__} returned {describe_operand(made)}", span_of_caller(),
-                 because="a lazy @tilewright.jit function returns its inner @T.prim_func", help="return the prim_func at the end")
+            fail(
+                Kind.NOT_A_PRIM_FUNC,
+                f"{self.func.__name__} returned {describe_operand(made)}",
+                span_of_caller(),
+                because="a lazy @tilewright.jit function returns its inner @T.prim_func",
+                help="return the prim_func at the end",
+            )
         return made
 
 
@@ -254,15 +332,23 @@ class EagerFunction(_Specialised):
             sizes = self._sizes(signature, given)
             missing = []
         if missing:
-            fail(Kind.UNBOUND_SYMBOL, f"{self.func.__name__}.compile was not given {', '.join(missing)}", span_of_caller(),
-                 because="a kernel is specialised by its T.const sizes",
-                 help=f"write .compile({', '.join(f'{n}=...' for n in signature.constants)})")
+            fail(
+                Kind.UNBOUND_SYMBOL,
+                f"{self.func.__name__}.compile was not given {', '.join(missing)}",
+                span_of_caller(),
+                because="a kernel is specialised by its T.const sizes",
+                help=f"write .compile({', '.join(f'{n}=...' for n in signature.constants)})",
+            )
         for name in sizes:
             if name not in signature.constants:
                 close = difflib.get_close_matches(name, [*signature.constants, *self.signature.parameters], 1, 0.5)
-                fail(Kind.UNKNOWN_ARGUMENT, f"{self.func.__name__}.compile has no argument `{name}`", span_of_caller(),
-                     because=f"its arguments are {', '.join((*signature.constants, *self.signature.parameters))}",
-                     help=f"did you mean `{close[0]}`?" if close else "remove it")
+                fail(
+                    Kind.UNKNOWN_ARGUMENT,
+                    f"{self.func.__name__}.compile has no argument `{name}`",
+                    span_of_caller(),
+                    because=f"its arguments are {', '.join((*signature.constants, *self.signature.parameters))}",
+                    help=f"did you mean `{close[0]}`?" if close else "remove it",
+                )
         return self._kernel(values, {n: sizes[n] for n in signature.constants})
 
     def size_names(self, **kwargs: Any) -> tuple[str, ...]:
@@ -289,8 +375,13 @@ class EagerFunction(_Specialised):
         given = [values.pop(name, None) for name in self.runtime]
         unknown = [n for n in sizes if not isinstance(sizes[n], int) or isinstance(sizes[n], bool)]
         if unknown:
-            fail(Kind.SHAPE_VALUE, f"{unknown[0]}={sizes[unknown[0]]!r} is no size", span_of_caller(), because="a T.const size is an int",
-                 help=f"write {unknown[0]}=128")
+            fail(
+                Kind.SHAPE_VALUE,
+                f"{unknown[0]}={sizes[unknown[0]]!r} is no size",
+                span_of_caller(),
+                because="a T.const size is an int",
+                help=f"write {unknown[0]}=128",
+            )
         return values, sizes, given
 
     def _signature(self, values: Mapping[str, Any]) -> Signature:
@@ -312,10 +403,13 @@ class EagerFunction(_Specialised):
             found = tuple(shape) if shape is not None else ()
             if shape is None or len(found) != parameter.buffer.rank:
                 what = f"has {len(found)} dimension{'s' * (len(found) != 1)}" if shape is not None else f"is {describe_operand(value)}"
-                fail(Kind.ARGUMENT_RANK if shape is not None else Kind.ARGUMENT_KIND,
-                     f"the argument {parameter.name} of {self.func.__name__} {what}, but a {parameter.buffer.rank}-dimensional tensor is "
-                     "expected", (Label(span_of_caller()), Label(parameter.span, f"{parameter.name} is declared here")),
-                     because="its shape gives the sizes of the kernel", help="pass a tensor of the declared rank")
+                fail(
+                    Kind.ARGUMENT_RANK if shape is not None else Kind.ARGUMENT_KIND,
+                    f"the argument {parameter.name} of {self.func.__name__} {what}, but a {parameter.buffer.rank}-dimensional tensor is expected",
+                    (Label(span_of_caller()), Label(parameter.span, f"{parameter.name} is declared here")),
+                    because="its shape gives the sizes of the kernel",
+                    help="pass a tensor of the declared rank",
+                )
             packing = 2 if parameter.buffer.dtype.is_packed else 1
             for axis, (extent, size) in enumerate(zip(parameter.buffer.shape, found, strict=True)):
                 name = names.get(extent) if not isinstance(extent, int) else None
@@ -323,9 +417,13 @@ class EagerFunction(_Specialised):
                     continue
                 actual = int(size) * (packing if axis == len(found) - 1 else 1)
                 if sizes.setdefault(name, actual) != actual:
-                    fail(Kind.ARGUMENT_SYMBOL, f"{name} is {sizes[name]} in {holders[name]} but {actual} in {parameter.name}",
-                         (Label(span_of_caller()), Label(parameter.span, f"{parameter.name} is declared here")),
-                         because="one size has one value", help="pass tensors whose shapes agree")
+                    fail(
+                        Kind.ARGUMENT_SYMBOL,
+                        f"{name} is {sizes[name]} in {holders[name]} but {actual} in {parameter.name}",
+                        (Label(span_of_caller()), Label(parameter.span, f"{parameter.name} is declared here")),
+                        because="one size has one value",
+                        help="pass tensors whose shapes agree",
+                    )
                 holders.setdefault(name, parameter.name)
             for axis, stride in enumerate(parameter.buffer.strides or ()):
                 name = names.get(stride) if not isinstance(stride, int) else None

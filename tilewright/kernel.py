@@ -42,9 +42,16 @@ class Kernel:
         # Memory reached through a raw pointer may be that of any tensor of the same kind of argument; pointers themselves count as used.
         names = {p.buffer: p.name for p in program.parameters if p.buffer is not None}
         touched = {names[b] for b in (*use.read, *use.written) if b in names}
-        self._plan = CallPlan(program, compiled.slots, compiled.code.entry_address,
-                              written=[names[b] for b in use.written if b in names], unused=[n for n in names.values() if n not in touched], outputs=out_idx,
-                              asserts=compiled.asserts, owner=(compiled.code, compiled.prints))
+        self._plan = CallPlan(
+            program,
+            compiled.slots,
+            compiled.code.entry_address,
+            written=[names[b] for b in use.written if b in names],
+            unused=[n for n in names.values() if n not in touched],
+            outputs=out_idx,
+            asserts=compiled.asserts,
+            owner=(compiled.code, compiled.prints),
+        )
         self._is_checked = environment().is_check_enabled  # once: reading the environment takes longer than a launch
         self.latency: float | None = None
         self.config: Any = None
@@ -89,7 +96,13 @@ class Kernel:
     def ir(self, stage: str = "tile") -> str:
         """The program as text: "tile" as traced, "lowered" after all passes."""
         if stage not in ("tile", "lowered"):
-            fail(Kind.OPTION_VALUE, f"there is no stage {stage!r}", None, because='known are "tile" and "lowered"', help="tilewright inspect shows the program after each pass")
+            fail(
+                Kind.OPTION_VALUE,
+                f"there is no stage {stage!r}",
+                None,
+                because='known are "tile" and "lowered"',
+                help="tilewright inspect shows the program after each pass",
+            )
         return print_program(self.compiled.program if stage == "tile" else self.compiled.lowered)
 
     def get_kernel_source(self, kernel_only: bool = True) -> str:
@@ -155,7 +168,11 @@ def _as_array(value: Any) -> Any:
         import torch
 
         tensor = value.detach()
-        special = {"bfloat16": (torch.int16, ml_dtypes.bfloat16), "float8_e4m3fn": (torch.int8, ml_dtypes.float8_e4m3fn), "float8_e5m2": (torch.int8, ml_dtypes.float8_e5m2)}
+        special = {
+            "bfloat16": (torch.int16, ml_dtypes.bfloat16),
+            "float8_e4m3fn": (torch.int8, ml_dtypes.float8_e4m3fn),
+            "float8_e5m2": (torch.int8, ml_dtypes.float8_e5m2),
+        }
         if name in special:
             bits, dtype = special[name]
             return tensor.view(bits).numpy().view(dtype)
@@ -179,6 +196,11 @@ def _compare(parameter: Parameter, expected: Any, found: Any) -> None:
         wrong = want != got
     if wrong.any():
         first = tuple(int(i) for i in np.argwhere(wrong)[0])
-        fail(Kind.CHECK_MISMATCH, f"{parameter.name}{list(first)} is {got[first]} from the compiled kernel but {want[first]} from the reference; {int(wrong.sum())} of {wrong.size} elements differ",
-             (Label(parameter.span, "this tensor"),), because="TILEWRIGHT_CHECK=1 compares every call with the reference interpreter",
-             help="if the program reads elements that it never wrote, write them first; otherwise this is a fault of the compiler: please report it with the program")
+        count = f"{int(wrong.sum())} of {wrong.size} elements differ"
+        fail(
+            Kind.CHECK_MISMATCH,
+            f"{parameter.name}{list(first)} is {got[first]} from the compiled kernel but {want[first]} from the reference; {count}",
+            (Label(parameter.span, "this tensor"),),
+            because="TILEWRIGHT_CHECK=1 compares every call with the reference interpreter",
+            help="if the program reads elements that it never wrote, write them first; otherwise this is a fault of the compiler: please report it",
+        )

@@ -28,16 +28,33 @@ class TensorSupplyType(Enum):
     Auto = 7
 
 
-def do_bench(fn: Callable[[], Any], warmup: float = 25, rep: float = 100, _n_warmup: int = 0, _n_repeat: int = 0, quantiles: Sequence[float] | None = None,
-             fast_flush: bool = True, backend: str = "event", return_mode: str = "mean", device: Any = None, cache_size: int = 256,
-             early_stop_baseline: float | None = None) -> Any:
+def do_bench(
+    fn: Callable[[], Any],
+    warmup: float = 25,
+    rep: float = 100,
+    _n_warmup: int = 0,
+    _n_repeat: int = 0,
+    quantiles: Sequence[float] | None = None,
+    fast_flush: bool = True,
+    backend: str = "event",
+    return_mode: str = "mean",
+    device: Any = None,
+    cache_size: int = 256,
+    early_stop_baseline: float | None = None,
+) -> Any:
     """Milliseconds of one call of `fn` on the CPU.
 
     warmup, rep     milliseconds to spend before and while measuring; `_n_warmup`, `_n_repeat` give counts instead.
     return_mode     "mean", "median", "min" or "max"; with `quantiles`, a list of those instead.
     """
     if return_mode not in ("mean", "median", "min", "max"):
-        fail(Kind.OPTION_VALUE, f"return_mode is {return_mode!r}", span_of_caller(), because='known are "mean", "median", "min" and "max"', help="leave it out for the mean")
+        fail(
+            Kind.OPTION_VALUE,
+            f"return_mode is {return_mode!r}",
+            span_of_caller(),
+            because='known are "mean", "median", "min" and "max"',
+            help="leave it out for the mean",
+        )
     start = time.perf_counter()
     fn()
     once_ms = max((time.perf_counter() - start) * 1e3, 1e-6)
@@ -57,7 +74,13 @@ def do_bench(fn: Callable[[], Any], warmup: float = 25, rep: float = 100, _n_war
 class Profiler:
     """Makes inputs for a kernel, compares it with a reference and times it."""
 
-    def __init__(self, kernel: Callable[..., Any], parameters: Sequence[Parameter], output_positions: Sequence[int], supply_type: TensorSupplyType = TensorSupplyType.Auto) -> None:
+    def __init__(
+        self,
+        kernel: Callable[..., Any],
+        parameters: Sequence[Parameter],
+        output_positions: Sequence[int],
+        supply_type: TensorSupplyType = TensorSupplyType.Auto,
+    ) -> None:
         self.kernel, self.parameters, self.supply_type = kernel, tuple(parameters), supply_type
         self.result_idx = tuple(output_positions)
 
@@ -69,24 +92,40 @@ class Profiler:
         if parameter.kind is ParameterKind.TENSOR and parameter.buffer is not None:
             shape = tuple(self._size(n, parameter, sizes) for n in parameter.buffer.shape)
             return _random(rng, shape, parameter.buffer.dtype, self.supply_type)
-        fail(Kind.OPTION_VALUE, f"{parameter.name} is a {parameter.kind.value}, which a profiler cannot make up", parameter.span, because="only tensors are filled with random values",
-             help="pass input_tensors=[...]")
+        fail(
+            Kind.OPTION_VALUE,
+            f"{parameter.name} is a {parameter.kind.value}, which a profiler cannot make up",
+            parameter.span,
+            because="only tensors are filled with random values",
+            help="pass input_tensors=[...]",
+        )
 
     def _size(self, extent: int | Expr, parameter: Parameter, sizes: Mapping[str, int]) -> int:
         if isinstance(extent, int):
             return extent
         name = str(extent)
         if name not in sizes:
-            fail(Kind.UNBOUND_SYMBOL, f"{parameter.name} has the symbolic dimension {name}", parameter.span, because="a profiler needs sizes to make inputs",
-                 help=f"pass dynamic_symbolic_constraints={{{name!r}: 1024}}")
+            fail(
+                Kind.UNBOUND_SYMBOL,
+                f"{parameter.name} has the symbolic dimension {name}",
+                parameter.span,
+                because="a profiler needs sizes to make inputs",
+                help=f"pass dynamic_symbolic_constraints={{{name!r}: 1024}}",
+            )
         return sizes[name]
 
     def run_once(self, func: Callable[..., Any] | None = None) -> Any:
         """One call on made-up inputs."""
         return (func or self.kernel)(*self._inputs())
 
-    def assert_allclose(self, reference_program: Callable[..., Any], input_tensors: Sequence[Any] | None = None, atol: float = 1e-2, rtol: float = 1e-2,
-                        max_mismatched_ratio: float = 0.01) -> None:
+    def assert_allclose(
+        self,
+        reference_program: Callable[..., Any],
+        input_tensors: Sequence[Any] | None = None,
+        atol: float = 1e-2,
+        rtol: float = 1e-2,
+        max_mismatched_ratio: float = 0.01,
+    ) -> None:
         """Runs kernel and reference on the same inputs. Raises AssertionError where more than the given share of elements differs."""
         inputs = list(input_tensors) if input_tensors is not None else self._inputs()
         wanted, found = _as_list(reference_program(*inputs)), _as_list(self.kernel(*inputs))
@@ -104,9 +143,21 @@ class Profiler:
             if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, map(np.asarray, _as_list(self.kernel(*inputs))), strict=True)):
                 raise AssertionError("two calls with the same inputs gave different results")
 
-    def do_bench(self, func: Callable[..., Any] | None = None, warmup: float = 25, rep: float = 100, n_warmup: int = 0, n_repeat: int = 0,
-                 input_tensors: Sequence[Any] | None = None, backend: str = "event", quantiles: Sequence[float] | None = None, return_mode: str = "mean",
-                 dynamic_symbolic_constraints: Mapping[str, int] | None = None, device: Any = None, early_stop_baseline: float | None = None) -> Any:
+    def do_bench(
+        self,
+        func: Callable[..., Any] | None = None,
+        warmup: float = 25,
+        rep: float = 100,
+        n_warmup: int = 0,
+        n_repeat: int = 0,
+        input_tensors: Sequence[Any] | None = None,
+        backend: str = "event",
+        quantiles: Sequence[float] | None = None,
+        return_mode: str = "mean",
+        dynamic_symbolic_constraints: Mapping[str, int] | None = None,
+        device: Any = None,
+        early_stop_baseline: float | None = None,
+    ) -> Any:
         """Milliseconds of one call."""
         inputs = list(input_tensors) if input_tensors is not None else self._inputs(dynamic_symbolic_constraints)
         called = func or self.kernel

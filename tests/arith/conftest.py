@@ -90,9 +90,20 @@ class Generator:
         if kind == 17:
             return ir.select(self.condition(depth - 1), a, self.integer(depth - 1), is_lazy=r.random() < 0.7)
         if kind == 18:
-            return r.choice([lambda: ir.load(TABLE, (a % 8,)), lambda: ir.cast(ir.load(OCTETS, (a & 7,)), dtypes.int32), lambda: a * self.integer(0),
-                             lambda: a >> r.randint(0, 3), lambda: a << r.randint(0, 2), lambda: a & r.choice([1, 3, 5, 7]), lambda: a ^ 3, lambda: -a,
-                             lambda: ir.binary(Op.TRUNCDIV, a, r.choice([2, 3, 4])), lambda: ir.binary(Op.TRUNCMOD, a, r.choice([2, 3, 4]))])()
+            return r.choice(
+                [
+                    lambda: ir.load(TABLE, (a % 8,)),
+                    lambda: ir.cast(ir.load(OCTETS, (a & 7,)), dtypes.int32),
+                    lambda: a * self.integer(0),
+                    lambda: a >> r.randint(0, 3),
+                    lambda: a << r.randint(0, 2),
+                    lambda: a & r.choice([1, 3, 5, 7]),
+                    lambda: a ^ 3,
+                    lambda: -a,
+                    lambda: ir.binary(Op.TRUNCDIV, a, r.choice([2, 3, 4])),
+                    lambda: ir.binary(Op.TRUNCMOD, a, r.choice([2, 3, 4])),
+                ]
+            )()
         index = self.integer(depth - 1)
         return ir.select((index >= 0) & (index < 8), ir.load(TABLE, (index,)), a, is_lazy=True)
 

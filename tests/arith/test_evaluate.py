@@ -49,10 +49,20 @@ def test_integer_operations_are_exact_modulo_the_width(name: str) -> None:
     a, b = ir.var("a", dtype), ir.var("b", dtype)
     left = np.array(points).astype(dtype.numpy)[:, None]
     right = np.array(points).astype(dtype.numpy)[None, :]
-    exact = {Op.ADD: lambda x, y: x + y, Op.SUB: lambda x, y: x - y, Op.MUL: lambda x, y: x * y, Op.BIT_XOR: lambda x, y: x ^ y,
-             Op.BIT_AND: lambda x, y: x & y, Op.BIT_OR: lambda x, y: x | y, Op.MIN: min, Op.MAX: max, Op.FLOORDIV: lambda x, y: x // y,
-             Op.FLOORMOD: lambda x, y: x % y, Op.TRUNCDIV: lambda x, y: math.trunc(Fraction(x, y)),
-             Op.TRUNCMOD: lambda x, y: x - math.trunc(Fraction(x, y)) * y}
+    exact = {
+        Op.ADD: lambda x, y: x + y,
+        Op.SUB: lambda x, y: x - y,
+        Op.MUL: lambda x, y: x * y,
+        Op.BIT_XOR: lambda x, y: x ^ y,
+        Op.BIT_AND: lambda x, y: x & y,
+        Op.BIT_OR: lambda x, y: x | y,
+        Op.MIN: min,
+        Op.MAX: max,
+        Op.FLOORDIV: lambda x, y: x // y,
+        Op.FLOORMOD: lambda x, y: x % y,
+        Op.TRUNCDIV: lambda x, y: math.trunc(Fraction(x, y)),
+        Op.TRUNCMOD: lambda x, y: x - math.trunc(Fraction(x, y)) * y,
+    }
     for op, function in exact.items():
         node = ir.binary(op, a, b)
         got = evaluate(node, {a: left, b: right}, no_load)
@@ -85,8 +95,13 @@ def test_narrow_floats_round_once_from_float32(name: str) -> None:
     values = all_bytes(dtype)
     wide = values.astype(np.float32)
     with np.errstate(all="ignore"):
-        for node, expected in ((a + b, wide[:, None] + wide), (a * b, wide[:, None] * wide), (a / b, wide[:, None] / wide),
-                               (ir.maximum(a, b), np.fmax(wide[:, None], wide)), (a - b, wide[:, None] - wide)):
+        for node, expected in (
+            (a + b, wide[:, None] + wide),
+            (a * b, wide[:, None] * wide),
+            (a / b, wide[:, None] / wide),
+            (ir.maximum(a, b), np.fmax(wide[:, None], wide)),
+            (a - b, wide[:, None] - wide),
+        ):
             got = evaluate(node, {a: values[:, None], b: values}, no_load)
             assert got.dtype == dtype.numpy
             np.testing.assert_array_equal(got.astype(np.float32), expected.astype(dtype.numpy).astype(np.float32))

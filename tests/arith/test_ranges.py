@@ -70,7 +70,7 @@ def test_guards_of_a_tile_become_one_bound_each() -> None:
 
 
 def test_bounds_that_might_overflow_are_computed_in_64_bits() -> None:
-    high, = affine_range(v + n < m, v).highs
+    (high,) = affine_range(v + n < m, v).highs
     assert high.dtype == dtypes.int64
     assert int(evaluate(high, {n: -5, m: (1 << 31) - 1}, lambda *_: np.zeros(0))) == (1 << 31) + 4
 

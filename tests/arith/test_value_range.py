@@ -11,16 +11,39 @@ import pytest
 from tilewright.arith import value_range as vr
 from tilewright.arith.value_range import UNLIMITED, ValueRange, exactly, value_range
 
-RANGES = [exactly(0), exactly(5), exactly(-4), value_range(0, 7), value_range(-5, 3), value_range(-9, -2), value_range(0, 12, 4), value_range(-8, 8, 4, 2),
-          value_range(1, 10, 3, 1), value_range(2, None), value_range(None, -1), value_range(None, 12, 6, 3), UNLIMITED]
+RANGES = [
+    exactly(0),
+    exactly(5),
+    exactly(-4),
+    value_range(0, 7),
+    value_range(-5, 3),
+    value_range(-9, -2),
+    value_range(0, 12, 4),
+    value_range(-8, 8, 4, 2),
+    value_range(1, 10, 3, 1),
+    value_range(2, None),
+    value_range(None, -1),
+    value_range(None, 12, 6, 3),
+    UNLIMITED,
+]
 WINDOW = range(-40, 41)
 
 OPERATIONS: list[tuple[Callable[[ValueRange, ValueRange], ValueRange], Callable[[int, int], int]]] = [
-    (vr.add, lambda x, y: x + y), (vr.subtract, lambda x, y: x - y), (vr.multiply, lambda x, y: x * y), (vr.minimum, min), (vr.maximum, max),
-    (vr.bit_and, lambda x, y: x & y), (vr.bit_or, lambda x, y: x | y), (vr.bit_xor, lambda x, y: x ^ y)]
+    (vr.add, lambda x, y: x + y),
+    (vr.subtract, lambda x, y: x - y),
+    (vr.multiply, lambda x, y: x * y),
+    (vr.minimum, min),
+    (vr.maximum, max),
+    (vr.bit_and, lambda x, y: x & y),
+    (vr.bit_or, lambda x, y: x | y),
+    (vr.bit_xor, lambda x, y: x ^ y),
+]
 DIVISIONS: list[tuple[Callable[[ValueRange, ValueRange], ValueRange], Callable[[int, int], int]]] = [
-    (vr.floordiv, lambda x, y: x // y), (vr.floormod, lambda x, y: x % y), (vr.truncdiv, lambda x, y: trunc(x / y)),
-    (vr.truncmod, lambda x, y: x - trunc(x / y) * y)]
+    (vr.floordiv, lambda x, y: x // y),
+    (vr.floormod, lambda x, y: x % y),
+    (vr.truncdiv, lambda x, y: trunc(x / y)),
+    (vr.truncmod, lambda x, y: x - trunc(x / y) * y),
+]
 
 
 def members(known: ValueRange) -> list[int]:

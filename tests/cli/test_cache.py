@@ -173,9 +173,7 @@ def test_sizes_for_people(size_bytes: int, text: str) -> None:
     assert format_size(size_bytes) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "size_bytes"), [("0", 0), ("17", 17), ("17B", 17), ("1k", 1024), ("1.5M", 3 << 19), (" 2 GiB ", 2 << 30), ("1TB", 1 << 40)]
-)
+@pytest.mark.parametrize(("text", "size_bytes"), [("0", 0), ("17", 17), ("17B", 17), ("1k", 1024), ("1.5M", 3 << 19), (" 2 GiB ", 2 << 30), ("1TB", 1 << 40)])
 def test_sizes_from_people(text: str, size_bytes: int) -> None:
     assert SizeType().convert(text, None, None) == size_bytes
     assert SizeType()(size_bytes) == size_bytes

@@ -14,8 +14,18 @@ from tilewright.cli import demo as module
 from tilewright.cli.demo import Case, Unit, cases, demo, measure
 from tilewright.kernels import softmax
 
-CASE = Case("softmax", "8x40", softmax.softmax, {"N": 40}, (np.random.default_rng(0).standard_normal((8, 40), np.float32),), softmax.reference,
-            lambda x: softmax.reference(x), lambda torch, x: torch.softmax(x, -1), 8.0 * 8 * 40, Unit.GIGABYTES)
+CASE = Case(
+    "softmax",
+    "8x40",
+    softmax.softmax,
+    {"N": 40},
+    (np.random.default_rng(0).standard_normal((8, 40), np.float32),),
+    softmax.reference,
+    lambda x: softmax.reference(x),
+    lambda torch, x: torch.softmax(x, -1),
+    8.0 * 8 * 40,
+    Unit.GIGABYTES,
+)
 
 
 @pytest.fixture(autouse=True)

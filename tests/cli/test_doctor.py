@@ -60,11 +60,20 @@ def test_every_setting_has_its_variable() -> None:
     assert sorted(VARIABLES.values()) == sorted(field.name for field in fields(Environment))
 
 
-@pytest.mark.parametrize(("name", "text", "value", "origin"), [
-    ("TILEWRIGHT_THREADS", "3", "3", "environment"), ("TILEWRIGHT_THREADS", "0", "all", "environment"), ("TILEWRIGHT_THREADS", None, "all", "default"),
-    ("TILEWRIGHT_THREADS", "three", "all", "default; 'three' cannot be read"), ("TILEWRIGHT_CHECK", "1", "on", "environment"),
-    ("TILEWRIGHT_CHECK", "off", "off", "environment"), ("TILEWRIGHT_CACHE_MAX_MB", "2048", "2.0 GiB", "environment"),
-    ("TILEWRIGHT_REPORT_DIR", "/x", "/x", "environment"), ("TILEWRIGHT_REPORT_DIR", "", "not set", "default")])
+@pytest.mark.parametrize(
+    ("name", "text", "value", "origin"),
+    [
+        ("TILEWRIGHT_THREADS", "3", "3", "environment"),
+        ("TILEWRIGHT_THREADS", "0", "all", "environment"),
+        ("TILEWRIGHT_THREADS", None, "all", "default"),
+        ("TILEWRIGHT_THREADS", "three", "all", "default; 'three' cannot be read"),
+        ("TILEWRIGHT_CHECK", "1", "on", "environment"),
+        ("TILEWRIGHT_CHECK", "off", "off", "environment"),
+        ("TILEWRIGHT_CACHE_MAX_MB", "2048", "2.0 GiB", "environment"),
+        ("TILEWRIGHT_REPORT_DIR", "/x", "/x", "environment"),
+        ("TILEWRIGHT_REPORT_DIR", "", "not set", "default"),
+    ],
+)
 def test_value_and_origin(name: str, text: str | None, value: str, origin: str) -> None:
     given = {} if text is None else {name: text}
     assert (name, value, origin) in variable_states(environment(given), given.get)
@@ -72,5 +81,6 @@ def test_value_and_origin(name: str, text: str | None, value: str, origin: str) 
 
 def test_misspelt_variables_are_named() -> None:
     assert unknown_variables(["HOME", "TILEWRIGHT_THREAD", "TILEWRIGHT_CACHE"]) == [
-        "TILEWRIGHT_THREAD is set, but is no variable of tilewright; did you mean TILEWRIGHT_THREADS?"]
+        "TILEWRIGHT_THREAD is set, but is no variable of tilewright; did you mean TILEWRIGHT_THREADS?"
+    ]
     assert unknown_variables(["TILEWRIGHT_QQQQQQQ"]) == ["TILEWRIGHT_QQQQQQQ is set, but is no variable of tilewright"]

@@ -115,9 +115,16 @@ def test_times(script: Path) -> None:
     assert "define " not in output
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (("none.py",), "there is no file none.py"), (("{script}:nothing",), "has no kernel named nothing"), (("{script}", "--set", "M=1"), "name it"),
-    (("{script}:multiply", "--set", "M"), "--set takes NAME=VALUE"), (("{script}:multiply",), "multiply needs arguments: --set M=...")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none.py",), "there is no file none.py"),
+        (("{script}:nothing",), "has no kernel named nothing"),
+        (("{script}", "--set", "M=1"), "name it"),
+        (("{script}:multiply", "--set", "M"), "--set takes NAME=VALUE"),
+        (("{script}:multiply",), "multiply needs arguments: --set M=..."),
+    ],
+)
 def test_misuse(script: Path, arguments: tuple[str, ...], message: str) -> None:
     result = run(*(a.replace("{script}", str(script)) for a in arguments))
     assert result.exit_code == 1 and message in result.output

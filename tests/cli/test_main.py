@@ -33,8 +33,10 @@ def test_an_unknown_subcommand_is_a_usage_error() -> None:
 
 
 def test_help_imports_no_subcommand_and_no_torch() -> None:
-    code = ("import sys; from tilewright.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-            "print([m for m in sys.modules if m.startswith('tilewright.cli.') or m in ('rich.table', 'torch')])")
+    code = (
+        "import sys; from tilewright.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in sys.modules if m.startswith('tilewright.cli.') or m in ('rich.table', 'torch')])"
+    )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "['tilewright.cli.main']"
 

@@ -75,6 +75,9 @@ def test_the_cache_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILEWRIGHT_CACHE", "1")
     names: dict[str, object] = {}
     with tilelang_names():
-        exec("import tilelang\nstates = [tilelang.is_cache_enabled()]\ntilelang.disable_cache()\nstates.append(tilelang.is_cache_enabled())\n"
-             "tilelang.enable_cache()\nstates.append(tilelang.is_cache_enabled())", names)
+        exec(
+            "import tilelang\nstates = [tilelang.is_cache_enabled()]\ntilelang.disable_cache()\nstates.append(tilelang.is_cache_enabled())\n"
+            "tilelang.enable_cache()\nstates.append(tilelang.is_cache_enabled())",
+            names,
+        )
     assert names["states"] == [True, False, True]

@@ -17,32 +17,103 @@ import tilewright
 import tilewright.language as T
 from tilewright.errors import TileError
 
-QUICK = settings(max_examples=150, deadline=None, derandomize=True,
-                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 # Decorators, and types that a program names but does not call.
 NOT_CALLED = {"prim_func", "macro", "inline", "Expr", "PrimExpr", "PrimFunc", "DType", "Ref", "Var", "GemmWarpPolicy"}
 FUNCTIONS = sorted(name for name in T.__all__ if callable(getattr(T, name)) and name not in NOT_CALLED)
 OPERATORS = [
-    operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow, operator.and_, operator.or_,
-    operator.xor, operator.lshift, operator.rshift, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge,
-    operator.getitem, operator.matmul]
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    operator.floordiv,
+    operator.mod,
+    operator.pow,
+    operator.and_,
+    operator.or_,
+    operator.xor,
+    operator.lshift,
+    operator.rshift,
+    operator.eq,
+    operator.ne,
+    operator.lt,
+    operator.le,
+    operator.gt,
+    operator.ge,
+    operator.getitem,
+    operator.matmul,
+]
 
-numbers = st.one_of(st.integers(-3, 9), st.sampled_from([1 << 31, -(1 << 63), 1 << 70]), st.booleans(), st.floats(width=32),
-                    st.sampled_from([0.5, 1e300, 2.0]))
-texts = st.sampled_from(["", "a", "float32", "float16", "int8", "floot32", "rn", "ru", "sum", "mean", "relaxed", "row", "shared", "n", "m, n",
-                         "handle", "cpu", "sm_90"])
+numbers = st.one_of(st.integers(-3, 9), st.sampled_from([1 << 31, -(1 << 63), 1 << 70]), st.booleans(), st.floats(width=32), st.sampled_from([0.5, 1e300, 2.0]))
+texts = st.sampled_from(
+    ["", "a", "float32", "float16", "int8", "floot32", "rn", "ru", "sum", "mean", "relaxed", "row", "shared", "n", "m, n", "handle", "cpu", "sm_90"]
+)
 plain = st.one_of(numbers, texts, st.none(), st.binary(max_size=2), st.just(...), st.complex_numbers(max_magnitude=3))
-containers = st.recursive(plain, lambda inner: st.one_of(
-    st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(texts, inner, max_size=2),
-    st.builds(slice, inner, inner, inner)), max_leaves=4)
-objects = st.sampled_from([
-    int, object(), len, lambda: 3, lambda i: i // 2, lambda i, j: (i, j), np.float32(2), np.int64(3), np.zeros(3), np.zeros(()), np.float16,
-    np.dtype("int8"), T.float32, T.int32, T.handle, T.float16x2, T.Tensor, T.copy, T.GemmWarpPolicy.Square, T.dynamic("m"), range(3),
-    iter(()), NotImplemented])
-kernel_names = st.sampled_from([
-    "X", "Y", "s", "g", "f", "p", "v", "r", "w", "bx", "n", "x", "address", "X[0]", "s[0, 0]", "s[0]", "s[0:2, :]", "X[n:n+4]", "X[bx]",
-    "f[bx, 0:n]", "n + 1", "n > 0", "x * 2", "v + 1", "T.float32x2(x)", "T.view(X, dtype='int32')"])
+containers = st.recursive(
+    plain,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(texts, inner, max_size=2), st.builds(slice, inner, inner, inner)
+    ),
+    max_leaves=4,
+)
+objects = st.sampled_from(
+    [
+        int,
+        object(),
+        len,
+        lambda: 3,
+        lambda i: i // 2,
+        lambda i, j: (i, j),
+        np.float32(2),
+        np.int64(3),
+        np.zeros(3),
+        np.zeros(()),
+        np.float16,
+        np.dtype("int8"),
+        T.float32,
+        T.int32,
+        T.handle,
+        T.float16x2,
+        T.Tensor,
+        T.copy,
+        T.GemmWarpPolicy.Square,
+        T.dynamic("m"),
+        range(3),
+        iter(()),
+        NotImplemented,
+    ]
+)
+kernel_names = st.sampled_from(
+    [
+        "X",
+        "Y",
+        "s",
+        "g",
+        "f",
+        "p",
+        "v",
+        "r",
+        "w",
+        "bx",
+        "n",
+        "x",
+        "address",
+        "X[0]",
+        "s[0, 0]",
+        "s[0]",
+        "s[0:2, :]",
+        "X[n:n+4]",
+        "X[bx]",
+        "f[bx, 0:n]",
+        "n + 1",
+        "n > 0",
+        "x * 2",
+        "v + 1",
+        "T.float32x2(x)",
+        "T.view(X, dtype='int32')",
+    ]
+)
 
 
 class Named(str):
@@ -129,8 +200,26 @@ def test_stores(target: Named, key: Any, stored: Any) -> None:
     call(operator.setitem, (target, key, stored), {}, is_compiled=False)
 
 
-FORMS = ("for", "pair", "if", "while", "with", "unpack", "augment", "item", "assert", "and", "or", "not", "ternary", "equal", "chain", "return",
-         "bind", "macro")
+FORMS = (
+    "for",
+    "pair",
+    "if",
+    "while",
+    "with",
+    "unpack",
+    "augment",
+    "item",
+    "assert",
+    "and",
+    "or",
+    "not",
+    "ternary",
+    "equal",
+    "chain",
+    "return",
+    "bind",
+    "macro",
+)
 
 
 @QUICK

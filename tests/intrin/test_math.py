@@ -11,12 +11,39 @@ from tilewright.dtypes import DType, as_dtype
 from tilewright.intrin.math import MATH
 
 PYTHON = {
-    "exp": math.exp, "exp2": lambda x: 2.0**x, "exp10": lambda x: 10.0**x, "log": math.log, "log2": math.log2, "log10": math.log10,
-    "log1p": math.log1p, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos, "atan": math.atan,
-    "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "asinh": math.asinh, "acosh": math.acosh, "atanh": math.atanh,
-    "sqrt": math.sqrt, "rsqrt": lambda x: 1 / math.sqrt(x), "erf": math.erf, "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
-    "floor": math.floor, "ceil": math.ceil, "trunc": math.trunc, "round": round, "nearbyint": round,
-    "pow": math.pow, "fmod": math.fmod, "atan2": math.atan2, "hypot": math.hypot, "copysign": math.copysign,
+    "exp": math.exp,
+    "exp2": lambda x: 2.0**x,
+    "exp10": lambda x: 10.0**x,
+    "log": math.log,
+    "log2": math.log2,
+    "log10": math.log10,
+    "log1p": math.log1p,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "asin": math.asin,
+    "acos": math.acos,
+    "atan": math.atan,
+    "sinh": math.sinh,
+    "cosh": math.cosh,
+    "tanh": math.tanh,
+    "asinh": math.asinh,
+    "acosh": math.acosh,
+    "atanh": math.atanh,
+    "sqrt": math.sqrt,
+    "rsqrt": lambda x: 1 / math.sqrt(x),
+    "erf": math.erf,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "trunc": math.trunc,
+    "round": round,
+    "nearbyint": round,
+    "pow": math.pow,
+    "fmod": math.fmod,
+    "atan2": math.atan2,
+    "hypot": math.hypot,
+    "copysign": math.copysign,
 }
 UNIT_INTERVAL = {"asin", "acos", "atanh"}
 FROM_ONE = {"acosh"}
@@ -53,9 +80,15 @@ def test_results_keep_the_shape() -> None:
 
 def test_special_values() -> None:
     inf, nan = np.float32(np.inf), np.float32(np.nan)
-    one = {"exp": [(-inf, 0), (inf, inf)], "log": [(0, -inf), (inf, inf)], "sigmoid": [(-inf, 0), (inf, 1), (-100, np.float32(3.783506e-44))],
-           "erf": [(inf, 1), (-inf, -1)], "rsqrt": [(0, inf), (inf, 0)], "round": [(0.5, 0), (1.5, 2), (2.5, 2)],
-           "round_away": [(0.5, 1), (-2.5, -3), (0.49999997, 0), (8388609, 8388609)]}
+    one = {
+        "exp": [(-inf, 0), (inf, inf)],
+        "log": [(0, -inf), (inf, inf)],
+        "sigmoid": [(-inf, 0), (inf, 1), (-100, np.float32(3.783506e-44))],
+        "erf": [(inf, 1), (-inf, -1)],
+        "rsqrt": [(0, inf), (inf, 0)],
+        "round": [(0.5, 0), (1.5, 2), (2.5, 2)],
+        "round_away": [(0.5, 1), (-2.5, -3), (0.49999997, 0), (8388609, 8388609)],
+    }
     for name, cases in one.items():
         for x, want in cases:
             assert MATH[name].meaning(np.array([x], np.float32))[0] == want, name

@@ -23,15 +23,18 @@ def test_results() -> None:
     assert integer("clz", is_int32=True)(kinds("uint64")) == "int32"
 
 
-@pytest.mark.parametrize(("signature", "given"), [
-    (same_float("pow"), ("float32", "float16")),
-    (same_float("exp"), ("int32",)),
-    (one_of("ieee_add_rz", "float32", "float64"), ("float16", "float16")),
-    (float_to_bool("isnan"), ("int32",)),
-    (float_and_exponent("ldexp"), ("float32", "float32")),
-    (integer("clz", is_int32=True), ("float32",)),
-    (integer("clz", is_int32=True), ("bool",)),
-])
+@pytest.mark.parametrize(
+    ("signature", "given"),
+    [
+        (same_float("pow"), ("float32", "float16")),
+        (same_float("exp"), ("int32",)),
+        (one_of("ieee_add_rz", "float32", "float64"), ("float16", "float16")),
+        (float_to_bool("isnan"), ("int32",)),
+        (float_and_exponent("ldexp"), ("float32", "float32")),
+        (integer("clz", is_int32=True), ("float32",)),
+        (integer("clz", is_int32=True), ("bool",)),
+    ],
+)
 def test_other_dtypes_are_refused_by_name(signature, given: tuple[str, ...]) -> None:
     with pytest.raises(TileTypeError) as caught:
         signature(kinds(*given))

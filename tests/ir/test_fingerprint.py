@@ -21,8 +21,9 @@ from tilewright.ir.stmt import ParallelFor, Store
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def program(*, extent: int = 64, shift: Any = 0.0, dtype: str = "float32", threads: int = 128, line: int = 1, scope: Scope = Scope.SHARED,
-            is_reversed: bool = False) -> Program:
+def program(
+    *, extent: int = 64, shift: Any = 0.0, dtype: str = "float32", threads: int = 128, line: int = 1, scope: Scope = Scope.SHARED, is_reversed: bool = False
+) -> Program:
     span = Span("kernel.py", line)
     tensor = Buffer("A", T.dtype(dtype), (64,), Scope.GLOBAL, span)
     tile = Buffer("s", T.dtype(dtype), (64,), scope, span)
@@ -39,8 +40,11 @@ def test_equal_programs_made_twice_have_one_fingerprint() -> None:
     assert len(fingerprint(program())) == 64
 
 
-@pytest.mark.parametrize("change", [{"extent": 63}, {"shift": 1.0}, {"shift": -0.0}, {"dtype": "float16"}, {"threads": 64}, {"scope": Scope.FRAGMENT}, {"is_reversed": True}],
-                         ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [{"extent": 63}, {"shift": 1.0}, {"shift": -0.0}, {"dtype": "float16"}, {"threads": 64}, {"scope": Scope.FRAGMENT}, {"is_reversed": True}],
+    ids=str,
+)
 def test_any_difference_in_meaning_shows(change: dict[str, Any]) -> None:
     assert fingerprint(program(**change)) != fingerprint(program())
 

@@ -47,9 +47,10 @@ BROKEN: dict[str, tuple[Stmt, Level]] = {
     "1 extents have 2 variables": (ParallelFor(SPAN, (I, var("j")), (const(4),), Seq(SPAN, ())), Level.TILE),
     "v is int32, its value float32": (Let(SPAN, var("v"), const(1.0)), Level.TILE),
     "r is float32, combined from float32 and int32": (
-        ReduceLoop(SPAN, var("r", T.dtype("float32")), ReduceKind.SUM, const(0.0), var("k"), const(4), const(1)), Level.TILE),
-    "a region of s has 2 starts for 1 dimensions": (
-        Fill(SPAN, Region(TILE, (ZERO, ZERO), (8, 8), (True, True), SPAN), const(1.0)), Level.TILE),
+        ReduceLoop(SPAN, var("r", T.dtype("float32")), ReduceKind.SUM, const(0.0), var("k"), const(4), const(1)),
+        Level.TILE,
+    ),
+    "a region of s has 2 starts for 1 dimensions": (Fill(SPAN, Region(TILE, (ZERO, ZERO), (8, 8), (True, True), SPAN), const(1.0)), Level.TILE),
     "a tile operation is left": (Fill(SPAN, Region(TILE, (ZERO,), (8,), (True,), SPAN), const(1.0)), Level.LOWERED),
 }
 

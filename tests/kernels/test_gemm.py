@@ -48,8 +48,14 @@ def test_narrow_dtypes_are_summed_in_float32(dtype: type) -> None:
     assert np.all(np.abs(found.astype(np.float64) - expected) <= rounding * np.abs(expected) * 1.01 + sum_bound(a, b, bias))
 
 
-@pytest.mark.parametrize(("activation", "expected"), [
-    (Activation.NONE, -1.5), (Activation.RELU, 0.0), (Activation.GELU, -1.5 * 0.5 * (1 + math.erf(-1.5 / math.sqrt(2)))),
-    (Activation.SILU, -1.5 / (1 + math.exp(1.5)))])
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        (Activation.NONE, -1.5),
+        (Activation.RELU, 0.0),
+        (Activation.GELU, -1.5 * 0.5 * (1 + math.erf(-1.5 / math.sqrt(2)))),
+        (Activation.SILU, -1.5 / (1 + math.exp(1.5))),
+    ],
+)
 def test_the_reference_on_one_element(activation: Activation, expected: float) -> None:
     assert reference(np.array([[-2.0]]), np.array([[1.0]]), np.array([0.5]), activation)[0, 0] == pytest.approx(expected, rel=1e-15)

@@ -86,13 +86,16 @@ def test_an_exception_of_ours_is_a_compiler_bug_with_its_cause(monkeypatch: pyte
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-@pytest.mark.parametrize(("args", "kwargs", "kind", "words"), [
-    ((), {}, Kind.MISSING_ARGUMENT, "without `a`"),
-    ((1,), {}, Kind.MISSING_ARGUMENT, "without `b`"),
-    ((1, 2, 3, 4), {}, Kind.UNKNOWN_ARGUMENT, "too many arguments: 4"),
-    ((1, 2), {"colour": 3}, Kind.UNKNOWN_ARGUMENT, "no argument `colour`"),
-    ((1, 2), {"a": 3}, Kind.UNKNOWN_ARGUMENT, "`a` twice"),
-])
+@pytest.mark.parametrize(
+    ("args", "kwargs", "kind", "words"),
+    [
+        ((), {}, Kind.MISSING_ARGUMENT, "without `a`"),
+        ((1,), {}, Kind.MISSING_ARGUMENT, "without `b`"),
+        ((1, 2, 3, 4), {}, Kind.UNKNOWN_ARGUMENT, "too many arguments: 4"),
+        ((1, 2), {"colour": 3}, Kind.UNKNOWN_ARGUMENT, "no argument `colour`"),
+        ((1, 2), {"a": 3}, Kind.UNKNOWN_ARGUMENT, "`a` twice"),
+    ],
+)
 def test_arguments_that_do_not_fit(args, kwargs, kind: Kind, words: str) -> None:
     def function(a, b, color=0):
         return a, b, color

@@ -28,18 +28,37 @@ def pipeline(order, stage) -> PrimFunc:
     return kernel
 
 
-@pytest.mark.parametrize(("order", "stage"), [
-    (None, None), ([0, 1, 2], None), (None, [0, 0, 1]), ([0, 1, 2], [0, 0, 0]), ([1, 2, 0], [0, 0, 1]), ([1, 0, 2], [0, 0, 3]),
-    ((0, 1, 2), (0, 1, 1)),
-])
+@pytest.mark.parametrize(
+    ("order", "stage"),
+    [
+        (None, None),
+        ([0, 1, 2], None),
+        (None, [0, 0, 1]),
+        ([0, 1, 2], [0, 0, 0]),
+        ([1, 2, 0], [0, 0, 1]),
+        ([1, 0, 2], [0, 0, 3]),
+        ((0, 1, 2), (0, 1, 1)),
+    ],
+)
 def test_schedules_that_write_before_they_read(order, stage) -> None:
     assert pipeline(order, stage).program.launches
 
 
-@pytest.mark.parametrize(("order", "stage"), [
-    ([0, 1, 2], [1, 0, 0]), ([0, 1, 2], [0, 1, 0]), ([1, 2, 0], [0, 0, 0]), ([0, 1], [0, 1]), ([0, 1, 1], [0, 0, 1]), ([0, 1, 2, 3], [0, 0, 1, 1]),
-    ("012", None), (None, [0, 0, -1]), (None, [0, 0, 0.5]), (None, [True, True, True]),
-])
+@pytest.mark.parametrize(
+    ("order", "stage"),
+    [
+        ([0, 1, 2], [1, 0, 0]),
+        ([0, 1, 2], [0, 1, 0]),
+        ([1, 2, 0], [0, 0, 0]),
+        ([0, 1], [0, 1]),
+        ([0, 1, 1], [0, 0, 1]),
+        ([0, 1, 2, 3], [0, 0, 1, 1]),
+        ("012", None),
+        (None, [0, 0, -1]),
+        (None, [0, 0, 0.5]),
+        (None, [True, True, True]),
+    ],
+)
 def test_schedules_that_do_not_fit(order, stage) -> None:
     with pytest.raises(TileError) as caught:
         pipeline(order, stage)

@@ -90,13 +90,16 @@ def test_two_loops_may_use_one_name() -> None:
     accepted(kernel)
 
 
-@pytest.mark.parametrize(("use", "kind"), [
-    (lambda kept, X: X.__setitem__(0, kept["let"]), Kind.OUT_OF_SCOPE),
-    (lambda kept, X: X.__setitem__(kept["index"], 0), Kind.OUT_OF_SCOPE),
-    (lambda kept, X: T.clear(X[kept["index"] : kept["index"] + 4]), Kind.OUT_OF_SCOPE),
-    (lambda kept, X: T.fill(X, kept["previous"]), Kind.OUT_OF_SCOPE),
-    (lambda kept, X: X.__setitem__(0, T.float32()), Kind.UNBOUND_SYMBOL),
-])
+@pytest.mark.parametrize(
+    ("use", "kind"),
+    [
+        (lambda kept, X: X.__setitem__(0, kept["let"]), Kind.OUT_OF_SCOPE),
+        (lambda kept, X: X.__setitem__(kept["index"], 0), Kind.OUT_OF_SCOPE),
+        (lambda kept, X: T.clear(X[kept["index"] : kept["index"] + 4]), Kind.OUT_OF_SCOPE),
+        (lambda kept, X: T.fill(X, kept["previous"]), Kind.OUT_OF_SCOPE),
+        (lambda kept, X: X.__setitem__(0, T.float32()), Kind.UNBOUND_SYMBOL),
+    ],
+)
 def test_what_a_block_made_is_refused_after_it(use, kind: Kind) -> None:
     kept = {}
 

@@ -71,9 +71,7 @@ def test_padded_and_odd_strides_are_counted(seed: int) -> None:
     lanes = rng.sample([0, 1, 2, 4, 5, 6], 5)
     access = Layout((Axis("lane", (2,) * 5), Axis("rest", (5,))), (offset,), (*(1 << bit for bit in lanes), 8))
     for element_bits, vector in ((16, 1), (16, 8), (32, 2)):
-        assert bank_conflict_ways(access, element_bits, vector, embedding) == counted_ways_of_access(
-            access, element_bits, vector, embedding
-        )
+        assert bank_conflict_ways(access, element_bits, vector, embedding) == counted_ways_of_access(access, element_bits, vector, embedding)
 
 
 def test_strides_that_repeat_are_not_taken_for_bits() -> None:

@@ -46,13 +46,7 @@ def test_place_values_rebuild_every_coordinate() -> None:
     axis = Axis("n", (2, 3, 2, 5))
     assert axis.places == place_values((2, 3, 2, 5)) == (1, 2, 6, 12)
     assert place_values(()) == ()
-    seen = {
-        sum(d * p for d, p in zip((a, b, c, e), axis.places, strict=True))
-        for a in range(2)
-        for b in range(3)
-        for c in range(2)
-        for e in range(5)
-    }
+    seen = {sum(d * p for d, p in zip((a, b, c, e), axis.places, strict=True)) for a in range(2) for b in range(3) for c in range(2) for e in range(5)}
     assert seen == set(range(axis.extent))
 
 

@@ -43,9 +43,7 @@ def test_embedding_checks_its_arguments() -> None:
         MemoryLayout(Layout.row_major(tile_axes((4,))), Embedding((2,), (1,)))
 
 
-@pytest.mark.parametrize(
-    ("extents", "row", "padding"), [((32, 32), 32, 8), ((16, 80), 80, 8), ((4, 6, 96), 96, 3), ((4, 6, 96), 576, 4), ((8, 4), 2, 1)]
-)
+@pytest.mark.parametrize(("extents", "row", "padding"), [((32, 32), 32, 8), ((16, 80), 80, 8), ((4, 6, 96), 96, 3), ((4, 6, 96), 576, 4), ((8, 4), 2, 1)])
 def test_padding_moves_each_row_by_the_padding(extents: tuple[int, ...], row: int, padding: int) -> None:
     layout = Layout.row_major(tile_axes(extents))
     memory = MemoryLayout(layout, Embedding.natural(layout.outs[0]).padded(row, padding))

@@ -303,10 +303,7 @@ def test_cute_layouts(shape: object, stride: object) -> None:
     memory = from_cute(shape, stride)  # type: ignore[arg-type]
     modes = [(shape, stride)] if isinstance(shape, int) else list(zip(shape, stride, strict=True))  # type: ignore[call-overload]
     extents = [int(np.prod(leaves(mode))) for mode, _ in modes]
-    expected = [
-        sum(cute_value(mode, step, x) for (mode, step), x in zip(modes, point, strict=True))
-        for point in product(*(range(e) for e in extents))
-    ]
+    expected = [sum(cute_value(mode, step, x) for (mode, step), x in zip(modes, point, strict=True)) for point in product(*(range(e) for e in extents))]
     assert memory.table().reshape(-1).tolist() == expected
     back = to_cute(memory)
     assert back is not None

@@ -204,9 +204,7 @@ def test_replication_is_the_set_of_moves_that_change_nothing(seed: int) -> None:
 def test_elected_writers_own_every_image_once(seed: int) -> None:
     _, layout = drawn(seed, "abc", "xy")
     pinned = set(layout.replicated_digits())
-    places = [
-        (position, place, radix) for position, axis in enumerate(layout.ins) for place, radix in zip(axis.places, axis.digits, strict=True)
-    ]
+    places = [(position, place, radix) for position, axis in enumerate(layout.ins) for place, radix in zip(axis.places, axis.digits, strict=True)]
     grid = np.array(points(layout.ins))
     is_writer = np.ones(len(grid), dtype=bool)
     for digit, (position, place, radix) in enumerate(places):

@@ -57,9 +57,7 @@ def test_wgmma_accumulators_are_the_formula_of_the_isa(n: int) -> None:
     layout = wgmma_accumulator(n)
     table = layout.table()
     assert layout.out_axis("n") == Axis.of("n", n)
-    assert all(
-        tuple(table[reg, lane, warp]) == wgmma_d(reg, lane, warp) for reg in range(n // 2) for lane in range(32) for warp in range(4)
-    )
+    assert all(tuple(table[reg, lane, warp]) == wgmma_d(reg, lane, warp) for reg in range(n // 2) for lane in range(32) for warp in range(4))
 
 
 # ---------------------------------------------------------------------------------------------------------------------- vectors
@@ -82,9 +80,7 @@ def longest_aligned_run(table: np.ndarray) -> int:
 def test_vector_elements_is_the_longest_aligned_run(seed: int) -> None:
     rng = random.Random(seed)
     kept = rng.randint(0, 4)
-    rest = random_bijection(
-        rng, (Axis("reg", (2,) * rng.randint(0, 2)), Axis("lane", (2, 2, 2)), Axis.of("warp", rng.choice((1, 2, 3)))), "offset"
-    )
+    rest = random_bijection(rng, (Axis("reg", (2,) * rng.randint(0, 2)), Axis("lane", (2, 2, 2)), Axis.of("warp", rng.choice((1, 2, 3)))), "offset")
     access = rest * Layout.identity((Axis("reg", (2,) * kept),)).rename(outs={"reg": "offset"})
     if rng.random() < 0.5 and rest.out_radices[0] == 2:  # spoil the alignment of one vector bit
         columns = list(access.columns)
@@ -292,9 +288,7 @@ def test_what_does_not_divide() -> None:
         (64, 8, SwizzleMode.NONE, (128, 256, 512), ()),
     ],
 )
-def test_descriptor_strides(
-    rows: int, columns: int, mode: SwizzleMode, row_strides: tuple[int, ...], column_strides: tuple[int, ...]
-) -> None:
+def test_descriptor_strides(rows: int, columns: int, mode: SwizzleMode, row_strides: tuple[int, ...], column_strides: tuple[int, ...]) -> None:
     axes = (Axis.of("m", rows), Axis.of("k", columns))
     memory = MemoryLayout.natural(swizzled_tile(axes, 16))
     match = match_swizzle(memory, 16, "m", "k")

@@ -56,9 +56,7 @@ def test_broadcast_copies_come_from_the_own_thread() -> None:
 
 
 def test_odd_digits_move_too() -> None:
-    by_register = Layout.identity((Axis.of("reg", 3), Axis.of("lane", 32), Axis.of("warp", 3))).rename(
-        outs={"reg": "a", "lane": "b", "warp": "c"}
-    )
+    by_register = Layout.identity((Axis.of("reg", 3), Axis.of("lane", 32), Axis.of("warp", 3))).rename(outs={"reg": "a", "lane": "b", "warp": "c"})
     by_warp = by_register.rename(outs={"a": "c", "c": "a"}).reorder(outs=["a", "b", "c"])
     assert moved(by_register, by_warp) is Reach.WARPS
     assert moved(by_register, by_register) is Reach.REGISTERS

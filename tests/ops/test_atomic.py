@@ -55,6 +55,7 @@ def test_maximum_minimum_and_bits(dtype: str) -> None:
 
 def test_the_previous_value_gives_tickets() -> None:
     """Every block takes a number of its own: the places are a permutation, whatever the order."""
+
     @T.prim_func
     def kernel(counter: T.Tensor((1,), "int32"), B: T.Tensor((40,), "int32")):
         with T.Kernel(40, threads=1) as bx:
@@ -158,6 +159,7 @@ def test_rounding_of_narrow_floats_happens_at_every_step() -> None:
 
 def refuse(kind: Kind, statement: Any) -> None:
     with refused(kind):
+
         @T.prim_func
         def kernel(A: T.Tensor((8,), "float32"), I: T.Tensor((8,), "int32"), P: T.Tensor((8,), "bool")):
             with T.Kernel(1, threads=1):

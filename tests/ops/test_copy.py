@@ -25,8 +25,16 @@ def window(array: np.ndarray[Any, Any], start: tuple[int, ...], shape: tuple[int
     return made
 
 
-def stage(rows: int, columns: int, tile: tuple[int, int], step: tuple[int, int], shift: tuple[int, int], source: str = "float32", middle: str = "float32",
-          result: str = "float32") -> Any:
+def stage(
+    rows: int,
+    columns: int,
+    tile: tuple[int, int],
+    step: tuple[int, int],
+    shift: tuple[int, int],
+    source: str = "float32",
+    middle: str = "float32",
+    result: str = "float32",
+) -> Any:
     """Blocks that each copy a window of A into a tile and the tile to their own place in B."""
     m, n = tile
 
@@ -50,8 +58,12 @@ def test_windows_are_zero_outside(shift: tuple[int, int]) -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.tuples(st.integers(1, 11), st.integers(1, 11)), st.tuples(st.integers(1, 7), st.integers(1, 9)), st.tuples(st.integers(1, 6), st.integers(1, 6)),
-       st.tuples(st.integers(-7, 7), st.integers(-7, 7)))
+@given(
+    st.tuples(st.integers(1, 11), st.integers(1, 11)),
+    st.tuples(st.integers(1, 7), st.integers(1, 9)),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    st.tuples(st.integers(-7, 7), st.integers(-7, 7)),
+)
 def test_any_window(shape: tuple[int, int], tile: tuple[int, int], step: tuple[int, int], shift: tuple[int, int]) -> None:
     a = integers(shape)
     found = run(stage(*shape, tile, step, shift), A=a, B=np.zeros((3, 2, *tile), np.float32))
@@ -60,13 +72,34 @@ def test_any_window(shape: tuple[int, int], tile: tuple[int, int], step: tuple[i
             np.testing.assert_array_equal(found["B"][x, y], window(a, (step[0] * x + shift[0], step[1] * y + shift[1]), tile))
 
 
-DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float8_e4m3fn": ml_dtypes.float8_e4m3fn, "int8": np.int8, "uint8": np.uint8,
-          "int32": np.int32, "int64": np.int64, "float64": np.float64, "bool": np.bool_}
+DTYPES = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "int32": np.int32,
+    "int64": np.int64,
+    "float64": np.float64,
+    "bool": np.bool_,
+}
 
 
-@pytest.mark.parametrize(("source", "middle", "result"), [
-    ("float32", "float16", "float32"), ("float16", "float32", "bfloat16"), ("float32", "float8_e4m3fn", "float32"), ("int8", "float16", "int32"),
-    ("float32", "int8", "int64"), ("uint8", "int8", "float64"), ("int32", "bool", "float32"), ("float64", "float32", "float16"), ("bfloat16", "int32", "uint8")])
+@pytest.mark.parametrize(
+    ("source", "middle", "result"),
+    [
+        ("float32", "float16", "float32"),
+        ("float16", "float32", "bfloat16"),
+        ("float32", "float8_e4m3fn", "float32"),
+        ("int8", "float16", "int32"),
+        ("float32", "int8", "int64"),
+        ("uint8", "int8", "float64"),
+        ("int32", "bool", "float32"),
+        ("float64", "float32", "float16"),
+        ("bfloat16", "int32", "uint8"),
+    ],
+)
 def test_conversions(source: str, middle: str, result: str) -> None:
     a = integers((5, 9), DTYPES[source], low=0 if source.startswith("u") else -4)
     found = run(stage(5, 9, (5, 9), (0, 0), (0, 0), source, middle, result), A=a, B=np.zeros((3, 2, 5, 9), DTYPES[result]))
@@ -93,6 +126,7 @@ def test_destination_outside_is_not_written() -> None:
 
 def test_tile_outside_itself_is_clipped_too() -> None:
     """A window of a tile that runs over its end at some block: what is outside reads as zero and is not written."""
+
     @T.prim_func
     def kernel(A: T.Tensor((3, 8), "int32"), B: T.Tensor((3, 4), "int32"), C: T.Tensor((3, 8), "int32")):
         with T.Kernel(3) as bx:
@@ -236,6 +270,7 @@ def test_overlapping_regions_of_one_tensor() -> None:
 
 def test_a_place_read_from_the_tile_that_is_overwritten() -> None:
     """The place is evaluated once, before anything moves."""
+
     @T.prim_func
     def kernel(A: T.Tensor((12,), "int32"), B: T.Tensor((4,), "int32")):
         with T.Kernel(1):
@@ -287,24 +322,28 @@ def test_strided_and_packed_tensors() -> None:
 
 def test_shapes_that_do_not_match() -> None:
     with refused(Kind.COPY_SHAPE, "A is float32[4, 6]", "two whole buffers"):
+
         @T.prim_func
         def whole(A: T.Tensor((4, 6), "float32")):
             with T.Kernel(1):
                 T.copy(A, T.alloc_shared((4, 5), "float32"))
 
     with refused(Kind.COPY_SHAPE, "the destination tile has 3 elements where the source has 6"):
+
         @T.prim_func
         def small(A: T.Tensor((4, 6), "float32")):
             with T.Kernel(1):
                 T.copy(A[0:4, 0:6], T.alloc_shared((4, 3), "float32"))
 
     with refused(Kind.COPY_SHAPE, "one index per dimension"):
+
         @T.prim_func
         def rank(A: T.Tensor((4,), "float32")):
             with T.Kernel(1):
                 T.copy(A[0], T.alloc_shared((4, 3), "float32"))
 
     with refused(Kind.OPERAND_KIND, "the source of T.copy is"):
+
         @T.prim_func
         def value(A: T.Tensor((4,), "float32")):
             with T.Kernel(1):

@@ -13,9 +13,20 @@ from tests.execution import integers, refused, run
 from tilewright.errors import Kind
 
 
-@pytest.mark.parametrize(("dtype", "value", "wanted"), [
-    ("float32", 2, 2), ("float16", 0.1, np.float16(0.1)), ("bfloat16", -1.7, ml_dtypes.bfloat16(-1.7)), ("int8", -3, -3), ("int32", 2.9, 2), ("bool", 5, True),
-    ("float8_e4m3fn", 3.3, ml_dtypes.float8_e4m3fn(3.3)), ("uint16", 65535, 65535), ("float64", -0.0, -0.0)])
+@pytest.mark.parametrize(
+    ("dtype", "value", "wanted"),
+    [
+        ("float32", 2, 2),
+        ("float16", 0.1, np.float16(0.1)),
+        ("bfloat16", -1.7, ml_dtypes.bfloat16(-1.7)),
+        ("int8", -3, -3),
+        ("int32", 2.9, 2),
+        ("bool", 5, True),
+        ("float8_e4m3fn", 3.3, ml_dtypes.float8_e4m3fn(3.3)),
+        ("uint16", 65535, 65535),
+        ("float64", -0.0, -0.0),
+    ],
+)
 def test_the_value_is_converted(dtype: str, value: Any, wanted: Any) -> None:
     @T.prim_func
     def kernel(B: T.Tensor((3, 5), dtype), C: T.Tensor((4,), dtype)):
@@ -122,6 +133,7 @@ def test_symbols_of_64_bits() -> None:
 
 def test_what_cannot_be_filled() -> None:
     with refused(Kind.OPERAND_KIND, "the target of T.fill is"):
+
         @T.prim_func
         def kernel(B: T.Tensor((6,), "int16")):
             with T.Kernel(1):

@@ -17,7 +17,9 @@ from tilewright.errors import Kind
 from tilewright.ops.gemm import compute_dtype
 
 
-def product(m: int, n: int, k: int, operand: str = "float32", accumulator: str = "float32", ta: bool = False, tb: bool = False, clear: Any = False, other: str = "") -> Any:
+def product(
+    m: int, n: int, k: int, operand: str = "float32", accumulator: str = "float32", ta: bool = False, tb: bool = False, clear: Any = False, other: str = ""
+) -> Any:
     """C = 3 + op(A) @ op(B), where the 3 is what the accumulator held."""
     a_shape, b_shape, second = (k, m) if ta else (m, k), (n, k) if tb else (k, n), other or operand
 
@@ -41,7 +43,10 @@ def exact(a: Any, b: Any, ta: bool = False, tb: bool = False) -> Any:
 
 def check(m: int, n: int, k: int, ta: bool = False, tb: bool = False, operand: str = "float32", accumulator: str = "float32", other: str = "") -> None:
     low = 0 if operand.startswith("u") else -3
-    a, b = integers((k, m) if ta else (m, k), as_dtype(operand).numpy, low), integers((n, k) if tb else (k, n), as_dtype(other or operand).numpy, -3 if other else low, seed=1)
+    a, b = (
+        integers((k, m) if ta else (m, k), as_dtype(operand).numpy, low),
+        integers((n, k) if tb else (k, n), as_dtype(other or operand).numpy, -3 if other else low, seed=1),
+    )
     wide = as_dtype(accumulator).numpy
     found = run(product(m, n, k, operand, accumulator, ta, tb, other=other), A=a, B=b, C=np.zeros((m, n), wide))["C"]
     assert_same(found, (exact(a, b, ta, tb) + 3).astype(wide))
@@ -59,12 +64,28 @@ def test_any_shape(m: int, n: int, k: int, ta: bool, tb: bool, operand: str) -> 
     check(m, n, k, ta, tb, operand, {"int8": "int32", "float64": "float64"}.get(operand, "float32"))
 
 
-@pytest.mark.parametrize(("operand", "accumulator", "other"), [
-    ("float16", "float16", ""), ("bfloat16", "float32", ""), ("float16", "float32", ""), ("tfloat32", "float32", ""), ("float8_e4m3fn", "float32", ""),
-    ("float8_e4m3fn", "float16", "float8_e5m2"), ("int8", "int32", ""), ("uint8", "int32", "int8"), ("int16", "int32", ""), ("int32", "int64", ""),
-    ("uint8", "uint32", ""), ("float32", "float64", ""), ("float64", "float32", ""), ("int4", "int32", "")])
+@pytest.mark.parametrize(
+    ("operand", "accumulator", "other"),
+    [
+        ("float16", "float16", ""),
+        ("bfloat16", "float32", ""),
+        ("float16", "float32", ""),
+        ("tfloat32", "float32", ""),
+        ("float8_e4m3fn", "float32", ""),
+        ("float8_e4m3fn", "float16", "float8_e5m2"),
+        ("int8", "int32", ""),
+        ("uint8", "int32", "int8"),
+        ("int16", "int32", ""),
+        ("int32", "int64", ""),
+        ("uint8", "uint32", ""),
+        ("float32", "float64", ""),
+        ("float64", "float32", ""),
+        ("int4", "int32", ""),
+    ],
+)
 def test_dtypes(operand: str, accumulator: str, other: str) -> None:
     if operand == "int4":
+
         @T.prim_func
         def kernel(A: T.Tensor((12, 10), "int8"), B: T.Tensor((10, 9), "int8"), C: T.Tensor((12, 9), "int32")):
             with T.Kernel(1):
@@ -81,8 +102,17 @@ def test_dtypes(operand: str, accumulator: str, other: str) -> None:
         check(12, 9, 10, operand=operand, accumulator=accumulator, other=other)
 
 
-@pytest.mark.parametrize(("operand", "accumulator", "wanted"), [("float16", "float16", "float32"), ("float32", "float64", "float64"), ("float64", "float32", "float64"),
-                                                                ("int8", "int32", "int32"), ("int8", "int64", "int64"), ("uint8", "uint32", "uint32")])
+@pytest.mark.parametrize(
+    ("operand", "accumulator", "wanted"),
+    [
+        ("float16", "float16", "float32"),
+        ("float32", "float64", "float64"),
+        ("float64", "float32", "float64"),
+        ("int8", "int32", "int32"),
+        ("int8", "int64", "int64"),
+        ("uint8", "uint32", "uint32"),
+    ],
+)
 def test_what_products_are_summed_in(operand: str, accumulator: str, wanted: str) -> None:
     assert compute_dtype(as_dtype(operand), as_dtype(accumulator)) == wanted
 
@@ -111,8 +141,12 @@ def test_random_floats() -> None:
 def test_clearing(clear: bool) -> None:
     a, b = integers((9, 7)), integers((7, 5), seed=1)
     for accumulator in ("float32", "float16"):
-        found = run(product(9, 5, 7, "float32" if accumulator == "float32" else "float16", accumulator, clear=clear),
-                    A=a.astype(accumulator), B=b.astype(accumulator), C=np.zeros((9, 5), accumulator))["C"]
+        found = run(
+            product(9, 5, 7, "float32" if accumulator == "float32" else "float16", accumulator, clear=clear),
+            A=a.astype(accumulator),
+            B=b.astype(accumulator),
+            C=np.zeros((9, 5), accumulator),
+        )["C"]
         np.testing.assert_array_equal(found, exact(a, b) + (0 if clear else 3))
 
 
@@ -154,6 +188,7 @@ def test_regions_and_leading_axes() -> None:
 
 def test_a_chain_of_products() -> None:
     """The accumulator of one is, converted, the operand of the next: as in attention."""
+
     @T.prim_func
     def kernel(A: T.Tensor((10, 14), "float16"), B: T.Tensor((12, 14), "float16"), D: T.Tensor((12, 6), "float16"), C: T.Tensor((10, 6), "float32")):
         with T.Kernel(1):
@@ -191,6 +226,7 @@ def test_the_same_tile_twice() -> None:
 
 def refuse(kind: Kind, a: Any, b: Any, c: Any, dtypes: tuple[str, str, str] = ("float32",) * 3, **options: Any) -> None:
     with refused(kind):
+
         @T.prim_func
         def kernel(n: T.int32):
             with T.Kernel(1):
@@ -217,12 +253,14 @@ def test_dtypes_that_do_not_fit() -> None:
 
 def test_operands_that_are_no_tiles() -> None:
     with refused(Kind.SCOPE, "A is a global tensor", "T.alloc_shared"):
+
         @T.prim_func
         def tensors(A: T.Tensor((8, 8), "float32")):
             with T.Kernel(1):
                 T.gemm(A, A, T.alloc_fragment((8, 8), "float32"))
 
     with refused(Kind.GEMM_ALIAS):
+
         @T.prim_func
         def in_place(A: T.Tensor((8, 8), "float32")):
             with T.Kernel(1):
@@ -230,6 +268,7 @@ def test_operands_that_are_no_tiles() -> None:
                 T.gemm(a, a, a)
 
     with refused(Kind.GEMM_SHAPE_STATIC):
+
         @T.prim_func
         def dynamic(n: T.int32):
             with T.Kernel(1):
@@ -237,6 +276,7 @@ def test_operands_that_are_no_tiles() -> None:
                 T.gemm(a[0:n, :], a, T.alloc_fragment((8, 8), "float32"))
 
     with refused(Kind.GEMM_RANK):
+
         @T.prim_func
         def element(n: T.int32):
             with T.Kernel(1):

@@ -157,8 +157,9 @@ class Plans:
         return TilePlan(of.dtype, Storage.ROW_MAJOR, self.pitch)
 
 
-@pytest.mark.parametrize(("scope", "strides", "wanted"), [
-    (Scope.SHARED, None, (50, 10, 1)), (Scope.GLOBAL, None, (35, 7, 1)), (Scope.GLOBAL, (100, 1, 20), (100, 1, 20))])
+@pytest.mark.parametrize(
+    ("scope", "strides", "wanted"), [(Scope.SHARED, None, (50, 10, 1)), (Scope.GLOBAL, None, (35, 7, 1)), (Scope.GLOBAL, (100, 1, 20), (100, 1, 20))]
+)
 def test_addresses(scope: Scope, strides: Any, wanted: tuple[int, ...]) -> None:
     context: Any = Plans(10)
     offset, found = linear_address(context, buffer((3, 5, 7), scope, strides=strides), (const(1), const(2), const(3)))

@@ -13,12 +13,24 @@ from tests.execution import assert_same, integers, refused, run
 from tilewright.errors import Kind
 
 NUMPY: dict[str, Any] = {
-    "sum": lambda a, axis: a.sum(axis, dtype=a.dtype), "max": lambda a, axis: a.max(axis), "min": lambda a, axis: a.min(axis),
-    "absmax": lambda a, axis: np.abs(a).max(axis), "abssum": lambda a, axis: np.abs(a).sum(axis, dtype=a.dtype),
-    "bitand": lambda a, axis: np.bitwise_and.reduce(a, axis), "bitor": lambda a, axis: np.bitwise_or.reduce(a, axis),
-    "bitxor": lambda a, axis: np.bitwise_xor.reduce(a, axis)}
-MERGE: dict[str, Any] = {"sum": np.add, "max": np.maximum, "min": np.minimum, "absmax": lambda old, new: np.maximum(np.abs(old), new), "bitand": np.bitwise_and,
-                         "bitor": np.bitwise_or, "bitxor": np.bitwise_xor}
+    "sum": lambda a, axis: a.sum(axis, dtype=a.dtype),
+    "max": lambda a, axis: a.max(axis),
+    "min": lambda a, axis: a.min(axis),
+    "absmax": lambda a, axis: np.abs(a).max(axis),
+    "abssum": lambda a, axis: np.abs(a).sum(axis, dtype=a.dtype),
+    "bitand": lambda a, axis: np.bitwise_and.reduce(a, axis),
+    "bitor": lambda a, axis: np.bitwise_or.reduce(a, axis),
+    "bitxor": lambda a, axis: np.bitwise_xor.reduce(a, axis),
+}
+MERGE: dict[str, Any] = {
+    "sum": np.add,
+    "max": np.maximum,
+    "min": np.minimum,
+    "absmax": lambda old, new: np.maximum(np.abs(old), new),
+    "bitand": np.bitwise_and,
+    "bitor": np.bitwise_or,
+    "bitxor": np.bitwise_xor,
+}
 NUMBERS = ("sum", "max", "min", "absmax", "abssum")
 ALL = tuple(NUMPY)
 
@@ -36,7 +48,9 @@ def reduce_all(held: Any, total: Any, B: Any, kinds: tuple[str, ...], axis: int,
         T.copy(total, B[(plane, *(slice(None) for _ in total.shape))])
 
 
-def kernel_of(shape: tuple[int, ...], axis: int, source: str, result: str, kinds: tuple[str, ...], is_kept: bool = False, start: Any = None, **options: Any) -> Any:
+def kernel_of(
+    shape: tuple[int, ...], axis: int, source: str, result: str, kinds: tuple[str, ...], is_kept: bool = False, start: Any = None, **options: Any
+) -> Any:
     """Reduces A with every operation into the planes of B; from `start` where it is given."""
     reduced = result_shape(shape, axis, is_kept)
 
@@ -50,7 +64,17 @@ def kernel_of(shape: tuple[int, ...], axis: int, source: str, result: str, kinds
     return kernel
 
 
-def check(shape: tuple[int, ...], axis: int, source: str, result: str, kinds: tuple[str, ...], a: Any, is_kept: bool = False, start: Any = None, tolerance: float = 0.0) -> None:
+def check(
+    shape: tuple[int, ...],
+    axis: int,
+    source: str,
+    result: str,
+    kinds: tuple[str, ...],
+    a: Any,
+    is_kept: bool = False,
+    start: Any = None,
+    tolerance: float = 0.0,
+) -> None:
     kernel = kernel_of(shape, axis, source, result, kinds, is_kept, start)
     out = T.dtype(result).numpy
     found = run(kernel, tolerance, A=a, B=np.zeros((len(kinds), *result_shape(shape, axis, is_kept)), out))["B"]
@@ -73,8 +97,19 @@ def test_odd_shapes(shape: tuple[int, ...]) -> None:
     check(shape, 0, "float32", "float32", NUMBERS, integers(shape))
 
 
-@pytest.mark.parametrize(("source", "result"), [("float16", "float16"), ("float16", "float32"), ("bfloat16", "bfloat16"), ("float8_e4m3fn", "float8_e4m3fn"),
-                                                ("float8_e5m2", "float32"), ("float32", "float64"), ("int8", "int32"), ("float32", "int16")])
+@pytest.mark.parametrize(
+    ("source", "result"),
+    [
+        ("float16", "float16"),
+        ("float16", "float32"),
+        ("bfloat16", "bfloat16"),
+        ("float8_e4m3fn", "float8_e4m3fn"),
+        ("float8_e5m2", "float32"),
+        ("float32", "float64"),
+        ("int8", "int32"),
+        ("float32", "int16"),
+    ],
+)
 def test_dtypes_of_numbers(source: str, result: str) -> None:
     check((6, 11), 1, source, result, NUMBERS, integers((6, 11), T.dtype(source).numpy, low=-1, high=2))
 
@@ -145,7 +180,7 @@ def test_regions() -> None:
             one = T.alloc_var("int32")
             T.copy(A, held)
             T.fill(total, 100)
-            T.reduce_sum(held[2, 1:4, 2:7], total[1:4 - 2 + 0, 0:5][0, :], dim=0)
+            T.reduce_sum(held[2, 1:4, 2:7], total[1 : 4 - 2 + 0, 0:5][0, :], dim=0)
             T.copy(total, B)
             T.reduce_max(held[0:4, 5, :], column[:, 1], dim=1)
             T.copy(column[:, 1], C)
@@ -213,8 +248,16 @@ def test_the_result_in_the_memory_of_the_source() -> None:
 
 def test_the_named_forms() -> None:
     """Each takes `dim` by position and has its own default of -1."""
-    forms = {"sum": T.reduce_sum, "max": T.reduce_max, "min": T.reduce_min, "absmax": T.reduce_absmax, "abssum": T.reduce_abssum, "bitand": T.reduce_bitand,
-             "bitor": T.reduce_bitor, "bitxor": T.reduce_bitxor}
+    forms = {
+        "sum": T.reduce_sum,
+        "max": T.reduce_max,
+        "min": T.reduce_min,
+        "absmax": T.reduce_absmax,
+        "abssum": T.reduce_abssum,
+        "bitand": T.reduce_bitand,
+        "bitor": T.reduce_bitor,
+        "bitxor": T.reduce_bitxor,
+    }
 
     def each(held: Any, rows: Any, columns: Any, B: Any, C: Any) -> None:
         for plane, form in enumerate(forms.values()):
@@ -236,12 +279,23 @@ def test_the_named_forms() -> None:
     np.testing.assert_array_equal(found["C"], [NUMPY[kind](a, 0) for kind in forms])
 
 
-@pytest.mark.parametrize(("kind", "reduction", "dim", "result", "dtype"), [
-    (Kind.REDUCE_AXIS, "sum", 2, (4,), "int32"), (Kind.REDUCE_AXIS, "sum", -3, (4,), "int32"), (Kind.REDUCE_AXIS, "sum", 0.5, (4,), "int32"),
-    (Kind.REDUCE_OPERATION, "product", 1, (4,), "int32"), (Kind.REDUCE_SHAPE, "sum", 1, (5,), "int32"), (Kind.REDUCE_SHAPE, "sum", 0, (4,), "int32"),
-    (Kind.REDUCE_SHAPE, "sum", 1, (1, 4), "int32"), (Kind.REDUCE_DTYPE, "bitor", 1, (4,), "float32"), (Kind.REDUCE_DTYPE, "sum", 1, (4,), "bool")])
+@pytest.mark.parametrize(
+    ("kind", "reduction", "dim", "result", "dtype"),
+    [
+        (Kind.REDUCE_AXIS, "sum", 2, (4,), "int32"),
+        (Kind.REDUCE_AXIS, "sum", -3, (4,), "int32"),
+        (Kind.REDUCE_AXIS, "sum", 0.5, (4,), "int32"),
+        (Kind.REDUCE_OPERATION, "product", 1, (4,), "int32"),
+        (Kind.REDUCE_SHAPE, "sum", 1, (5,), "int32"),
+        (Kind.REDUCE_SHAPE, "sum", 0, (4,), "int32"),
+        (Kind.REDUCE_SHAPE, "sum", 1, (1, 4), "int32"),
+        (Kind.REDUCE_DTYPE, "bitor", 1, (4,), "float32"),
+        (Kind.REDUCE_DTYPE, "sum", 1, (4,), "bool"),
+    ],
+)
 def test_what_is_refused(kind: Kind, reduction: str, dim: Any, result: tuple[int, ...], dtype: str) -> None:
     with refused(kind):
+
         @T.prim_func
         def kernel(A: T.Tensor((4, 5), "int32")):
             with T.Kernel(1):

@@ -69,6 +69,7 @@ def test_one_element_for_everything() -> None:
 @pytest.mark.parametrize("replication", ["all", "none"])
 def test_the_older_spelling(replication: str) -> None:
     """`acc[i] += ...` on a reducer, and finalize_reducer in place."""
+
     @T.prim_func
     def kernel(A: T.Tensor((5, 9), "float32"), B: T.Tensor((5,), "float32")):
         with T.Kernel(1):
@@ -124,6 +125,7 @@ def test_a_difference_is_a_sum() -> None:
 
 def test_tiles_that_are_no_reducers() -> None:
     with refused(Kind.REDUCER_USE):
+
         @T.prim_func
         def update(A: T.Tensor((5,), "float32")):
             with T.Kernel(1):
@@ -132,6 +134,7 @@ def test_tiles_that_are_no_reducers() -> None:
                     T.reducer_update(held[i], A[i])
 
     with refused(Kind.REDUCER_USE):
+
         @T.prim_func
         def region(A: T.Tensor((5,), "float32")):
             with T.Kernel(1):
@@ -139,6 +142,7 @@ def test_tiles_that_are_no_reducers() -> None:
                 T.reducer_update(held, A[0])
 
     with refused(Kind.REDUCE_OPERATION):
+
         @T.prim_func
         def operation(A: T.Tensor((5,), "float32")):
             with T.Kernel(1):

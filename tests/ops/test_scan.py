@@ -15,6 +15,7 @@ from tilewright.errors import Kind
 
 def scan_kernel(shape: tuple[int, ...], source: str, result: str, scans: Any) -> Any:
     """Applies `scans`, pairs of an operation and its keywords, each into its own plane of B."""
+
     @T.prim_func
     def kernel(A: T.Tensor(shape, source), B: T.Tensor((len(scans), *shape), result)):
         with T.Kernel(1):
@@ -39,15 +40,22 @@ def plain(operation: Any, a: np.ndarray[Any, Any], dim: int, reverse: bool) -> n
 
 @pytest.mark.parametrize("shape", [(9,), (5, 7), (3, 4, 6)])
 def test_every_axis_and_direction(shape: tuple[int, ...]) -> None:
-    cases = [(operation, {"dim": dim, "reverse": reverse}) for operation in (T.cumsum, T.cummax) for dim in range(-len(shape), len(shape)) for reverse in (False, True)]
+    cases = [
+        (operation, {"dim": dim, "reverse": reverse})
+        for operation in (T.cumsum, T.cummax)
+        for dim in range(-len(shape), len(shape))
+        for reverse in (False, True)
+    ]
     a = integers(shape)
     found = run(scan_kernel(shape, "float32", "float32", cases), A=a, B=np.zeros((len(cases), *shape), np.float32))["B"]
     for plane, (operation, keywords) in enumerate(cases):
         np.testing.assert_array_equal(found[plane], plain(operation, a, **keywords))
 
 
-@pytest.mark.parametrize(("source", "result"), [("float16", "float16"), ("int8", "int32"), ("uint8", "uint8"), ("bfloat16", "float32"), ("int32", "int64"),
-                                                ("uint64", "uint64"), ("int8", "int8")])
+@pytest.mark.parametrize(
+    ("source", "result"),
+    [("float16", "float16"), ("int8", "int32"), ("uint8", "uint8"), ("bfloat16", "float32"), ("int32", "int64"), ("uint64", "uint64"), ("int8", "int8")],
+)
 def test_dtypes(source: str, result: str) -> None:
     wide, narrow = T.dtype(result).numpy, T.dtype(source).numpy
     a = integers((6, 5), narrow, low=100 if source == "int8" else 0, high=128 if source == "int8" else 9)
@@ -118,10 +126,10 @@ def test_an_fp8_maximum_starts_below_everything() -> None:
     np.testing.assert_array_equal(found.astype(np.float32), np.maximum.accumulate(a.astype(np.float32)))
 
 
-@pytest.mark.parametrize(("kind", "arguments"), [
-    (Kind.REDUCE_AXIS, {"dim": 2}), (Kind.REDUCE_AXIS, {"dim": -3}), (Kind.REDUCE_AXIS, {"dim": "x"})])
+@pytest.mark.parametrize(("kind", "arguments"), [(Kind.REDUCE_AXIS, {"dim": 2}), (Kind.REDUCE_AXIS, {"dim": -3}), (Kind.REDUCE_AXIS, {"dim": "x"})])
 def test_axes_that_do_not_exist(kind: Kind, arguments: Any) -> None:
     with refused(kind):
+
         @T.prim_func
         def kernel(A: T.Tensor((4, 5), "int32")):
             with T.Kernel(1):
@@ -131,18 +139,21 @@ def test_axes_that_do_not_exist(kind: Kind, arguments: Any) -> None:
 def test_operands_that_do_not_fit() -> None:
     n = T.dynamic("n")
     with refused(Kind.SCAN_SHAPE):
+
         @T.prim_func
         def shape(A: T.Tensor((4, 5), "int32")):
             with T.Kernel(1):
                 T.cumsum(A, T.alloc_shared((5, 4), "int32"))
 
     with refused(Kind.SHAPE_STATIC):
+
         @T.prim_func
         def size(A: T.Tensor((n,), "int32")):
             with T.Kernel(1):
                 T.cumsum(A)
 
     with refused(Kind.REDUCE_DTYPE):
+
         @T.prim_func
         def dtype(A: T.Tensor((4,), "bool")):
             with T.Kernel(1):

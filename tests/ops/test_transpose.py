@@ -94,12 +94,14 @@ def test_regions_of_tensors_are_clipped() -> None:
 
 def test_shapes_that_do_not_fit() -> None:
     with refused(Kind.TRANSPOSE_SHAPE, "(5, 4)"):
+
         @T.prim_func
         def kernel(A: T.Tensor((4, 5), "int32")):
             with T.Kernel(1):
                 T.transpose(A, T.alloc_shared((4, 5), "int32"))
 
     with refused(Kind.TRANSPOSE_SHAPE):
+
         @T.prim_func
         def flat(A: T.Tensor((4,), "int32")):
             with T.Kernel(1):

@@ -18,8 +18,20 @@ from tilewright.passes import CPU_PASSES, Pass, PassContext, run_passes
 from tilewright.target.cpu import host_target
 
 
-def product(m: Any, n: Any, k: Any, bm: int = 16, bn: int = 16, bk: int = 8, operand: str = "float32", accumulator: str = "float32", ta: bool = False, tb: bool = False,
-            epilogue: Callable[..., None] | None = None, step: Callable[..., None] | None = None) -> PrimFunc:
+def product(
+    m: Any,
+    n: Any,
+    k: Any,
+    bm: int = 16,
+    bn: int = 16,
+    bk: int = 8,
+    operand: str = "float32",
+    accumulator: str = "float32",
+    ta: bool = False,
+    tb: bool = False,
+    epilogue: Callable[..., None] | None = None,
+    step: Callable[..., None] | None = None,
+) -> PrimFunc:
     """C = op(A) @ op(B), block by block; `step` and `epilogue` put further statements into the loop and behind it."""
     a_shape, b_shape = (k, m) if ta else (m, k), (n, k) if tb else (k, n)
 
@@ -52,8 +64,11 @@ def product(m: Any, n: Any, k: Any, bm: int = 16, bn: int = 16, bk: int = 8, ope
 def operands(m: int, n: int, k: int, operand: str = "float32", accumulator: str = "float32", ta: bool = False, tb: bool = False) -> dict[str, Any]:
     numpy_type = as_dtype(operand).numpy
     low = 0 if operand.startswith("u") else -3
-    return {"A": integers((k, m) if ta else (m, k), numpy_type, low), "B": integers((n, k) if tb else (k, n), numpy_type, low, seed=1),
-            "C": np.zeros((m, n), as_dtype(accumulator).numpy)}
+    return {
+        "A": integers((k, m) if ta else (m, k), numpy_type, low),
+        "B": integers((n, k) if tb else (k, n), numpy_type, low, seed=1),
+        "C": np.zeros((m, n), as_dtype(accumulator).numpy),
+    }
 
 
 def exact(arguments: dict[str, Any], ta: bool = False, tb: bool = False) -> Any:

@@ -40,6 +40,7 @@ def test_a_loop_that_may_not_run() -> None:
 
 def staged(before: Any = None, inside: Any = None, behind: Any = None, value: Any = 0, region: Any = None) -> PrimFunc:
     """`fill; before; for k: (copies; inside; product); behind`; the loop stands in an outer one of three turns."""
+
     @T.prim_func
     def kernel(A: T.Tensor((16, 64), "float32"), B: T.Tensor((64, 16), "float32"), C: T.Tensor((16, 16), "float32")):
         with T.Kernel(1):

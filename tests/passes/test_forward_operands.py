@@ -106,10 +106,16 @@ def test_strides_known_only_at_run_time() -> None:
 
 def batched(statement: Any) -> PrimFunc:
     """One product of a staged tile, with `statement` between the copy and the product."""
+
     @T.prim_func
     def kernel(A: T.Tensor((3, 16, 16), "float32"), B: T.Tensor((16, 16), "float32"), C: T.Tensor((3, 16, 16), "float32"), I: T.Tensor((1,), "int32")):
         with T.Kernel(3) as bx:
-            a, b, c, index = T.alloc_shared((16, 16), "float32"), T.alloc_shared((16, 16), "float32"), T.alloc_fragment((16, 16), "float32"), T.alloc_shared((1,), "int32")
+            a, b, c, index = (
+                T.alloc_shared((16, 16), "float32"),
+                T.alloc_shared((16, 16), "float32"),
+                T.alloc_fragment((16, 16), "float32"),
+                T.alloc_shared((1,), "int32"),
+            )
             T.copy(I, index)
             T.copy(A[(bx + index[0]) % 3, 0, 0], a)
             T.copy(B, b)
@@ -188,6 +194,7 @@ def test_a_tile_that_is_also_the_second_operand() -> None:
 
 def test_a_copy_in_a_branch_of_its_own() -> None:
     """The product runs whether the copy did or not."""
+
     @T.prim_func
     def kernel(A: T.Tensor((16, 16), "float32"), B: T.Tensor((16, 16), "float32"), n: T.int32, C: T.Tensor((16, 16), "float32")):
         with T.Kernel(1):

@@ -69,28 +69,34 @@ def test_a_tile_that_is_read_later_is_still_written() -> None:
 
 def test_an_update_in_place_is_computed_once() -> None:
     x = tile("x", int32, 8, 12)
-    made = program([A, B, C], lambda bx: seq(copy(A, x), parallel([8, 12], lambda i, j: store(x, [i, j], at(x, i, j) * 3 + at(B, i, j))), copy(x, C),
-                                             copy(x, B)))
+    made = program(
+        [A, B, C], lambda bx: seq(copy(A, x), parallel([8, 12], lambda i, j: store(x, [i, j], at(x, i, j) * 3 + at(B, i, j))), copy(x, C), copy(x, B))
+    )
     assert loops(made) == 1 and stored(made) == ["c", "b"]
     same_meaning(made, {n: integers(8, 12) for n in "abc"})
 
 
 def test_values_round_at_the_tile() -> None:
     a, c, x = tensor("a", float32, 40), tensor("c", float32, 40), tile("x", float16, 40)
-    made = program([a, c], lambda bx: seq(parallel([40], lambda i: store(x, [i], cast(at(a, i), float16))),
-                                          parallel([40], lambda i: store(c, [i], cast(at(x, i), float32)))))
+    made = program(
+        [a, c],
+        lambda bx: seq(parallel([40], lambda i: store(x, [i], cast(at(a, i), float16))), parallel([40], lambda i: store(c, [i], cast(at(x, i), float32)))),
+    )
     assert loops(made) == 1 and stored(made) == ["c"]
     same_meaning(made, {"a": RNG.normal(size=40).astype(np.float32), "c": np.zeros(40, np.float32)})
 
 
-@pytest.mark.parametrize("second", [
-    lambda x: parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i, 11 - j))),
-    lambda x: parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i, j) + at(x, i, 0))),
-    lambda x: parallel([8, 11], lambda i, j: store(C, [i, j], at(x, i, j))),
-    lambda x: parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i, at(A, i, j) & 7))),
-    lambda x: parallel([8, 12], lambda i, j: store(A, [7 - i, j], at(x, i, j))),
-    lambda x: parallel([12, 8], lambda j, i: store(C, [i, j], at(x, i, j))),
-])
+@pytest.mark.parametrize(
+    "second",
+    [
+        lambda x: parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i, 11 - j))),
+        lambda x: parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i, j) + at(x, i, 0))),
+        lambda x: parallel([8, 11], lambda i, j: store(C, [i, j], at(x, i, j))),
+        lambda x: parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i, at(A, i, j) & 7))),
+        lambda x: parallel([8, 12], lambda i, j: store(A, [7 - i, j], at(x, i, j))),
+        lambda x: parallel([12, 8], lambda j, i: store(C, [i, j], at(x, i, j))),
+    ],
+)
 def test_loops_that_meet_elsewhere_stay_apart(second: Any) -> None:
     x = tile("x", int32, 8, 12)
     made = program([A, C], lambda bx: seq(copy(A, x), second(x)))
@@ -100,8 +106,10 @@ def test_loops_that_meet_elsewhere_stay_apart(second: Any) -> None:
 
 def test_one_element_for_many_turns_keeps_loops_apart() -> None:
     x = tile("x", int32, 8)
-    made = program([A, C], lambda bx: seq(parallel([8, 12], lambda i, j: when(j == 3, store(x, [i], at(A, i, j)))),
-                                          parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i)))))
+    made = program(
+        [A, C],
+        lambda bx: seq(parallel([8, 12], lambda i, j: when(j == 3, store(x, [i], at(A, i, j)))), parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i)))),
+    )
     assert loops(made) == 2
     same_meaning(made, {n: integers(8, 12) for n in "ac"})
 
@@ -119,8 +127,12 @@ def test_loops_behind_a_reduction_are_joined_with_each_other_only() -> None:
         found = reduction(ReduceKind.SUM, 0, 12, lambda r: at(x, i, r), int32)
         return seq(found, store(y, [i], found.result))
 
-    made = program([A, C], lambda bx: seq(copy(A, x), parallel([8], total), parallel([8], lambda i: store(y, [i], at(y, i) * 2)),
-                                          parallel([8], lambda i: store(C, [i, 0], at(y, i)))))
+    made = program(
+        [A, C],
+        lambda bx: seq(
+            copy(A, x), parallel([8], total), parallel([8], lambda i: store(y, [i], at(y, i) * 2)), parallel([8], lambda i: store(C, [i, 0], at(y, i)))
+        ),
+    )
     assert loops(made) == 2 and stored(made) == ["y", "y", "c"]
     same_meaning(made, {n: integers(8, 12) for n in "ac"})
 
@@ -134,19 +146,25 @@ def test_a_tile_filled_for_one_reduction_goes_into_it(is_read_again: bool) -> No
         return seq(found, store(y, [i], found.result))
 
     last = parallel([8], lambda i: store(C, [i, 0], at(y, i) + (at(x, i, 0) if is_read_again else 0)))
-    made = program([A, B, C], lambda bx: seq(parallel([8], lambda i: store(y, [i], i)),
-                                             parallel([8, 12], lambda i, j: store(x, [i, j], at(A, i, j) * at(B, 0, j))),
-                                             parallel([8], total), last))
+    made = program(
+        [A, B, C],
+        lambda bx: seq(
+            parallel([8], lambda i: store(y, [i], i)), parallel([8, 12], lambda i, j: store(x, [i, j], at(A, i, j) * at(B, 0, j))), parallel([8], total), last
+        ),
+    )
     assert ("x" in stored(made)) == is_read_again
     same_meaning(made, {n: integers(8, 12) for n in "abc"})
 
 
-@pytest.mark.parametrize("fill", [
-    lambda x, y: parallel([8, 12], lambda i, j: store(x, [i, j], at(A, i, j) + at(y, i))),
-    lambda x, y: parallel([8, 11], lambda i, j: store(x, [i, j], at(A, i, j))),
-    lambda x, y: parallel([8, 12], lambda i, j: when(j != 2, store(x, [i, j], at(A, i, j)))),
-    lambda x, y: parallel([8, 12], lambda i, j: store(x, [7 - i, j], at(A, i, j))),
-])
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda x, y: parallel([8, 12], lambda i, j: store(x, [i, j], at(A, i, j) + at(y, i))),
+        lambda x, y: parallel([8, 11], lambda i, j: store(x, [i, j], at(A, i, j))),
+        lambda x, y: parallel([8, 12], lambda i, j: when(j != 2, store(x, [i, j], at(A, i, j)))),
+        lambda x, y: parallel([8, 12], lambda i, j: store(x, [7 - i, j], at(A, i, j))),
+    ],
+)
 def test_a_reduction_that_cannot_take_the_loop_in_keeps_the_tile(fill: Any) -> None:
     x, y = tile("x", int32, 8, 12), tile("y", int32, 8)
 
@@ -154,9 +172,16 @@ def test_a_reduction_that_cannot_take_the_loop_in_keeps_the_tile(fill: Any) -> N
         found = reduction(ReduceKind.SUM, at(y, i), 12, lambda r: at(x, i, r), int32)
         return seq(store(y, [i], 3), found, store(y, [i], found.result))
 
-    made = program([A, C], lambda bx: seq(parallel([8, 12], lambda i, j: store(x, [i, j], 1)), parallel([8], lambda i: store(y, [i], i)), fill(x, y),
-                                          parallel([8], total),
-                                          parallel([8], lambda i: store(C, [i, 0], at(y, i)))))
+    made = program(
+        [A, C],
+        lambda bx: seq(
+            parallel([8, 12], lambda i, j: store(x, [i, j], 1)),
+            parallel([8], lambda i: store(y, [i], i)),
+            fill(x, y),
+            parallel([8], total),
+            parallel([8], lambda i: store(C, [i, 0], at(y, i))),
+        ),
+    )
     assert "x" in stored(made)
     same_meaning(made, {n: integers(8, 12) for n in "ac"})
 
@@ -171,9 +196,14 @@ def test_views_and_pointers_keep_tiles_and_order() -> None:
 
 def test_conditional_stores_are_not_forwarded() -> None:
     x = tile("x", int32, 8, 12)
-    made = program([A, C], lambda bx: seq(copy(A, x), parallel([8, 12], lambda i,
-                                                               j: when(at(A, i, j) > 0, store(x, [i, j], i), store(x, [i, j], at(x, i, j) + j))),
-                                          parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i, j)))))
+    made = program(
+        [A, C],
+        lambda bx: seq(
+            copy(A, x),
+            parallel([8, 12], lambda i, j: when(at(A, i, j) > 0, store(x, [i, j], i), store(x, [i, j], at(x, i, j) + j))),
+            parallel([8, 12], lambda i, j: store(C, [i, j], at(x, i, j))),
+        ),
+    )
     assert loops(made) == 1
     same_meaning(made, {n: integers(8, 12) for n in "ac"})
 
@@ -210,8 +240,14 @@ class RandomChain:
                 return made
 
     def program(self) -> Program:
-        return program([A, B, C], lambda bx: seq(*(parallel([8, 12], lambda i, j, t=t: store(t, [i, j], i - j)) for t in self.tiles),
-                                                 *(self.loop() for _ in range(int(self.rng.integers(2, 7)))), copy(self.pick(*self.tiles), C)))
+        return program(
+            [A, B, C],
+            lambda bx: seq(
+                *(parallel([8, 12], lambda i, j, t=t: store(t, [i, j], i - j)) for t in self.tiles),
+                *(self.loop() for _ in range(int(self.rng.integers(2, 7)))),
+                copy(self.pick(*self.tiles), C),
+            ),
+        )
 
 
 def _loads(root: Expr) -> list[Expr]:

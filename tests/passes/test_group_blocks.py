@@ -171,6 +171,7 @@ def test_serial_loops_and_branches_of_one_block() -> None:
 
 def test_leaving_the_loop_early() -> None:
     """Each block leaves at its own turn: blocks in lockstep cannot."""
+
     @T.prim_func
     def kernel(A: T.Tensor((128, 64), "float32"), B: T.Tensor((64, 128), "float32"), C: T.Tensor((128, 128), "float32")):
         with T.Kernel(8, 8) as (bx, by):
@@ -191,8 +192,9 @@ def test_leaving_the_loop_early() -> None:
         for x in range(8):
             for y in range(8):
                 for k in [k for k in range(x + 1) if k != y]:
-                    made[16 * y : 16 * y + 16, 16 * x : 16 * x + 16] += (arguments["A"][16 * y : 16 * y + 16, 8 * k : 8 * k + 8]
-                                                                        @ arguments["B"][8 * k : 8 * k + 8, 16 * x : 16 * x + 16])
+                    made[16 * y : 16 * y + 16, 16 * x : 16 * x + 16] += (
+                        arguments["A"][16 * y : 16 * y + 16, 8 * k : 8 * k + 8] @ arguments["B"][8 * k : 8 * k + 8, 16 * x : 16 * x + 16]
+                    )
         return made
 
     check(kernel, 128, 128, 64, is_grouped=False, wanted=wanted)
@@ -219,6 +221,7 @@ def test_loops_of_different_lengths() -> None:
 
 def test_values_with_names() -> None:
     """A name at the level of the block would have to hold one value per block of the group."""
+
     @T.prim_func
     def kernel(A: T.Tensor((128, 16), "float32"), B: T.Tensor((16, 128), "float32"), I: T.Tensor((8,), "int32"), C: T.Tensor((128, 128), "float32")):
         with T.Kernel(8, 8) as (bx, by):

@@ -75,14 +75,17 @@ def integers(*shape: int) -> np.ndarray:
 A, B = tensor("a", int32, 100), tensor("b", int32, 100)
 
 
-@pytest.mark.parametrize("body", [
-    lambda bx: parallel([100], lambda i: store(A, [i], at(B, 99 - i))),
-    lambda bx: parallel([10, 10], lambda i, j: store(A, [i * 10 + j], at(B, j * 10 + i))),
-    lambda bx: parallel([50], lambda i: store(A, [i * 2 + 1], at(B, i // 3))),
-    lambda bx: serial(100, lambda s: when((s >= 3) & (s < 50), store(A, [s - 3], at(B, s * 2)))),
-    lambda bx: parallel([200], lambda i: store(A, [i % 100], select(i < 100, at(B, i), 0, is_lazy=True))),
-    lambda bx: parallel([100], lambda i: when(i > 0, store(A, [i - 1], 1), store(A, [i], at(B, i + 5)))),
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda bx: parallel([100], lambda i: store(A, [i], at(B, 99 - i))),
+        lambda bx: parallel([10, 10], lambda i, j: store(A, [i * 10 + j], at(B, j * 10 + i))),
+        lambda bx: parallel([50], lambda i: store(A, [i * 2 + 1], at(B, i // 3))),
+        lambda bx: serial(100, lambda s: when((s >= 3) & (s < 50), store(A, [s - 3], at(B, s * 2)))),
+        lambda bx: parallel([200], lambda i: store(A, [i % 100], select(i < 100, at(B, i), 0, is_lazy=True))),
+        lambda bx: parallel([100], lambda i: when(i > 0, store(A, [i - 1], 1), store(A, [i], at(B, i + 5)))),
+    ],
+)
 def test_proven_accesses_stay_as_they_are(body: Any) -> None:
     made = program([A, B], body)
     assert guarded(made).launches[0].body is made.launches[0].body or guards(made) == guards_written(made)
@@ -122,8 +125,11 @@ def test_tiles_are_never_guarded() -> None:
 def test_loads_give_the_safe_value_and_stores_are_skipped(extent: int) -> None:
     n = var("n")
     x, y, z = tensor("x", int32, n), tensor("y", int32, n), tensor("z", int32, 70)
-    made = program([x, y, z], lambda bx: parallel([64], lambda i: seq(store(x, [bx * 64 + i], at(y, bx * 64 + i - 3) + at(z, i + bx * 10)),
-                                                                       store(z, [i * 2 - 20], at(y, i + 1)))), [2])
+    made = program(
+        [x, y, z],
+        lambda bx: parallel([64], lambda i: seq(store(x, [bx * 64 + i], at(y, bx * 64 + i - 3) + at(z, i + bx * 10)), store(z, [i * 2 - 20], at(y, i + 1)))),
+        [2],
+    )
     tensors = {"x": integers(extent), "y": integers(extent), "z": integers(70)}
     # The second store and the loads of z meet in different turns: run the first statement alone as well.
     first = program([x, y, z], lambda bx: parallel([64], lambda i: store(x, [bx * 64 + i], at(y, bx * 64 + i - 3) + at(z, i + bx * 10))), [2])
@@ -159,8 +165,9 @@ def test_a_skipped_atomic_gives_the_safe_value() -> None:
     before = var("before", int32)
 
     def body(bx: Expr) -> Stmt:
-        return serial(120, lambda s: seq(AtomicUpdate(SPAN, AtomicKind.ADD, A, (s,), const(1, int32), previous=before),
-                                         when(s >= 60, store(B, [s - 60], before))))
+        return serial(
+            120, lambda s: seq(AtomicUpdate(SPAN, AtomicKind.ADD, A, (s,), const(1, int32), previous=before), when(s >= 60, store(B, [s - 60], before)))
+        )
 
     same_meaning(program([A, B], body), {"a": integers(100), "b": integers(100)})
 

@@ -81,6 +81,7 @@ def test_a_transposed_tile_that_is_no_panel_is_packed_before_the_product() -> No
 
 def test_packing_at_a_point_of_leading_axes() -> None:
     """Tiles of a higher rank hold one packed matrix per point; a point outside the tensor gives zeros."""
+
     @T.prim_func
     def kernel(A: T.Tensor((16, 16), "float32"), B: T.Tensor((3, 16, 16), "float32"), C: T.Tensor((2, 2, 16, 16), "float32")):
         with T.Kernel(2) as bx:

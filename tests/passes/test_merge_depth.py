@@ -80,7 +80,11 @@ def test_two_products_share_a_staged_tile() -> None:
     program, _ = after(kernel, merge_depth)
     assert program.launches[0] is not kernel.program.launches[0] and len(all_of(program.launches[0], Copy)) == 5
     rng = np.random.default_rng(0)
-    arguments = {"A": rng.integers(-3, 4, (16, 100)).astype(np.float32), "B": rng.integers(-3, 4, (2, 100, 16)).astype(np.float32), "C": np.zeros((2, 16, 16), np.float32)}
+    arguments = {
+        "A": rng.integers(-3, 4, (16, 100)).astype(np.float32),
+        "B": rng.integers(-3, 4, (2, 100, 16)).astype(np.float32),
+        "C": np.zeros((2, 16, 16), np.float32),
+    }
     np.testing.assert_array_equal(agree(kernel, arguments, merge_depth)["C"], arguments["A"] @ arguments["B"])
 
 
@@ -148,6 +152,7 @@ def test_a_narrow_accumulator() -> None:
 
 def staged(start_a: Any, start_b: Any, clear: Any = False, tile: Any = None, read_after: bool = False, read_before: bool = False) -> PrimFunc:
     """A product loop whose sources begin where `start_a` and `start_b` say."""
+
     @T.prim_func
     def kernel(A: T.Tensor((16, 64), "float32"), B: T.Tensor((64, 16), "float32"), C: T.Tensor((16, 16), "float32")):
         with T.Kernel(1):
@@ -187,8 +192,18 @@ def test_the_plain_case_is_merged() -> None:
     assert merged(staged(lambda k: (0, 8 + k * 8), PLAIN_B)) is not None
 
 
-@pytest.mark.parametrize("start", [lambda k: (0, k * 4), lambda k: (0, k * 16), lambda k: (0, 8), lambda k: (k, k * 8), lambda k: (0, (7 - k) * 8),
-                                   lambda k: (0, k * k), lambda k: (0, k * 8 % 16)])
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda k: (0, k * 4),
+        lambda k: (0, k * 16),
+        lambda k: (0, 8),
+        lambda k: (k, k * 8),
+        lambda k: (0, (7 - k) * 8),
+        lambda k: (0, k * k),
+        lambda k: (0, k * 8 % 16),
+    ],
+)
 def test_starts_that_do_not_advance_by_the_step(start: Any) -> None:
     refuses(staged(start, PLAIN_B), wanted=stepwise(start, PLAIN_B))
 
@@ -278,6 +293,7 @@ def test_a_tile_staged_twice_in_one_turn() -> None:
 
 def test_a_product_before_its_copy() -> None:
     """The product of a turn reads what the turn before has staged."""
+
     @T.prim_func
     def kernel(A: T.Tensor((16, 64), "float32"), B: T.Tensor((64, 16), "float32"), C: T.Tensor((16, 16), "float32")):
         with T.Kernel(1):
@@ -296,6 +312,7 @@ def test_a_product_before_its_copy() -> None:
 
 def test_a_product_before_its_copy_without_a_clear() -> None:
     """As above, but with nothing outside the loop that touches the tiles: the first turn's product counts for nothing."""
+
     @T.prim_func
     def kernel(A: T.Tensor((16, 64), "float32"), B: T.Tensor((64, 16), "float32"), C: T.Tensor((16, 16), "float32")):
         with T.Kernel(1):
@@ -331,6 +348,7 @@ def test_a_copy_inside_a_branch() -> None:
 
 def test_safe_values_beyond_the_depth() -> None:
     """The last step of the program as written pads both operands; after merging it pads no more than that."""
+
     @T.prim_func
     def kernel(A: T.Tensor((16, 60), "float32"), B: T.Tensor((60, 16), "float32"), C: T.Tensor((16, 16), "float32")):
         with T.Kernel(1):

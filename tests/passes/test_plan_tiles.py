@@ -31,7 +31,9 @@ def plans(prim_func: PrimFunc) -> dict[str, TilePlan]:
 
 
 @pytest.mark.parametrize("tb", [False, True])
-@pytest.mark.parametrize(("operand", "accumulator", "compute"), [("float16", "float32", "float32"), ("int8", "int32", "int32"), ("float64", "float64", "float64")])
+@pytest.mark.parametrize(
+    ("operand", "accumulator", "compute"), [("float16", "float32", "float32"), ("int8", "int32", "int32"), ("float64", "float64", "float64")]
+)
 def test_a_second_operand_is_kept_in_panels(operand: str, accumulator: str, compute: str, tb: bool) -> None:
     kernel = product(40, 36, 24, 20, 12, 10, operand, accumulator, tb=tb)
     found = plans(kernel)
@@ -62,6 +64,7 @@ def test_tiles_of_no_product_stay_as_declared() -> None:
 
 def staged(statement: Any = None, start: Any = 0, source: Any = None, safe: Any = None, transpose: bool = False) -> PrimFunc:
     """One product, with `statement` before it."""
+
     @T.prim_func
     def kernel(A: T.Tensor((16, 16), "float16"), B: T.Tensor((40, 40), "float16"), C: T.Tensor((16, 16), "float32")):
         with T.Kernel(1):
@@ -134,9 +137,16 @@ def test_safe_values_are_not_zeros(transpose: bool) -> None:
 
 def test_sources_that_cannot_be_packed() -> None:
     @T.prim_func
-    def kernel(A: T.Tensor((16, 16), "float32"), B: T.StridedTensor((16, 16), (40, 2), "float32"), D: T.Tensor((16, 16), "int8"), C: T.Tensor((16, 16), "float32")):
+    def kernel(
+        A: T.Tensor((16, 16), "float32"), B: T.StridedTensor((16, 16), (40, 2), "float32"), D: T.Tensor((16, 16), "int8"), C: T.Tensor((16, 16), "float32")
+    ):
         with T.Kernel(1):
-            a, b, d, c = T.alloc_shared((16, 16), "float32"), T.alloc_shared((16, 16), "float32"), T.alloc_shared((16, 16), "float32"), T.alloc_fragment((16, 16), "float32")
+            a, b, d, c = (
+                T.alloc_shared((16, 16), "float32"),
+                T.alloc_shared((16, 16), "float32"),
+                T.alloc_shared((16, 16), "float32"),
+                T.alloc_fragment((16, 16), "float32"),
+            )
             T.copy(A, a)
             T.copy(B, b)
             T.copy(D, d)
@@ -174,7 +184,12 @@ def test_products_in_different_dtypes_keep_the_declared_one() -> None:
     @T.prim_func
     def kernel(A: T.Tensor((16, 16), "float32"), C: T.Tensor((16, 16), "float32"), D: T.Tensor((16, 16), "float64")):
         with T.Kernel(1):
-            a, b, c, d = T.alloc_shared((16, 16), "float32"), T.alloc_shared((16, 16), "float32"), T.alloc_fragment((16, 16), "float32"), T.alloc_fragment((16, 16), "float64")
+            a, b, c, d = (
+                T.alloc_shared((16, 16), "float32"),
+                T.alloc_shared((16, 16), "float32"),
+                T.alloc_fragment((16, 16), "float32"),
+                T.alloc_fragment((16, 16), "float64"),
+            )
             T.copy(A, a)
             T.copy(A, b)
             T.gemm(a, b, c, clear_accum=True)

@@ -90,8 +90,9 @@ def program(parameters: Any, *launches: Launch, outputs: Any = (), **kwargs: Any
     return Program("kernel", tuple(made), launches, HERE, **kwargs)
 
 
-def run(parameters: Any, *body: Stmt, given: dict[str, Any], outputs: Any = (), options: ReferenceOptions | None = None,
-        **kwargs: Any) -> dict[str, np.ndarray]:
+def run(
+    parameters: Any, *body: Stmt, given: dict[str, Any], outputs: Any = (), options: ReferenceOptions | None = None, **kwargs: Any
+) -> dict[str, np.ndarray]:
     return run_reference(program(parameters, launch(*body, **kwargs), outputs=outputs), given, options)
 
 
@@ -277,8 +278,15 @@ def test_tile_operations_see_blocks_regions_and_values() -> None:
     row = Region(x, (b, const(0)), (1, 6), (False, True), HERE)
     out = Region(y, (b, const(0)), (1, 6), (False, True), HERE)
     data = np.arange(24, dtype=np.float32).reshape(4, 6)
-    got = run((x, y, scale), Double(HERE, row, whole(s), scale), Double(HERE, whole(s), out, as_expr(2.0)), given={"X": data, "Y": 0 * data, "scale": 3},
-              grid=(4,), blocks=(b,), buffers=(s,))
+    got = run(
+        (x, y, scale),
+        Double(HERE, row, whole(s), scale),
+        Double(HERE, whole(s), out, as_expr(2.0)),
+        given={"X": data, "Y": 0 * data, "scale": 3},
+        grid=(4,),
+        blocks=(b,),
+        buffers=(s,),
+    )
     assert np.array_equal(got["Y"], 6 * data)
 
 
@@ -291,8 +299,14 @@ def test_atomics_combine_every_lane(kind: AtomicKind, seed: int, count: int) -> 
     i = var("i")
     body = parallel(i, count, AtomicUpdate(HERE, kind, y, (at(t, i),), at(v, i)))
     got = run((t, v, y), body, given={"T": targets, "V": values, "Y": np.arange(4, dtype=np.int32)})
-    python = {AtomicKind.ADD: lambda a, b: a + b, AtomicKind.MAX: max, AtomicKind.MIN: min, AtomicKind.XOR: lambda a, b: a ^ b,
-              AtomicKind.OR: lambda a, b: a | b, AtomicKind.AND: lambda a, b: a & b}[kind]
+    python = {
+        AtomicKind.ADD: lambda a, b: a + b,
+        AtomicKind.MAX: max,
+        AtomicKind.MIN: min,
+        AtomicKind.XOR: lambda a, b: a ^ b,
+        AtomicKind.OR: lambda a, b: a | b,
+        AtomicKind.AND: lambda a, b: a & b,
+    }[kind]
     expected = list(range(4))
     for place, value in zip(targets.tolist(), values.tolist(), strict=True):
         if 0 <= place < 4:
@@ -303,8 +317,11 @@ def test_atomics_combine_every_lane(kind: AtomicKind, seed: int, count: int) -> 
 def test_atomics_give_what_was_there() -> None:
     counter, y = tensor("C", (1,), I32), tensor("Y", (20,), I32)
     i, old = var("i"), var("old")
-    got = run((counter, y), parallel(i, 20, AtomicUpdate(HERE, AtomicKind.ADD, counter, (const(0),), const(1), previous=old), put(y, i, old)),
-              given={"C": np.zeros(1, np.int32), "Y": np.zeros(20, np.int32)})
+    got = run(
+        (counter, y),
+        parallel(i, 20, AtomicUpdate(HERE, AtomicKind.ADD, counter, (const(0),), const(1), previous=old), put(y, i, old)),
+        given={"C": np.zeros(1, np.int32), "Y": np.zeros(20, np.int32)},
+    )
     assert got["C"].tolist() == [20] and sorted(got["Y"]) == list(range(20))
 
 
@@ -450,9 +467,15 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     n, a = var("n"), tensor("A", (4, 2))
     good = {"A": np.zeros((4, 2), np.float32), "n": 1}
     cases: list[tuple[dict[str, Any], Kind]] = [
-        ({"A": good["A"]}, Kind.MISSING_ARGUMENT), ({**good, "B": 1}, Kind.UNKNOWN_ARGUMENT), ({**good, "A": np.zeros(4, np.float32)}, Kind.ARGUMENT_RANK),
-        ({**good, "A": np.zeros((4, 3), np.float32)}, Kind.ARGUMENT_SHAPE), ({**good, "A": np.zeros((4, 2))}, Kind.ARGUMENT_DTYPE),
-        ({**good, "n": 1.5}, Kind.ARGUMENT_SCALAR), ({**good, "n": 1 << 40}, Kind.ARGUMENT_SCALAR), ({**good, "A": None}, Kind.ARGUMENT_NONE)]
+        ({"A": good["A"]}, Kind.MISSING_ARGUMENT),
+        ({**good, "B": 1}, Kind.UNKNOWN_ARGUMENT),
+        ({**good, "A": np.zeros(4, np.float32)}, Kind.ARGUMENT_RANK),
+        ({**good, "A": np.zeros((4, 3), np.float32)}, Kind.ARGUMENT_SHAPE),
+        ({**good, "A": np.zeros((4, 2))}, Kind.ARGUMENT_DTYPE),
+        ({**good, "n": 1.5}, Kind.ARGUMENT_SCALAR),
+        ({**good, "n": 1 << 40}, Kind.ARGUMENT_SCALAR),
+        ({**good, "A": None}, Kind.ARGUMENT_NONE),
+    ]
     for arguments, kind in cases:
         assert kind_of(lambda arguments=arguments: run((a, n), put(a, (0, 0), n), given=arguments)) is kind
     assert run((a, n), given={"A": None, "n": 1}) == {}

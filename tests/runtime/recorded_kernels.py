@@ -43,8 +43,9 @@ def workspace(name: str, shape: Sequence[Extent], dtype: DType = dtypes.float32)
     return Buffer(name, dtype, tuple(shape), Scope.GLOBAL, Span(FILE, 1))
 
 
-def program(*parameters: Parameter, workspaces: Sequence[Buffer] = (), checks: Sequence[HostCheck] = (), grid: Sequence[Expr] = (),
-            body: Sequence[Stmt] = ()) -> Program:
+def program(
+    *parameters: Parameter, workspaces: Sequence[Buffer] = (), checks: Sequence[HostCheck] = (), grid: Sequence[Expr] = (), body: Sequence[Stmt] = ()
+) -> Program:
     """A program `main` whose source, as messages quote it, has one line per parameter."""
     lines = ["def main("]
     placed = []

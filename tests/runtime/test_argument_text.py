@@ -20,8 +20,18 @@ class Thing:
 
 
 DESCRIPTIONS: list[tuple[Any, str]] = [
-    (None, "None"), (3, "3"), (2.5, "2.5"), (True, "True"), ("text", "'text'"), ("x" * 50, "a Python str"), (10**5000, "a Python int"), ([1], "a list"),
-    (object(), "an object"), (np.zeros((2, 3)), "a numpy array of 2 dimensions (2, 3)"), (np.float32(1.5), "float32 1.5"), (Thing(), f"a {__name__}.Thing"),
+    (None, "None"),
+    (3, "3"),
+    (2.5, "2.5"),
+    (True, "True"),
+    ("text", "'text'"),
+    ("x" * 50, "a Python str"),
+    (10**5000, "a Python int"),
+    ([1], "a list"),
+    (object(), "an object"),
+    (np.zeros((2, 3)), "a numpy array of 2 dimensions (2, 3)"),
+    (np.float32(1.5), "float32 1.5"),
+    (Thing(), f"a {__name__}.Thing"),
 ]
 
 

@@ -89,13 +89,16 @@ def test_an_output_of_negative_size() -> None:
     kernel = kernel_of(tensor("X", (n,)), tensor("Y", (n - 1,)), outputs=(1,))
     assert kernel(zeros(1)).shape == (0,)
     kernel.calls.clear()
-    assert str(refused(kernel, zeros(0))) == """\
+    assert (
+        str(refused(kernel, zeros(0)))
+        == """\
 error[argument-shape]: Y, which main returns, would have the shape (-1,)
   --> kernel.py:3:5
   3 |     Y: float32[n - 1],
     |     ^^^^^^^^^^^^^^^^^ Y: float32[n - 1]
   because: n is 0
   help: pass larger tensors"""
+    )
 
 
 @pytest.mark.usefixtures("stubs")
@@ -145,7 +148,9 @@ def test_a_symbol_that_only_missing_tensors_carry() -> None:
     kernel = RecordedKernel(source, unused=("U", "V"))
     kernel(None, zeros(3))
     kernel.calls.clear()
-    assert str(refused(kernel, None, None)) == """\
+    assert (
+        str(refused(kernel, None, None))
+        == """\
 error[unbound-symbol]: no argument of this call says what n is, which appears in U and V
   --> kernel.py:2:5
   2 |     U: float32[n],
@@ -155,6 +160,7 @@ error[unbound-symbol]: no argument of this call says what n is, which appears in
     |     ^^^^^^^^^^^^^ V: float32[n]
   because: main computes with n, and a symbol gets its value from a dimension or stride of an argument
   help: pass a tensor that has the dimension n, or make it a scalar parameter"""
+    )
 
 
 def test_a_symbol_that_the_body_computes_with_is_needed() -> None:
@@ -185,13 +191,16 @@ def test_an_assert_outside_the_launches() -> None:
     kernel = RecordedKernel(program(tensor("X", (n,)), scalar(a), checks=(check,)))
     kernel(zeros(1), 3)
     kernel.calls.clear()
-    assert str(refused(kernel, zeros(0), 3)) == """\
+    assert (
+        str(refused(kernel, zeros(0), 3))
+        == """\
 error[host-assert]: an assert of main does not hold: needs elements
   --> kernel.py:5:5
   5 |     assert n > 0
     |     ^^^^^^^^^^^^
   because: `n > 0 and a < 4` is false: n is 0, a is 3
   help: pass arguments that satisfy it"""
+    )
     assert refused(kernel, zeros(1), 4).diagnostic.kind is Kind.HOST_ASSERT
 
 
@@ -205,13 +214,16 @@ def test_a_failed_assert_of_the_kernel() -> None:
     for x, y in ((zeros(3), zeros(3)), (torch.zeros(3), torch.zeros(3))):
         with pytest.raises(TileRuntimeError) as caught:
             kernel(x, y)
-        assert str(caught.value) == """\
+        assert (
+            str(caught.value)
+            == """\
 error[device-assert]: an assert in main failed: index in range
   --> kernel.py:5:5
   5 |     assert n > 0
     |     ^^^^^^^^^^^^
   because: `i < 8` did not hold for some block
   help: the tensors that the kernel writes hold partial results now"""
+        )
     status[0] = 1
     with pytest.raises(TileRuntimeError, match="an assert in main failed: i < 3"):
         kernel(zeros(3), zeros(3))

@@ -274,9 +274,7 @@ def test_a_failing_store_tells_once_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize("name", ["open", "fstat", "read"])
-def test_a_failing_load_is_a_miss_and_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage], name: str
-) -> None:
+def test_a_failing_load_is_a_miss_and_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage], name: str) -> None:
     cache = DiskCache(tmp_path)
     cache.store(KEY, SECTIONS)
     for _ in range(3):
@@ -314,9 +312,7 @@ def test_short_reads_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert cache.load(KEY) == SECTIONS
 
 
-def test_a_write_that_makes_no_progress_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage]
-) -> None:
+def test_a_write_that_makes_no_progress_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage]) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda descriptor, data: 0)
         is_stored = DiskCache(tmp_path).store(KEY, SECTIONS)
@@ -325,9 +321,7 @@ def test_a_write_that_makes_no_progress_ends(
     assert os.listdir(tmp_path) == []
 
 
-def test_each_reason_is_told_once_for_all_caches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage]
-) -> None:
+def test_each_reason_is_told_once_for_all_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage]) -> None:
     for code in (errno.ENOSPC, errno.EROFS, errno.ENOSPC):
         for directory in ("one", "two"):
             with monkeypatch.context() as patch:
@@ -504,9 +498,7 @@ def test_store_keeps_the_directory_near_its_limit(tmp_path: Path, size_bytes: in
     assert limit_bytes / 2 < total_bytes < 1.25 * limit_bytes
 
 
-def test_an_entry_that_cannot_be_removed_counts_as_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage]
-) -> None:
+def test_an_entry_that_cannot_be_removed_counts_as_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage]) -> None:
     cache = DiskCache(tmp_path)
     cache.store(KEY, SECTIONS)
     cache.store(OTHER_KEY, OTHER_SECTIONS)
@@ -520,9 +512,7 @@ def test_an_entry_that_cannot_be_removed_counts_as_kept(
 # Threads
 
 
-def test_threads_share_a_cache_and_its_one_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage]
-) -> None:
+def test_threads_share_a_cache_and_its_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: list[warnings.WarningMessage]) -> None:
     cache = DiskCache(tmp_path)
     gate = threading.Barrier(8)
     wrong: list[object] = []

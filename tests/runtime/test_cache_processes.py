@@ -193,9 +193,7 @@ print(json.dumps({"missing": missing, "present": present}))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_kill_at_any_step_leaves_a_cache_that_works(tmp_path: Path) -> None:
-    killer = subprocess.run(
-        [sys.executable, "-c", KILLER, str(tmp_path), KEY, OTHER_KEY], env=CHILD_ENVIRONMENT, capture_output=True, text=True, timeout=60
-    )
+    killer = subprocess.run([sys.executable, "-c", KILLER, str(tmp_path), KEY, OTHER_KEY], env=CHILD_ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert killer.returncode == 0, killer.stderr
     killed = json.loads(killer.stdout)
     assert len(killed) >= 300

@@ -32,8 +32,10 @@ def fast_path_of(source: Program, outputs: tuple[int, ...] = ()) -> FastPath | N
 def test_what_has_a_fast_path() -> None:
     n, m = var("n"), var("m")
     plain: list[tuple[Parameter, ...]] = [
-        (tensor("X", (n, 4)), tensor("Y", (n, m), dtypes.bfloat16)), (scalar(var("a")), pointer("p")),
-        (tensor("X", (n,), dtypes.bool_), scalar(var("a", dtypes.float32)))]
+        (tensor("X", (n, 4)), tensor("Y", (n, m), dtypes.bfloat16)),
+        (scalar(var("a")), pointer("p")),
+        (tensor("X", (n,), dtypes.bool_), scalar(var("a", dtypes.float32))),
+    ]
     for parameters in plain:
         path = fast_path_of(program(*parameters))
         assert path is not None
@@ -45,9 +47,15 @@ def test_what_has_a_fast_path() -> None:
 def test_what_has_none() -> None:
     n, m = var("n"), var("m")
     check = HostCheck(n > 0, "", Span("kernel.py", 1))
-    for source in (program(tensor("X", (n * 2,)), tensor("Y", (n,))), program(tensor("X", (n, 4), strides=(m, 1))), program(tensor("X", (n,), dtypes.int4)),
-                   program(tensor("X", (n,), as_dtype("float16x2"))), program(scalar(n), tensor("X", (n,))), program(scalar(var("a", dtypes.float16))),
-                   program(tensor("X", (n,)), checks=[check])):
+    for source in (
+        program(tensor("X", (n * 2,)), tensor("Y", (n,))),
+        program(tensor("X", (n, 4), strides=(m, 1))),
+        program(tensor("X", (n,), dtypes.int4)),
+        program(tensor("X", (n,), as_dtype("float16x2"))),
+        program(scalar(n), tensor("X", (n,))),
+        program(scalar(var("a", dtypes.float16))),
+        program(tensor("X", (n,)), checks=[check]),
+    ):
         assert fast_path_of(source) is None
     assert fast_path_of(program(tensor("X", (n,)), tensor("Y", (m,))), outputs=(1,)) is None
 

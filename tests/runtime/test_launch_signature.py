@@ -42,9 +42,7 @@ def test_dtypes_must_be_canonical(dtype: np.dtype[Any]) -> None:
         TensorArgument(dtype, (), is_written=False)
 
 
-@pytest.mark.parametrize(
-    "scalar_type", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.int4, np.float16, np.bool_]
-)
+@pytest.mark.parametrize("scalar_type", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.int4, np.float16, np.bool_])
 def test_usual_dtypes_are_canonical(scalar_type: type) -> None:
     dtype = np.dtype(scalar_type)
     assert TensorArgument(dtype, (), is_written=False).dtype_numpy is np.zeros(3, scalar_type).dtype

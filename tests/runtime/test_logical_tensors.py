@@ -17,8 +17,16 @@ from tilewright.ir.expr import var
 torch = pytest.importorskip("torch")
 
 
-ACCEPTED = [("bool", "int8"), ("bool", "uint8"), ("bool", "bool"), ("tfloat32", "float32"), ("float8_e4m3", "float8_e4m3fn"), ("float8_e4m3", "float8_e4m3"),
-            ("handle", "int64"), ("handle", "uint64")]
+ACCEPTED = [
+    ("bool", "int8"),
+    ("bool", "uint8"),
+    ("bool", "bool"),
+    ("tfloat32", "float32"),
+    ("float8_e4m3", "float8_e4m3fn"),
+    ("float8_e4m3", "float8_e4m3"),
+    ("handle", "int64"),
+    ("handle", "uint64"),
+]
 
 
 @pytest.mark.parametrize(("declared", "given"), ACCEPTED)

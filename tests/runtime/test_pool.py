@@ -165,9 +165,7 @@ def shared_kernel(request: pytest.FixtureRequest, compiler: llvm.LLJIT) -> Itera
     scratch_bytes=st.sampled_from([-1, 0, 1, 5000, 1 << 20]),
     launch_count=st.integers(1, 5),
 )
-def test_every_task_runs_exactly_once(
-    shared_kernel: Kernel, task_count: int, chunk: int, thread_count: int, scratch_bytes: int, launch_count: int
-) -> None:
+def test_every_task_runs_exactly_once(shared_kernel: Kernel, task_count: int, chunk: int, thread_count: int, scratch_bytes: int, launch_count: int) -> None:
     shared_kernel.pool.set_thread_count(thread_count)
     assert shared_kernel.count(task_count, chunk, scratch_bytes, launch_count) == [launch_count] * max(task_count, 0)
 
@@ -456,9 +454,7 @@ launch()
 
 def run_script(ending: str) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT + ending], env=environment, timeout=WAIT_SECONDS, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", SCRIPT + ending], env=environment, timeout=WAIT_SECONDS, capture_output=True, text=True, check=False)
 
 
 FOREVER = "def forever():\n    while True: launch()\nthreading.Thread(target=forever, daemon=True).start(); time.sleep(0.05)\n"

@@ -29,8 +29,22 @@ def slot_of(dtype: str, value: Any) -> int:
 
 
 INTEGERS = [0, 1, -1, 127, -128, True, np.int8(-3), np.uint64(5), np.bool_(True), np.array(7), torch.tensor(-4), np.array(3, np.uint16)]
-FLOATS = [0, 1, -2.5, True, 1 << 60, math.inf, -math.inf, 1e300, np.float16(0.1), np.float64(0.1), ml_dtypes.bfloat16(1.5), np.int8(-3), np.array(0.25),
-          torch.tensor(0.1)]
+FLOATS = [
+    0,
+    1,
+    -2.5,
+    True,
+    1 << 60,
+    math.inf,
+    -math.inf,
+    1e300,
+    np.float16(0.1),
+    np.float64(0.1),
+    ml_dtypes.bfloat16(1.5),
+    np.int8(-3),
+    np.array(0.25),
+    torch.tensor(0.1),
+]
 NO_INTEGERS = [2.5, 2.0, np.float32(2), "7", 1j, torch.tensor(2.5), b"1", [3], object()]
 NO_FLOATS = ["1.5", 1j, np.complex64(1), Decimal(1), 10**400, Fraction(1, 2), np.datetime64("2024"), object()]
 NO_NUMBERS = [*(("int32", value) for value in NO_INTEGERS), ("bool", 0.0), *(("float32", value) for value in NO_FLOATS)]
@@ -78,23 +92,29 @@ def test_objects_that_are_no_number_of_the_dtype(dtype: str, value: Any) -> None
 
 
 def test_the_text_about_a_fraction() -> None:
-    assert str(refused(kernel_of(tensor("X", (4,)), scalar(var("n"))), zeros(4), 2.5)) == """\
+    assert (
+        str(refused(kernel_of(tensor("X", (4,)), scalar(var("n"))), zeros(4), 2.5))
+        == """\
 error[argument-scalar]: n is 2.5, but main takes an int32 there
   --> kernel.py:3:5
   3 |     n: int32,
     |     ^^^^^^^^ n: int32
   because: a fraction is not cut off silently
   help: convert it with int(...), or declare the parameter as T.float32"""
+    )
 
 
 def test_a_tensor_for_a_scalar() -> None:
-    assert str(refused(kernel_of(scalar(var("n"))), zeros(3))) == """\
+    assert (
+        str(refused(kernel_of(scalar(var("n"))), zeros(3)))
+        == """\
 error[argument-kind]: n is a numpy array of 1 dimension (3,), but main takes an int32 there
   --> kernel.py:2:5
   2 |     n: int32,
     |     ^^^^^^^^ n: int32
   because: a scalar parameter takes one number
   help: pass a Python number, or index the tensor"""
+    )
 
 
 @pytest.mark.usefixtures("stubs")

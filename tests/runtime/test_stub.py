@@ -166,8 +166,10 @@ def test_empty_tensors(make: MakeStub) -> None:
     assert bench.slots(np.zeros((5, 0), np.float32)) == (5, 0)
 
 
-@pytest.mark.parametrize("scalar_type", [np.float16, np.float64, np.int8, np.uint64, np.bool_, np.complex64, ml_dtypes.bfloat16,
-                                         ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.int4])
+@pytest.mark.parametrize(
+    "scalar_type",
+    [np.float16, np.float64, np.int8, np.uint64, np.bool_, np.complex64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.int4],
+)
 def test_every_dtype_matches_itself_only(make: MakeStub, scalar_type: type) -> None:
     bench = Bench(make, (TensorArgument(np.dtype(scalar_type), (4,), False),), (DataPointer(0),))
     array: Any = np.zeros(4, scalar_type)
@@ -186,11 +188,26 @@ def test_every_mismatch_of_a_tensor_is_refused(make: MakeStub) -> None:
     unaligned = aligned_bytes(97)[1:].view(np.float32).reshape(4, 6)
     wide = aligned_bytes(48 * 4).view(np.float32).reshape(4, 12)[:, ::2]
     for other in (
-        (), (good, good), (None,), (good.tolist(),), (memoryview(good),), (good.view(np.int32),),
+        (),
+        (good, good),
+        (None,),
+        (good.tolist(),),
+        (memoryview(good),),
+        (good.view(np.int32),),
         (good.view(type("Array", (np.ndarray,), {})),),
-        (good.reshape(6, 4),), (good.reshape(24),), (good.reshape(1, 4, 6),), (good[:3],), (good.reshape(6, 4).T,), (wide,),
-        (read_only,), (shifted,), (unaligned,), (np.float32(1),),
-        (np.zeros((4, 6), ">f4"),), (np.zeros((4, 6), [("x", np.float32)]),), (np.zeros((4, 6), object),),
+        (good.reshape(6, 4),),
+        (good.reshape(24),),
+        (good.reshape(1, 4, 6),),
+        (good[:3],),
+        (good.reshape(6, 4).T,),
+        (wide,),
+        (read_only,),
+        (shifted,),
+        (unaligned,),
+        (np.float32(1),),
+        (np.zeros((4, 6), ">f4"),),
+        (np.zeros((4, 6), [("x", np.float32)]),),
+        (np.zeros((4, 6), object),),
     ):
         assert bench.refuses(*other)
 
@@ -374,8 +391,12 @@ def test_references_and_memory_are_balanced(make: MakeStub, entries: llvm.Resour
     succeed, fail = make(signature, entries["zero"]), make(signature, entries["thousand"])
     array, integer, number, huge = np.zeros(4, np.float32), 1 << 40, 2.5, 1 << 80
     cases = [
-        (succeed, (array, integer, number)), (succeed, (array, integer, integer)), (fail, (array, integer, number)),
-        (succeed, (array, huge, number)), (succeed, (array, integer, array)), (succeed, (array, integer, 10**400)),
+        (succeed, (array, integer, number)),
+        (succeed, (array, integer, integer)),
+        (fail, (array, integer, number)),
+        (succeed, (array, huge, number)),
+        (succeed, (array, integer, array)),
+        (succeed, (array, integer, 10**400)),
     ]
     watched = (None, NotImplemented, array, array.dtype, integer, number, huge, float, int, np.ndarray)
 
@@ -403,7 +424,12 @@ ARRAYS = [
     np.zeros(shape, dtype)[index]
     for dtype in (np.float32, ml_dtypes.bfloat16)
     for shape, index in (
-        ((4,), ...), ((5,), slice(1, None)), ((8,), slice(None, None, 2)), ((2, 4), ...), ((1, 4), ...), ((4, 4), (slice(None, 2), ...)),
+        ((4,), ...),
+        ((5,), slice(1, None)),
+        ((8,), slice(None, None, 2)),
+        ((2, 4), ...),
+        ((1, 4), ...),
+        ((4, 4), (slice(None, 2), ...)),
     )
 ]
 ARRAYS += [ARRAYS[0], ARRAYS[0][:2], ARRAYS[3].T, np.zeros((), np.float32), np.zeros((0, 4), np.float32)]

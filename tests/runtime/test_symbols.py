@@ -74,7 +74,9 @@ def test_a_scalar_argument_decides_a_dimension() -> None:
     n = var("n")
     source = program(tensor("A", (n,)), scalar(n))
     assert solve(source, {n: 5}, A=(5,)) == {"n": 5}
-    assert str(error_of(source, {n: 5}, A=(6,))) == """\
+    assert (
+        str(error_of(source, {n: 5}, A=(6,)))
+        == """\
 error[argument-symbol]: n is 5 as an argument but 6 in A
   --> kernel.py:3:5
   3 |     n: int32,
@@ -84,11 +86,14 @@ error[argument-symbol]: n is 5 as an argument but 6 in A
     |     ^^^^^^^^^^^^^ A: float32[n]
   because: one symbol has one value in a call of main
   help: pass arguments that agree on n, or declare two symbols"""
+    )
 
 
 def test_conflict_between_two_tensors() -> None:
     n = var("n")
-    assert str(error_of(program(tensor("X", (n,)), tensor("Y", (n,))), X=(48,), Y=(64,))) == """\
+    assert (
+        str(error_of(program(tensor("X", (n,)), tensor("Y", (n,))), X=(48,), Y=(64,)))
+        == """\
 error[argument-symbol]: n is 48 in X but 64 in Y
   --> kernel.py:2:5
   2 |     X: float32[n],
@@ -98,6 +103,7 @@ error[argument-symbol]: n is 48 in X but 64 in Y
     |     ^^^^^^^^^^^^^ Y: float32[n]
   because: one symbol has one value in a call of main
   help: pass arguments that agree on n, or declare two symbols"""
+    )
 
 
 def test_conflict_inside_one_tensor_names_the_dimensions() -> None:
@@ -108,7 +114,9 @@ def test_conflict_inside_one_tensor_names_the_dimensions() -> None:
 def test_conflict_of_a_derived_dimension_gives_the_expected_size() -> None:
     m, n = var("m"), var("n")
     error = error_of(program(tensor("A", (n,)), tensor("B", (m,)), tensor("C", (m + n * 2,))), A=(3,), B=(2,), C=(9,))
-    assert str(error) == """\
+    assert (
+        str(error)
+        == """\
 error[argument-symbol]: dimension 0 of C is 9, but m + n * 2 is 8: m is 2 in B, n is 3 in A
   --> kernel.py:4:5
   4 |     C: float32[m + n * 2],
@@ -121,45 +129,56 @@ error[argument-symbol]: dimension 0 of C is 9, but m + n * 2 is 8: m is 2 in B, 
     |     ^^^^^^^^^^^^^ A: float32[n]
   because: one symbol has one value in a call of main
   help: pass a tensor for C whose dimension 0 is 8, or other arguments"""
+    )
 
 
 def test_a_size_that_no_symbol_makes() -> None:
     n = var("n")
-    assert str(error_of(program(tensor("C", (n * 2 + 1,))), C=(10,))) == """\
+    assert (
+        str(error_of(program(tensor("C", (n * 2 + 1,))), C=(10,)))
+        == """\
 error[argument-shape]: dimension 0 of C is 10, but no n makes n * 2 + 1 that
   --> kernel.py:2:5
   2 |     C: float32[n * 2 + 1],
     |     ^^^^^^^^^^^^^^^^^^^^^ C: float32[n * 2 + 1]
   because: symbols are whole numbers from 0 on
   help: pass a tensor of the declared shape"""
+    )
     assert error_of(program(tensor("C", (n + 5,))), C=(4,)).diagnostic.kind is Kind.ARGUMENT_SHAPE
 
 
 def test_two_unknowns_in_one_dimension_stay_open() -> None:
     m, n = var("m"), var("n")
-    assert str(error_of(program(tensor("C", (m + n,))), C=(10,))) == """\
+    assert (
+        str(error_of(program(tensor("C", (m + n,))), C=(10,)))
+        == """\
 error[unbound-symbol]: no argument of this call says what m and n is
   --> kernel.py:2:5
   2 |     C: float32[m + n],
     |     ^^^^^^^^^^^^^^^^^ C: float32[m + n]
   because: m + n = 10 does not determine it: a symbol is solved from a dimension or stride that is linear in it alone
   help: use m itself as a dimension of an input, or pass it as a scalar"""
+    )
 
 
 def test_a_fixed_size() -> None:
-    assert str(error_of(program(tensor("X", (64,))), X=(65,))) == """\
+    assert (
+        str(error_of(program(tensor("X", (64,))), X=(65,)))
+        == """\
 error[argument-shape]: dimension 0 of X is 65, but main expects 64
   --> kernel.py:2:5
   2 |     X: float32[64],
     |     ^^^^^^^^^^^^^^ X: float32[64]
   because: main was compiled for exactly this size
   help: pass a tensor with this size, or declare it with T.dynamic"""
+    )
 
 
 def test_a_value_beyond_the_symbols_dtype() -> None:
     n, wide = var("n"), var("n", dtypes.int64)
     assert error_of(program(tensor("X", (n,))), X=(1 << 31,)).diagnostic.message == (
-        "n would be 2147483648, as dimension 0 of X is 2147483648, but int32 ends at 2147483647")
+        "n would be 2147483648, as dimension 0 of X is 2147483648, but int32 ends at 2147483647"
+    )
     assert solve(program(tensor("X", (wide,))), X=(1 << 31,)) == {"n": 1 << 31}
 
 
@@ -240,8 +259,10 @@ def test_consistent_shapes_are_accepted_and_others_refused(rows: list[tuple[int,
     """Shapes of affine sums plus one bare symbol each: solvable by construction. A changed size is never accepted unless other symbols explain it."""
     parameters = [tensor(f"P{k}", (sum((c * v for c, v in zip(row, NAMES, strict=False)), const(row[3])),)) for k, row in enumerate(rows)]
     sizes = [sum(c * x for c, x in zip(row, numbers, strict=False)) + row[3] for row in rows]
-    parameters = [p if p.buffer is None or not isinstance(p.buffer.shape[0], Expr) or not p.buffer.shape[0].is_const else tensor(p.name, (size,))
-                  for p, size in zip(parameters, sizes, strict=True)]
+    parameters = [
+        p if p.buffer is None or not isinstance(p.buffer.shape[0], Expr) or not p.buffer.shape[0].is_const else tensor(p.name, (size,))
+        for p, size in zip(parameters, sizes, strict=True)
+    ]
     parameters += [tensor(f"Q{v.name}", (v,)) for v in NAMES]
     sizes += list(numbers)
     order = data.draw(st.permutations(range(len(parameters))))

@@ -105,8 +105,26 @@ def test_cuda_array_interface_is_named_as_such() -> None:
     assert read_tensor(Device())[1].device == "cuda"
 
 
-@pytest.mark.parametrize("thing", [None, 3, 2.5, "text", [1.0, 2.0], (1,), {}, object(), int, np.float32(1), ctypes.c_int(3), ctypes.c_void_p(8),
-                                   ctypes.pointer(ctypes.c_int(3)), np.datetime64("2024")], ids=stable_id)
+@pytest.mark.parametrize(
+    "thing",
+    [
+        None,
+        3,
+        2.5,
+        "text",
+        [1.0, 2.0],
+        (1,),
+        {},
+        object(),
+        int,
+        np.float32(1),
+        ctypes.c_int(3),
+        ctypes.c_void_p(8),
+        ctypes.pointer(ctypes.c_int(3)),
+        np.datetime64("2024"),
+    ],
+    ids=stable_id,
+)
 def test_things_that_are_no_tensors(thing: Any) -> None:
     with pytest.raises(NotATensorError):
         read_tensor(thing)

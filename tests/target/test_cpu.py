@@ -20,8 +20,9 @@ def test_micro_tile_fits_the_registers(target: CpuTarget) -> None:
     assert tile.rows * tile.column_vectors + tile.column_vectors + 1 <= target.register_count
 
 
-@pytest.mark.parametrize(("target", "instruction"), [(GENERIC_128, "mulps"), (AVX2, "vfmadd"), (AVX512, "zmm"), (NEON, "fmla")],
-                         ids=["generic", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize(
+    ("target", "instruction"), [(GENERIC_128, "mulps"), (AVX2, "vfmadd"), (AVX512, "zmm"), (NEON, "fmla")], ids=["generic", "avx2", "avx512", "neon"]
+)
 def test_presets_select_the_instructions_they_promise(target: CpuTarget, instruction: str) -> None:
     lanes = target.lanes(4)
     type_ = f"<{lanes} x float>"
@@ -66,7 +67,10 @@ def test_arm_has_neon_even_where_the_system_reports_nothing() -> None:
     assert made.features == NEON.features
     assert made.has(Feature.FMA)
     assert describe_cpu("neoverse-v1", {"bf16": True, "i8mm": True, "dotprod": True}, "aarch64-unknown-linux-gnu").features >= {
-        Feature.BF16_DOT, Feature.I8MM, Feature.VNNI}
+        Feature.BF16_DOT,
+        Feature.I8MM,
+        Feature.VNNI,
+    }
 
 
 def test_unknown_families_get_plain_128_bit_vectors() -> None:

@@ -26,8 +26,13 @@ def test_what_is_held_exactly_survives_a_conversion(name: str) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from([dtypes.float32, dtypes.float16, dtypes.int32, dtypes.int8, dtypes.int64]),
-       st.sampled_from([dtypes.float32, dtypes.float16, dtypes.int32, dtypes.int8]), st.integers(0, 40), st.integers(0, 40), st.integers(0, 9))
+@given(
+    st.sampled_from([dtypes.float32, dtypes.float16, dtypes.int32, dtypes.int8, dtypes.int64]),
+    st.sampled_from([dtypes.float32, dtypes.float16, dtypes.int32, dtypes.int8]),
+    st.integers(0, 40),
+    st.integers(0, 40),
+    st.integers(0, 9),
+)
 def test_sums_and_products_stay_within_their_bounds(left: DType, right: DType, a: int, b: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.integers(-a, a + 1, 50), rng.integers(-b, b + 1, 50)
@@ -36,8 +41,12 @@ def test_sums_and_products_stay_within_their_bounds(left: DType, right: DType, a
         if bound is not None:
             values = operation(x.astype(bound.dtype.numpy), y.astype(bound.dtype.numpy))
             assert np.abs(values.astype(np.float64)).max() <= bound.magnitude
-            assert not bound.is_certain or bound.dtype.is_integer or np.array_equal(values.astype(np.float64), operation(x, y)) or not bounds.holds_exactly(
-                bound.dtype, bound.magnitude, bound.grain)
+            assert (
+                not bound.is_certain
+                or bound.dtype.is_integer
+                or np.array_equal(values.astype(np.float64), operation(x, y))
+                or not bounds.holds_exactly(bound.dtype, bound.magnitude, bound.grain)
+            )
 
 
 @settings(max_examples=30, deadline=None)

@@ -41,7 +41,7 @@ def test_a_planted_miscompile_is_found_and_minimised(tmp_path: Path) -> None:
     found = next(n for n in scanning if fuzz_one(1, n, length=4, is_minimising=False, executors=executors).outcome.is_failure)
     result = fuzz_one(1, found, length=4, executors=executors)
     assert result.outcome.verdict is Verdict.MISMATCH
-    kernel = result.minimal[result.minimal.index("@T.prim_func"):]
+    kernel = result.minimal[result.minimal.index("@T.prim_func") :]
     assert "reverse=True" in kernel and len(kernel.splitlines()) <= 14, kernel
     path = write_reproducer(tmp_path, 1, result)
     assert run_case(path.read_text(), executors).verdict is Verdict.MISMATCH

@@ -18,8 +18,12 @@ def test_the_same_seed_gives_the_same_programs() -> None:
 
 def test_programs_do_not_depend_on_the_hash_seed() -> None:
     program = "from tilewright.testing.generate import generate; print(generate(3, 4).source)"
-    texts = {subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True,
-                            text=True, check=True).stdout for seed in ("1", "2")}
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
     assert texts == {generate(3, 4).source + "\n"}
 
 
@@ -31,11 +35,60 @@ def test_programs_have_no_undefined_behaviour(number: int) -> None:
 
 def test_every_construct_turns_up() -> None:
     text = "\n".join(generate(5, n).source for n in range(150))
-    wanted = ("T.copy(", "T.gemm(", "transpose_A=True", "transpose_B=True", "clear_accum", "T.fill(", "T.clear(", "T.reduce_sum(",
-              "T.reduce_max(", "T.reduce_min(", "T.reduce_absmax(", "T.reduce_bit", "clear=False", "T.cumsum(", "T.cummax(",
-              "T.transpose(", "T.reshape(", "T.view(", "T.Parallel(", "T.Pipelined(0", "T.Pipelined(1", "T.serial(", "T.unroll(",
-              "T.grid(", "while ", "break", "continue", "elif ", "T.if_then_else(", "T.Select(", "T.atomic_add(", "T.atomic_max(",
-              "T.alloc_reducer(", "T.any_of(", "T.alloc_local(", "T.alloc_var(", "T.dynamic(", "count: T.int32", "'bool'", "'int4'",
-              "'float8_e4m3fn'", "'bfloat16'", "'float64'", "T.exp2(", "T.cast(", ".astype(", " // ", " % ", " >> ",
-              "T.annotate_safe_value(", "T.Persistent(", "T.StridedTensor(", "T.alloc_global(", "@T.macro")
+    wanted = (
+        "T.copy(",
+        "T.gemm(",
+        "transpose_A=True",
+        "transpose_B=True",
+        "clear_accum",
+        "T.fill(",
+        "T.clear(",
+        "T.reduce_sum(",
+        "T.reduce_max(",
+        "T.reduce_min(",
+        "T.reduce_absmax(",
+        "T.reduce_bit",
+        "clear=False",
+        "T.cumsum(",
+        "T.cummax(",
+        "T.transpose(",
+        "T.reshape(",
+        "T.view(",
+        "T.Parallel(",
+        "T.Pipelined(0",
+        "T.Pipelined(1",
+        "T.serial(",
+        "T.unroll(",
+        "T.grid(",
+        "while ",
+        "break",
+        "continue",
+        "elif ",
+        "T.if_then_else(",
+        "T.Select(",
+        "T.atomic_add(",
+        "T.atomic_max(",
+        "T.alloc_reducer(",
+        "T.any_of(",
+        "T.alloc_local(",
+        "T.alloc_var(",
+        "T.dynamic(",
+        "count: T.int32",
+        "'bool'",
+        "'int4'",
+        "'float8_e4m3fn'",
+        "'bfloat16'",
+        "'float64'",
+        "T.exp2(",
+        "T.cast(",
+        ".astype(",
+        " // ",
+        " % ",
+        " >> ",
+        "T.annotate_safe_value(",
+        "T.Persistent(",
+        "T.StridedTensor(",
+        "T.alloc_global(",
+        "@T.macro",
+    )
     assert [w for w in wanted if w not in text] == []

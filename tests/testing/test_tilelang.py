@@ -15,14 +15,21 @@ from tilewright.testing import tilelang as testing
 
 
 def test_main_runs_the_tests_of_the_file_that_calls_it(tmp_path: Path) -> None:
-    program = ("import tilelang.testing\n\ndef test_right():\n    pass\n\n@tilelang.testing.requires_cuda\ndef test_on_a_gpu():\n    raise AssertionError\n\n"
-               "{more}\nif __name__ == '__main__':\n    tilelang.testing.main()\n")
+    program = (
+        "import tilelang.testing\n\ndef test_right():\n    pass\n\n@tilelang.testing.requires_cuda\ndef test_on_a_gpu():\n    raise AssertionError\n\n"
+        "{more}\nif __name__ == '__main__':\n    tilelang.testing.main()\n"
+    )
     # The collected file is imported once more by pytest, in the same process: the names are still there.
     for more, status, summary in (("", 0, "1 passed, 1 skipped"), ("def test_wrong():\n    assert False\n", 1, "1 failed, 1 passed, 1 skipped")):
         path = tmp_path / f"test_{status}.py"
         path.write_text(program.format(more=more))
-        done = subprocess.run([sys.executable, "-m", "tilewright", "run", str(path), "-p", "no:cacheprovider"], capture_output=True, text=True, cwd=tmp_path,
-                              env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+        done = subprocess.run(
+            [sys.executable, "-m", "tilewright", "run", str(path), "-p", "no:cacheprovider"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        )
         assert done.returncode == status, done.stdout + done.stderr
         assert summary in done.stdout
 

@@ -23,9 +23,21 @@ from tilewright.ir.visit import subexpressions
 
 NEGATED_COMPARISONS = {Op.EQ: Op.NE, Op.NE: Op.EQ, Op.LT: Op.GE, Op.GE: Op.LT, Op.GT: Op.LE, Op.LE: Op.GT}
 _OPERATIONS: dict[Op, Callable[[ValueRange, ValueRange], ValueRange]] = {
-    Op.ADD: vr.add, Op.SUB: vr.subtract, Op.MUL: vr.multiply, Op.FLOORDIV: vr.floordiv, Op.FLOORMOD: vr.floormod, Op.TRUNCDIV: vr.truncdiv,
-    Op.TRUNCMOD: vr.truncmod, Op.MIN: vr.minimum, Op.MAX: vr.maximum, Op.BIT_AND: vr.bit_and, Op.BIT_OR: vr.bit_or, Op.BIT_XOR: vr.bit_xor,
-    Op.SHIFT_LEFT: vr.shift_left, Op.SHIFT_RIGHT: vr.shift_right}
+    Op.ADD: vr.add,
+    Op.SUB: vr.subtract,
+    Op.MUL: vr.multiply,
+    Op.FLOORDIV: vr.floordiv,
+    Op.FLOORMOD: vr.floormod,
+    Op.TRUNCDIV: vr.truncdiv,
+    Op.TRUNCMOD: vr.truncmod,
+    Op.MIN: vr.minimum,
+    Op.MAX: vr.maximum,
+    Op.BIT_AND: vr.bit_and,
+    Op.BIT_OR: vr.bit_or,
+    Op.BIT_XOR: vr.bit_xor,
+    Op.SHIFT_LEFT: vr.shift_left,
+    Op.SHIFT_RIGHT: vr.shift_right,
+}
 
 
 _MAX_NESTING = 6
@@ -43,8 +55,20 @@ class Facts:
     memo              what other parts of `arith` computed under these facts, by the class that computed it.
     """
 
-    __slots__ = ("_assumed", "_known", "_narrowed", "_nesting", "_structural", "conditions", "inequalities", "is_contradictory", "linearizer", "memo",
-                 "ranges", "unequal")
+    __slots__ = (
+        "_assumed",
+        "_known",
+        "_narrowed",
+        "_nesting",
+        "_structural",
+        "conditions",
+        "inequalities",
+        "is_contradictory",
+        "linearizer",
+        "memo",
+        "ranges",
+        "unequal",
+    )
 
     def __init__(self) -> None:
         self.linearizer = Linearizer(is_expanding=True)
@@ -243,14 +267,14 @@ class Facts:
         """x % k = r says that x lies in a residue class."""
         if len(form.terms) != 1:
             return
-        (atom, coefficient), = form.terms.items()
+        ((atom, coefficient),) = form.terms.items()
         op, operands = self.linearizer.meaning.get(atom, (None, ()))
         if op is not Op.FLOORMOD or not operands[1].is_constant:
             return
         numerator, modulus, remainder = operands[0], operands[1].constant, -form.constant // coefficient
         # numerator = remainder mod modulus, and each of its atoms with an invertible coefficient is then in a class too.
         if len(numerator.terms) == 1:
-            (inner, factor), = numerator.terms.items()
+            ((inner, factor),) = numerator.terms.items()
             if gcd(factor, modulus) == 1:
                 self._narrow(inner, value_range(None, None, modulus, (remainder - numerator.constant) * pow(factor, -1, modulus)))
 
@@ -260,7 +284,7 @@ class Facts:
             return
         self.unequal += (form,)
         if len(form.terms) == 1:
-            (atom, coefficient), = form.terms.items()
+            ((atom, coefficient),) = form.terms.items()
             if form.constant % coefficient == 0:
                 self._exclude(atom, -form.constant // coefficient)
 

@@ -240,16 +240,51 @@ def _truncdiv(a: Array, b: Array) -> Array:
     return np.asarray(np.floor_divide(a - np.fmod(a, b), b))
 
 
-_COMPARE: dict[Op, Callable[..., Any]] = {Op.EQ: np.equal, Op.NE: np.not_equal, Op.LT: np.less, Op.LE: np.less_equal, Op.GT: np.greater,
-                                          Op.GE: np.greater_equal}
-_ON_BOOLS: dict[Op, Callable[..., Any]] = {Op.AND: np.logical_and, Op.OR: np.logical_or, Op.NOT: np.logical_not, Op.BIT_XOR: np.logical_xor,
-                                           Op.MIN: np.logical_and, Op.MAX: np.logical_or}
+_COMPARE: dict[Op, Callable[..., Any]] = {
+    Op.EQ: np.equal,
+    Op.NE: np.not_equal,
+    Op.LT: np.less,
+    Op.LE: np.less_equal,
+    Op.GT: np.greater,
+    Op.GE: np.greater_equal,
+}
+_ON_BOOLS: dict[Op, Callable[..., Any]] = {
+    Op.AND: np.logical_and,
+    Op.OR: np.logical_or,
+    Op.NOT: np.logical_not,
+    Op.BIT_XOR: np.logical_xor,
+    Op.MIN: np.logical_and,
+    Op.MAX: np.logical_or,
+}
 _ON_INTEGERS: dict[Op, Callable[..., Any]] = {
-    Op.ADD: np.add, Op.SUB: np.subtract, Op.MUL: np.multiply, Op.FLOORDIV: np.floor_divide, Op.FLOORMOD: np.remainder,
-    Op.TRUNCDIV: _truncdiv, Op.TRUNCMOD: np.fmod, Op.MIN: np.minimum, Op.MAX: np.maximum, Op.BIT_AND: np.bitwise_and, Op.BIT_OR: np.bitwise_or,
-    Op.BIT_XOR: np.bitwise_xor, Op.SHIFT_LEFT: np.left_shift, Op.SHIFT_RIGHT: np.right_shift, Op.NEG: np.negative, Op.BIT_NOT: np.invert}
+    Op.ADD: np.add,
+    Op.SUB: np.subtract,
+    Op.MUL: np.multiply,
+    Op.FLOORDIV: np.floor_divide,
+    Op.FLOORMOD: np.remainder,
+    Op.TRUNCDIV: _truncdiv,
+    Op.TRUNCMOD: np.fmod,
+    Op.MIN: np.minimum,
+    Op.MAX: np.maximum,
+    Op.BIT_AND: np.bitwise_and,
+    Op.BIT_OR: np.bitwise_or,
+    Op.BIT_XOR: np.bitwise_xor,
+    Op.SHIFT_LEFT: np.left_shift,
+    Op.SHIFT_RIGHT: np.right_shift,
+    Op.NEG: np.negative,
+    Op.BIT_NOT: np.invert,
+}
 # The quotient of floats is rounded before it is floored, as compiled code does it.
 _ON_FLOATS: dict[Op, Callable[..., Any]] = {
-    Op.ADD: np.add, Op.SUB: np.subtract, Op.MUL: np.multiply, Op.DIV: np.divide, Op.MIN: np.fmin, Op.MAX: np.fmax, Op.NEG: np.negative,
-    Op.FLOORDIV: lambda a, b: np.floor(a / b), Op.FLOORMOD: lambda a, b: a - np.floor(a / b) * b,
-    Op.TRUNCDIV: lambda a, b: np.trunc(a / b), Op.TRUNCMOD: lambda a, b: a - np.trunc(a / b) * b}
+    Op.ADD: np.add,
+    Op.SUB: np.subtract,
+    Op.MUL: np.multiply,
+    Op.DIV: np.divide,
+    Op.MIN: np.fmin,
+    Op.MAX: np.fmax,
+    Op.NEG: np.negative,
+    Op.FLOORDIV: lambda a, b: np.floor(a / b),
+    Op.FLOORMOD: lambda a, b: a - np.floor(a / b) * b,
+    Op.TRUNCDIV: lambda a, b: np.trunc(a / b),
+    Op.TRUNCMOD: lambda a, b: a - np.trunc(a / b) * b,
+}

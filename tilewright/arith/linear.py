@@ -28,8 +28,9 @@ def is_exact(dtype: DType) -> bool:
 
 def is_value_preserving(source: DType, target: DType) -> bool:
     """Whether every value of one integer dtype is one of the other."""
-    return (source.is_integer and target.is_integer and source.lanes == target.lanes == 1
-            and target.minimum <= source.minimum and source.maximum <= target.maximum)
+    return (
+        source.is_integer and target.is_integer and source.lanes == target.lanes == 1 and target.minimum <= source.minimum and source.maximum <= target.maximum
+    )
 
 
 class LinearForm:
@@ -295,7 +296,7 @@ class Linearizer:
 
     def _quotient(self, inner: LinearForm, k: int, dtype: DType) -> LinearForm:
         if len(inner.terms) == 1:
-            (atom, coefficient), = inner.terms.items()
+            ((atom, coefficient),) = inner.terms.items()
             known = self.meaning.get(atom)
             if known is not None and coefficient == 1 and known[1][-1].is_constant and known[1][-1].constant > 0:
                 op, (numerator, divisor) = known

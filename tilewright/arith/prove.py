@@ -175,8 +175,11 @@ def _comparison_holds(op: Op, difference: LinearForm, facts: Facts, max_steps: i
         case Op.EQ:
             return is_nonnegative(below, facts, max_steps) and is_nonnegative(above, facts, max_steps)
         case _:
-            return (any(known in (below, above) for known in facts.unequal)
-                    or is_nonnegative(below.shifted(-1), facts, max_steps) or is_nonnegative(above.shifted(-1), facts, max_steps))
+            return (
+                any(known in (below, above) for known in facts.unequal)
+                or is_nonnegative(below.shifted(-1), facts, max_steps)
+                or is_nonnegative(above.shifted(-1), facts, max_steps)
+            )
 
 
 def is_nonnegative(form: LinearForm, facts: Facts, max_steps: int = _MAX_STEPS) -> bool:

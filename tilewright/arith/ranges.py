@@ -97,5 +97,6 @@ def _quotient(rest: LinearForm, coefficient: int, facts: Facts, variable: Expr) 
 
 def _is_safe_anywhere(expr: Expr, facts: Facts) -> bool:
     """Whether evaluating the expression where it would not have been evaluated does no harm: no loads, no calls, no division by zero."""
-    return not any(node.op is Op.LOAD or node.op is Op.CALL or (node.op in _DIVISIONS and facts.range_of(node.args[1]).contains(0))
-                   for node in subexpressions(expr))
+    return not any(
+        node.op is Op.LOAD or node.op is Op.CALL or (node.op in _DIVISIONS and facts.range_of(node.args[1]).contains(0)) for node in subexpressions(expr)
+    )

@@ -35,8 +35,7 @@ class ValueRange(NamedTuple):
     def contains(self, value: int) -> bool:
         if self.modulus == 0:
             return value == self.residue
-        return ((self.low is None or self.low <= value) and (self.high is None or value <= self.high)
-                and (value - self.residue) % self.modulus == 0)
+        return (self.low is None or self.low <= value) and (self.high is None or value <= self.high) and (value - self.residue) % self.modulus == 0
 
     def is_inside(self, low: Limit, high: Limit) -> bool:
         """Whether all members lie in [low, high]."""

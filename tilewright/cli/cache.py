@@ -95,9 +95,7 @@ def list_entries() -> None:
     entries = disk_cache.entries()
     if entries:
         now_seconds = time.time()
-        rows = [
-            (entry.key, format_size(entry.size_bytes), format_age(now_seconds - entry.last_used_ns / 1e9)) for entry in reversed(entries)
-        ]
+        rows = [(entry.key, format_size(entry.size_bytes), format_age(now_seconds - entry.last_used_ns / 1e9)) for entry in reversed(entries)]
         print_table(Console(), ("key", "size", "last used"), rows)
     total = format_size(sum(entry.size_bytes for entry in entries))
     state = "" if disk_cache.is_enabled else " (switched off)"

@@ -91,8 +91,9 @@ def demo(target: str) -> None:
             wrong.append(case.name)
     header = ("kernel", "shape", "dtype", "error", "compile ms", "run ms", "rate", *(f"vs {peer}" for peer in peers))
     _print_results(Console(), header, rows)
-    click.echo("error: largest difference from float64, as a share of the largest value; vs: how many times as fast as that library;\n"
-               "*: machine code from the cache")
+    click.echo(
+        "error: largest difference from float64, as a share of the largest value; vs: how many times as fast as that library;\n*: machine code from the cache"
+    )
     if wrong:
         click.echo(f"wrong: {', '.join(wrong)} (error above {TOLERANCE:.1e})", err=True)
         raise SystemExit(1)
@@ -164,17 +165,54 @@ def cases() -> tuple[Case, ...]:
     heads_shape = (batch, length, heads, width)
     relu = gemm.Activation.RELU
     return (
-        Case("GEMM + bias + ReLU", f"{m}x{n}x{k}", gemm.gemm, {"M": m, "N": n, "K": k, "activation": relu}, (normal(m, k), normal(k, n), normal(n)),
-             lambda a, b, bias: gemm.reference(a, b, bias, relu), lambda a, b, bias: np.maximum(a @ b + bias, 0),
-             lambda torch, a, b, bias: torch.relu(torch.addmm(bias, a, b)), 2.0 * m * n * k, Unit.GFLOPS),
-        Case("softmax", f"{rows}x{columns}", softmax.softmax, {"N": columns}, (normal(rows, columns),),
-             softmax.reference, _numpy_softmax, lambda torch, x: torch.softmax(x, -1), 8.0 * rows * columns, Unit.GIGABYTES),
-        Case("RMSNorm", f"{rows}x{columns}", norm.rms_norm, {"N": columns}, (normal(rows, columns), normal(columns)),
-             norm.rms_norm_reference, lambda x, w: x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(1e-6)) * w,
-             lambda torch, x, w: torch.nn.functional.rms_norm(x, w.shape, w, 1e-6), 8.0 * rows * columns, Unit.GIGABYTES),
-        Case("flash attention", "x".join(map(str, heads_shape)), attention.flash_attention,
-             {"batch": batch, "heads": heads, "length_q": length, "length_k": length, "width": width}, tuple(normal(*heads_shape) for _ in range(3)),
-             attention.reference, _numpy_attention, _torch_attention, 4.0 * batch * heads * length * length * width, Unit.GFLOPS),
+        Case(
+            "GEMM + bias + ReLU",
+            f"{m}x{n}x{k}",
+            gemm.gemm,
+            {"M": m, "N": n, "K": k, "activation": relu},
+            (normal(m, k), normal(k, n), normal(n)),
+            lambda a, b, bias: gemm.reference(a, b, bias, relu),
+            lambda a, b, bias: np.maximum(a @ b + bias, 0),
+            lambda torch, a, b, bias: torch.relu(torch.addmm(bias, a, b)),
+            2.0 * m * n * k,
+            Unit.GFLOPS,
+        ),
+        Case(
+            "softmax",
+            f"{rows}x{columns}",
+            softmax.softmax,
+            {"N": columns},
+            (normal(rows, columns),),
+            softmax.reference,
+            _numpy_softmax,
+            lambda torch, x: torch.softmax(x, -1),
+            8.0 * rows * columns,
+            Unit.GIGABYTES,
+        ),
+        Case(
+            "RMSNorm",
+            f"{rows}x{columns}",
+            norm.rms_norm,
+            {"N": columns},
+            (normal(rows, columns), normal(columns)),
+            norm.rms_norm_reference,
+            lambda x, w: x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(1e-6)) * w,
+            lambda torch, x, w: torch.nn.functional.rms_norm(x, w.shape, w, 1e-6),
+            8.0 * rows * columns,
+            Unit.GIGABYTES,
+        ),
+        Case(
+            "flash attention",
+            "x".join(map(str, heads_shape)),
+            attention.flash_attention,
+            {"batch": batch, "heads": heads, "length_q": length, "length_k": length, "width": width},
+            tuple(normal(*heads_shape) for _ in range(3)),
+            attention.reference,
+            _numpy_attention,
+            _torch_attention,
+            4.0 * batch * heads * length * length * width,
+            Unit.GFLOPS,
+        ),
     )
 
 

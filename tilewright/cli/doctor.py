@@ -47,9 +47,17 @@ class Dependency:
     fix: str
 
 
-CORE = tuple(Dependency(name, use, f"pip install --upgrade {name}") for name, use in (
-    ("numpy", "arrays and the reference"), ("ml-dtypes", "bfloat16 and fp8"), ("llvmlite", "machine code"), ("click", "this command"), ("rich", "tables"),
-    ("platformdirs", "where the cache is")))
+CORE = tuple(
+    Dependency(name, use, f"pip install --upgrade {name}")
+    for name, use in (
+        ("numpy", "arrays and the reference"),
+        ("ml-dtypes", "bfloat16 and fp8"),
+        ("llvmlite", "machine code"),
+        ("click", "this command"),
+        ("rich", "tables"),
+        ("platformdirs", "where the cache is"),
+    )
+)
 OPTIONAL = (
     Dependency("torch", "torch tensors as arguments", "pip install 'tilewright[torch]'"),
     Dependency("pytest", "the tests", "pip install 'tilewright[test]'"),

@@ -163,9 +163,17 @@ def _stage_text(name: str, prim_func: PrimFunc, compiled: CompiledProgram, recor
 
 
 def _show_choices(compiled: CompiledProgram) -> None:
-    rows = [(buffer.name, buffer.scope.value, str(buffer.dtype), "x".join(map(str, buffer.shape)), str(plan.dtype),
-             f"{plan.storage.value}{f' of {plan.panel_columns} columns' if plan.panel_columns else ''}{', transposed' if plan.is_transposed else ''}")
-            for buffer, plan in compiled.context.plans.items()]
+    rows = [
+        (
+            buffer.name,
+            buffer.scope.value,
+            str(buffer.dtype),
+            "x".join(map(str, buffer.shape)),
+            str(plan.dtype),
+            f"{plan.storage.value}{f' of {plan.panel_columns} columns' if plan.panel_columns else ''}{', transposed' if plan.is_transposed else ''}",
+        )
+        for buffer, plan in compiled.context.plans.items()
+    ]
     if rows:
         print_table(Console(), ("tile", "scope", "dtype", "shape", "stored as", "storage"), rows)
     for remark in compiled.context.remarks:
@@ -176,7 +184,11 @@ def _show_choices(compiled: CompiledProgram) -> None:
 def _show_times(compiled: CompiledProgram, records: list[PassRecord]) -> None:
     times = compiled.times
     rows = [(record.name, f"{record.seconds * 1e3:.2f}") for record in records]
-    rows += [("emission of LLVM IR", f"{times.emission_ms:.2f}"), ("machine code", "cached" if compiled.is_from_cache else f"{times.machine_code_ms:.2f}"),
-             ("linking", f"{times.link_ms:.2f}"), ("total", f"{times.total_ms:.2f}")]
+    rows += [
+        ("emission of LLVM IR", f"{times.emission_ms:.2f}"),
+        ("machine code", "cached" if compiled.is_from_cache else f"{times.machine_code_ms:.2f}"),
+        ("linking", f"{times.link_ms:.2f}"),
+        ("total", f"{times.total_ms:.2f}"),
+    ]
     print_table(Console(), ("step", "ms"), rows)
     click.echo()

@@ -32,7 +32,8 @@ def write_report(error: BaseException, script: Path | None = None) -> Path:
     target = host_target()
     (folder / "versions.txt").write_text(
         f"tilewright {VERSION}\npython {platform.python_version()} on {platform.platform()}\nllvmlite {llvmlite.__version__}\nnumpy {np.__version__}\n"
-        f"target {target.name}\nfeatures {target.llvm_features}\ncommand {' '.join(sys.argv)}\n")
+        f"target {target.name}\nfeatures {target.llvm_features}\ncommand {' '.join(sys.argv)}\n"
+    )
     (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
     if script is not None:
         (folder / script.name).write_bytes(script.read_bytes())

@@ -152,7 +152,9 @@ def _intrinsic(operation: IeeeOperation, rounding: Rounding) -> Intrinsic:
 
 # What the language calls by name: operation and mode of each are needed again by the back ends.
 IEEE_PARTS: dict[str, tuple[IeeeOperation, Rounding]] = {
-    f"ieee_{operation.value}_{rounding.value}": (operation, rounding) for operation in IeeeOperation for rounding in Rounding
+    f"ieee_{operation.value}_{rounding.value}": (operation, rounding)
+    for operation in IeeeOperation
+    for rounding in Rounding
     if rounding is Rounding.NEAREST_EVEN or operation is not IeeeOperation.RECIPROCAL_SQUARE_ROOT
 }
 IEEE: dict[str, Intrinsic] = {name: _intrinsic(*parts) for name, parts in IEEE_PARTS.items()}

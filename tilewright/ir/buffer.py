@@ -93,13 +93,22 @@ class Buffer:
     def __bool__(self) -> bool:
         if self.scope is Scope.VARIABLE:
             return bool(self.as_expression())
-        fail(Kind.BUFFER_CONDITION, f"the tile {self.name} ({format_shape(self)}) is used as a condition", span_of_caller(),
-             because="a tile has many elements, and no single truth value",
-             help=f"compare one element, as in {self.name}[0] != 0, or write T.any_of({self.name}) or T.all_of({self.name})")
+        fail(
+            Kind.BUFFER_CONDITION,
+            f"the tile {self.name} ({format_shape(self)}) is used as a condition",
+            span_of_caller(),
+            because="a tile has many elements, and no single truth value",
+            help=f"compare one element, as in {self.name}[0] != 0, or write T.any_of({self.name}) or T.all_of({self.name})",
+        )
 
     def __len__(self) -> int:
-        fail(Kind.BUFFER_OPERATOR, f"len() was asked of {self.describe()}", span_of_caller(),
-             because="a buffer has an extent in each dimension", help=f"write {self.name}.shape[0]")
+        fail(
+            Kind.BUFFER_OPERATOR,
+            f"len() was asked of {self.describe()}",
+            span_of_caller(),
+            because="a buffer has an extent in each dimension",
+            help=f"write {self.name}.shape[0]",
+        )
 
     def __matmul__(self, other: Any) -> NoReturn:
         refuse_matmul(self)
@@ -110,8 +119,13 @@ class Buffer:
         return numpy_operator(function, method, inputs)
 
     def __iter__(self) -> Iterator[Any]:
-        fail(Kind.LOOP_ITERABLE, f"{self.describe()} cannot be iterated over in Python", span_of_caller(),
-             because="its elements exist only when the kernel runs", help="loop over its indices with T.serial, range or T.Parallel")
+        fail(
+            Kind.LOOP_ITERABLE,
+            f"{self.describe()} cannot be iterated over in Python",
+            span_of_caller(),
+            because="its elements exist only when the kernel runs",
+            help="loop over its indices with T.serial, range or T.Parallel",
+        )
 
     def as_expression(self) -> Expr:
         """Where a scalar is wanted: an alloc_var's value."""
@@ -124,10 +138,14 @@ class Buffer:
 
 
 def _refuse_operator(buffer: Buffer) -> NoReturn:
-    fail(Kind.BUFFER_OPERATOR, f"{buffer.describe()} cannot take part in an expression", span_of_caller(),
-         because="arithmetic works on elements; a tile is computed element by element inside T.Parallel",
-         help=f"write for {', '.join('ijkl'[: buffer.rank])} in T.Parallel({', '.join(map(str, buffer.shape))}): ... "
-              f"{buffer.name}[{', '.join('ijkl'[: buffer.rank])}]")
+    fail(
+        Kind.BUFFER_OPERATOR,
+        f"{buffer.describe()} cannot take part in an expression",
+        span_of_caller(),
+        because="arithmetic works on elements; a tile is computed element by element inside T.Parallel",
+        help=f"write for {', '.join('ijkl'[: buffer.rank])} in T.Parallel({', '.join(map(str, buffer.shape))}): ... "
+        f"{buffer.name}[{', '.join('ijkl'[: buffer.rank])}]",
+    )
 
 
 def _forward(name: str) -> Any:
@@ -193,8 +211,9 @@ class Region:
 
     @property
     def is_whole(self) -> bool:
-        return all(s.is_const and s.value == 0 for s in self.starts) and all(a is b or (isinstance(a, int) and isinstance(b, int) and a == b)
-                                                                           for a, b in zip(self.extents, self.buffer.shape, strict=True))
+        return all(s.is_const and s.value == 0 for s in self.starts) and all(
+            a is b or (isinstance(a, int) and isinstance(b, int) and a == b) for a, b in zip(self.extents, self.buffer.shape, strict=True)
+        )
 
     def describe(self) -> str:
         return f"the region {self}"
@@ -203,8 +222,13 @@ class Region:
         """Where a scalar is wanted: the only element."""
         if all(n == 1 for n in self.extents if isinstance(n, int)) and all(isinstance(n, int) for n in self.extents):
             return load(self.buffer, self.starts)
-        fail(Kind.SLICE_VALUE, f"{self} is a region of {self.buffer.name}, not one value", span_of_caller(),
-             because="arithmetic works on elements", help="index one element, or give the region to a tile operation such as T.copy")
+        fail(
+            Kind.SLICE_VALUE,
+            f"{self} is a region of {self.buffer.name}, not one value",
+            span_of_caller(),
+            because="arithmetic works on elements",
+            help="index one element, or give the region to a tile operation such as T.copy",
+        )
 
     def __getitem__(self, key: Any) -> Expr | Region:
         """Indices are relative to the region; they cover its sliced axes."""
@@ -273,10 +297,13 @@ def index(buffer: Buffer, key: Any) -> Expr | Region:
         keys = keys[:at] + (slice(None),) * (buffer.rank - len(keys) + 1) + keys[at + 1 :]
     if len(keys) != buffer.rank:
         given = f"{len(keys)} ind{'ices were' if len(keys) != 1 else 'ex was'} given"
-        fail(Kind.INDEX_COUNT, f"{buffer.name} has {buffer.rank} dimension{'s' * (buffer.rank != 1)} ({format_shape(buffer)}), but {given}",
-             (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
-             because="an element needs one index per dimension",
-             help=f"write {buffer.name}[{', '.join('ijklmn'[: buffer.rank])}]" + (", with `:` for a whole axis" if buffer.rank > 1 else ""))
+        fail(
+            Kind.INDEX_COUNT,
+            f"{buffer.name} has {buffer.rank} dimension{'s' * (buffer.rank != 1)} ({format_shape(buffer)}), but {given}",
+            (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
+            because="an element needs one index per dimension",
+            help=f"write {buffer.name}[{', '.join('ijklmn'[: buffer.rank])}]" + (", with `:` for a whole axis" if buffer.rank > 1 else ""),
+        )
     starts: list[Expr] = []
     extents: list[Extent] = []
     for axis, item in enumerate(keys):
@@ -294,8 +321,13 @@ def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
     number = as_integer(item)
     position = as_expr(item if number is None else number)
     if position.dtype.is_float:
-        fail(Kind.INDEX_TYPE, f"`{position}` is {position.dtype!s}, but an index of {buffer.name} must be an integer", span,
-             because="floats are not converted to indices silently", help="convert it with T.cast(x, 'int32')")
+        fail(
+            Kind.INDEX_TYPE,
+            f"`{position}` is {position.dtype!s}, but an index of {buffer.name} must be an integer",
+            span,
+            because="floats are not converted to indices silently",
+            help="convert it with T.cast(x, 'int32')",
+        )
     if position.dtype.is_bool:
         position = cast(position, const(0).dtype)
     extent = buffer.shape[axis]
@@ -303,10 +335,13 @@ def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
         if position.value < 0 and position.value >= -extent:
             return const(position.value + extent)
         if buffer.scope is not Scope.GLOBAL and not 0 <= position.value < extent:
-            fail(Kind.INDEX_RANGE, f"index {position.value} is outside {buffer.name}, whose dimension {axis} has {extent} elements",
-                 (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
-                 because=f"the last index is {extent - 1}; only global tensors are guarded against indices outside",
-                 help="correct the index, or allocate a larger tile")
+            fail(
+                Kind.INDEX_RANGE,
+                f"index {position.value} is outside {buffer.name}, whose dimension {axis} has {extent} elements",
+                (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
+                because=f"the last index is {extent - 1}; only global tensors are guarded against indices outside",
+                help="correct the index, or allocate a larger tile",
+            )
     if position.is_const and position.value < 0 and isinstance(extent, Expr):
         return extent + position
     return position
@@ -315,17 +350,24 @@ def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:
 def _check_index_kind(buffer: Buffer, item: Any, span: Span) -> None:
     is_tile = isinstance(item, Buffer) and item.scope is not Scope.VARIABLE
     if is_tile or not (isinstance(item, Expr) or hasattr(item, "as_expression") or as_integer(item) is not None):
-        fail(Kind.INDEX_TYPE, f"{describe_operand(item)} is not an index of {buffer.name}", span,
-             because="an index is an integer or an integer expression",
-             help=f"give one element, as in {buffer.name}[{item.name}[i]]"
-                  if is_tile else "give an int, a loop index, a block index or an expression of them")
+        fail(
+            Kind.INDEX_TYPE,
+            f"{describe_operand(item)} is not an index of {buffer.name}",
+            span,
+            because="an index is an integer or an integer expression",
+            help=f"give one element, as in {buffer.name}[{item.name}[i]]" if is_tile else "give an int, a loop index, a block index or an expression of them",
+        )
 
 
 def _slice_of(buffer: Buffer, axis: int, item: slice, span: Span) -> tuple[Expr, Extent]:
     if item.step is not None and not (isinstance(item.step, int) and item.step == 1):
-        fail(Kind.SLICE_STEP, f"the slice of {buffer.name} has step {item.step}", span,
-             because="regions are dense boxes: only step 1 exists",
-             help="copy the elements in a T.Parallel loop and write the stride into the index")
+        fail(
+            Kind.SLICE_STEP,
+            f"the slice of {buffer.name} has step {item.step}",
+            span,
+            because="regions are dense boxes: only step 1 exists",
+            help="copy the elements in a T.Parallel loop and write the stride into the index",
+        )
     for written in (item.start, item.stop):
         if written is not None:
             _check_index_kind(buffer, written, span)
@@ -334,21 +376,43 @@ def _slice_of(buffer: Buffer, axis: int, item: slice, span: Span) -> tuple[Expr,
     stop = as_expr(extent if item.stop is None else item.stop)
     for bound in (start, stop):
         if not bound.dtype.is_integer:
-            fail(Kind.INDEX_TYPE, f"`{bound}` is {bound.dtype!s}, but a slice bound of {buffer.name} must be an integer", span,
-                 because="floats are not converted to indices silently", help="convert it with T.cast(x, 'int32')")
+            fail(
+                Kind.INDEX_TYPE,
+                f"`{bound}` is {bound.dtype!s}, but a slice bound of {buffer.name} must be an integer",
+                span,
+                because="floats are not converted to indices silently",
+                help="convert it with T.cast(x, 'int32')",
+            )
     if isinstance(extent, int):
-        start, stop = (const(x.value + extent) if x.is_const and x.value < 0 and written is not None and isinstance(written, int) and buffer.scope is not Scope.GLOBAL else x
-                       for x, written in ((start, item.start), (stop, item.stop)))
+        start, stop = (
+            const(x.value + extent)
+            if x.is_const and x.value < 0 and written is not None and isinstance(written, int) and buffer.scope is not Scope.GLOBAL
+            else x
+            for x, written in ((start, item.start), (stop, item.stop))
+        )
     length = difference(start, stop)
     if isinstance(length, int) and length <= 0:
-        fail(Kind.SLICE_EMPTY, f"the slice {start}:{stop} of {buffer.name} holds no element", span,
-             because="a region has at least one element on each axis", help="exchange the bounds, or leave the statement out")
-    if buffer.scope is not Scope.GLOBAL and isinstance(extent, int) and start.is_const and isinstance(length, int) and not 0 <= start.value <= start.value + length <= extent:
-        fail(Kind.REGION_RANGE,
-             f"the slice {start.value}:{start.value + length} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",
-             (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
-             because="only global tensors are clipped; a tile has nothing beyond its end",
-             help=f"end the slice at {extent}, or allocate a larger tile")
+        fail(
+            Kind.SLICE_EMPTY,
+            f"the slice {start}:{stop} of {buffer.name} holds no element",
+            span,
+            because="a region has at least one element on each axis",
+            help="exchange the bounds, or leave the statement out",
+        )
+    if (
+        buffer.scope is not Scope.GLOBAL
+        and isinstance(extent, int)
+        and start.is_const
+        and isinstance(length, int)
+        and not 0 <= start.value <= start.value + length <= extent
+    ):
+        fail(
+            Kind.REGION_RANGE,
+            f"the slice {start.value}:{start.value + length} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",
+            (Label(span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
+            because="only global tensors are clipped; a tile has nothing beyond its end",
+            help=f"end the slice at {extent}, or allocate a larger tile",
+        )
     return start, length
 
 

@@ -85,9 +85,13 @@ def current() -> Builder:
     builder = _current.get()
     if builder is None:
         span = span_of_caller()
-        fail(Kind.NO_BUILDER, f"{callee_of(span) or 'a kernel construct'} was used outside a kernel", span,
-             because="T.* statements and stores into buffers only exist while a kernel is traced",
-             help="put the code into a function decorated with @T.prim_func, @T.macro or @tilewright.jit")
+        fail(
+            Kind.NO_BUILDER,
+            f"{callee_of(span) or 'a kernel construct'} was used outside a kernel",
+            span,
+            because="T.* statements and stores into buffers only exist while a kernel is traced",
+            help="put the code into a function decorated with @T.prim_func, @T.macro or @tilewright.jit",
+        )
     return builder
 
 

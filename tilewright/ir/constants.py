@@ -1,4 +1,4 @@
-"""Python numbers as elements of a dtype (floor 2)."""
+"""Python numbers as elements of a dtype: conversion and folding (floor 2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tilewright import dtypes
 from tilewright.dtypes import DType
+from tilewright.errors import Kind, fail
+from tilewright.ir.operation import COMPARISONS, Op
+from tilewright.spans import span_of_caller
+
+_SYMMETRIC_FOLDS = {Op.ADD: lambda a, b: a + b, Op.SUB: lambda a, b: a - b, Op.MUL: lambda a, b: a * b}
 
 
 def convert_constant(value: Any, dtype: DType) -> bool | int | float:
@@ -25,3 +31,29 @@ def convert_constant(value: Any, dtype: DType) -> bool | int | float:
     wrapped = int(value) & ((1 << bits) - 1)
     return wrapped - (1 << bits) if dtype.is_signed and wrapped >> (bits - 1) else wrapped
 
+
+def fold_constants(op: Op, x: Any, y: Any, dtype: DType) -> Any:
+    """`x op y` on Python numbers of a dtype; None where the result is left to code that runs."""
+    if op in COMPARISONS:
+        return {Op.EQ: x == y, Op.NE: x != y, Op.LT: x < y, Op.LE: x <= y, Op.GT: x > y, Op.GE: x >= y}[op]
+    if op in _SYMMETRIC_FOLDS and (dtype.is_integer or dtype in (dtypes.float32, dtypes.float64)):
+        with np.errstate(all="ignore"):
+            return _SYMMETRIC_FOLDS[op](x, y) if dtype.is_integer else _SYMMETRIC_FOLDS[op](dtype.numpy.type(x), dtype.numpy.type(y)).item()
+    if op in (Op.MIN, Op.MAX) and not (dtype.is_float and (math.isnan(x) or math.isnan(y))):
+        return min(x, y) if op is Op.MIN else max(x, y)
+    if dtype.is_float:
+        return None
+    if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD):
+        if y == 0:
+            fail(
+                Kind.DIVISION_BY_ZERO,
+                f"`{x} {op.value} 0` divides by zero",
+                span_of_caller(),
+                because="an integer has no quotient by zero",
+                help="check the divisor; it is a constant when the kernel is traced",
+            )
+        truncated = abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
+        return {Op.FLOORDIV: x // y, Op.FLOORMOD: x % y, Op.TRUNCDIV: truncated, Op.TRUNCMOD: x - truncated * y}[op]
+    if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT):
+        return x << y if op is Op.SHIFT_LEFT else x >> y
+    return {Op.BIT_AND: x & y, Op.BIT_OR: x | y, Op.BIT_XOR: x ^ y}[op]

@@ -8,7 +8,6 @@ and the truth value of an expression is an error with a hint. Constructors fold 
 from __future__ import annotations
 
 import difflib
-import math
 import operator
 import struct
 import weakref
@@ -20,7 +19,7 @@ import numpy as np
 from tilewright import dtypes
 from tilewright.dtypes import SCALAR_DTYPES, DType, as_dtype, promote
 from tilewright.errors import Kind, Span, fail
-from tilewright.ir.constants import convert_constant
+from tilewright.ir.constants import convert_constant, fold_constants
 from tilewright.ir.expr_text import print_expr
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.ir.operation import COMPARISONS as COMPARISONS
@@ -31,9 +30,6 @@ from tilewright.spans import span_of_caller
 
 if TYPE_CHECKING:
     from tilewright.ir.buffer import Buffer
-
-
-_SYMMETRIC_FOLDS = {Op.ADD: lambda a, b: a + b, Op.SUB: lambda a, b: a - b, Op.MUL: lambda a, b: a * b}
 
 
 class Expr:
@@ -93,8 +89,13 @@ class Expr:
         return binary(Op.FLOORMOD, other, self)
 
     def __pow__(self, other: Any) -> Expr:
-        fail(Kind.POWER_OPERATOR, "`**` is not defined on values inside a kernel", span_of_caller(),
-             because="only Python numbers have `**`; a kernel computes powers with T.pow", help="write T.pow(x, y), or x * x for a square")
+        fail(
+            Kind.POWER_OPERATOR,
+            "`**` is not defined on values inside a kernel",
+            span_of_caller(),
+            because="only Python numbers have `**`; a kernel computes powers with T.pow",
+            help="write T.pow(x, y), or x * x for a square",
+        )
 
     __rpow__ = __pow__
 
@@ -169,31 +170,53 @@ class Expr:
 
     def __getitem__(self, key: Any) -> Any:
         if self.op is Op.LOAD:
-            fail(Kind.INDEX_COUNT, f"`{self}` is one element, and it is indexed again", span_of_caller(),
-                 because="an element takes all its indices in one pair of brackets",
-                 help=f"write {self.buffer.name}[i, j] rather than {self.buffer.name}[i][j]")
-        fail(Kind.INDEX_COUNT, f"`{self}` is one {self.dtype!s}, and it is indexed", span_of_caller(), because="only buffers have elements",
-             help="index a tensor or a tile")
+            fail(
+                Kind.INDEX_COUNT,
+                f"`{self}` is one element, and it is indexed again",
+                span_of_caller(),
+                because="an element takes all its indices in one pair of brackets",
+                help=f"write {self.buffer.name}[i, j] rather than {self.buffer.name}[i][j]",
+            )
+        fail(
+            Kind.INDEX_COUNT,
+            f"`{self}` is one {self.dtype!s}, and it is indexed",
+            span_of_caller(),
+            because="only buffers have elements",
+            help="index a tensor or a tile",
+        )
 
     def __setitem__(self, key: Any, value: Any) -> None:
         name = f"{self.buffer.name}[i, j]" if self.op is Op.LOAD else "an element of a buffer, or a T.alloc_var"
-        fail(Kind.STORE_CONSTANT, f"`{self}` is a value, and nothing can be stored into it", span_of_caller(),
-             because="a value is fixed where it is computed; only buffers and variables change", help=f"assign to {name}")
+        fail(
+            Kind.STORE_CONSTANT,
+            f"`{self}` is a value, and nothing can be stored into it",
+            span_of_caller(),
+            because="a value is fixed where it is computed; only buffers and variables change",
+            help=f"assign to {name}",
+        )
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Expr:
         return numpy_operator(function, method, inputs)
 
     def __bool__(self) -> bool:
-        fail(Kind.EXPRESSION_CONDITION, f"the truth of `{self}` is known only when the kernel runs", span_of_caller(),
-             because="Python asked for a bool while the kernel was being traced; only `if`, `while`, `and`, `or`, `not` and `x if c else "
-                     "y` " "written directly in a kernel or macro become code",
-             help="write T.max, T.min or T.if_then_else for a choice, move the test into the kernel, or decorate the helper function "
-                  "with @T.macro")
+        fail(
+            Kind.EXPRESSION_CONDITION,
+            f"the truth of `{self}` is known only when the kernel runs",
+            span_of_caller(),
+            because="Python asked for a bool while the kernel was being traced; only `if`, `while`, `and`, `or`, `not` and `x if c else "
+            "y` "
+            "written directly in a kernel or macro become code",
+            help="write T.max, T.min or T.if_then_else for a choice, move the test into the kernel, or decorate the helper function with @T.macro",
+        )
 
     def _as_number(self) -> Any:
-        fail(Kind.EXPRESSION_AS_NUMBER, f"`{self}` is known only when the kernel runs; Python needs its value now", span_of_caller(),
-             because="Python's own functions, list sizes and shapes of tiles are computed while the kernel is traced",
-             help="convert with T.cast, compute with the T.* function of that name, or use a Python number here")
+        fail(
+            Kind.EXPRESSION_AS_NUMBER,
+            f"`{self}` is known only when the kernel runs; Python needs its value now",
+            span_of_caller(),
+            because="Python's own functions, list sizes and shapes of tiles are computed while the kernel is traced",
+            help="convert with T.cast, compute with the T.* function of that name, or use a Python number here",
+        )
 
     __int__ = __index__ = __float__ = __len__ = __round__ = __trunc__ = __floor__ = __ceil__ = _as_number
     __iter__ = _as_number
@@ -282,12 +305,20 @@ def as_expr(value: Any, dtype: DType | None = None) -> Expr:
         if isinstance(found, Expr):
             return found
     if value is None:
-        fail(Kind.OPERAND, "None cannot take part in an expression", span_of_caller(),
-             because="a function that is called for its effect, such as T.copy, gives no value",
-             help="return a value from the macro or helper; of the atomics, give the previous value with return_prev=True")
-    fail(Kind.OPERAND, f"{describe_operand(value)} cannot take part in an expression", span_of_caller(),
-         because="expressions are made of numbers, loop and block indices, scalars and single elements of buffers",
-         help="give a number, or one element as in A[i, j]; an array goes into the kernel as a T.Tensor parameter")
+        fail(
+            Kind.OPERAND,
+            "None cannot take part in an expression",
+            span_of_caller(),
+            because="a function that is called for its effect, such as T.copy, gives no value",
+            help="return a value from the macro or helper; of the atomics, give the previous value with return_prev=True",
+        )
+    fail(
+        Kind.OPERAND,
+        f"{describe_operand(value)} cannot take part in an expression",
+        span_of_caller(),
+        because="expressions are made of numbers, loop and block indices, scalars and single elements of buffers",
+        help="give a number, or one element as in A[i, j]; an array goes into the kernel as a T.Tensor parameter",
+    )
 
 
 def describe_operand(value: Any) -> str:
@@ -328,24 +359,46 @@ def parse_dtype(value: Any, span: Span | None = None) -> DType:
     try:
         return as_dtype(value)
     except ValueError:
-        close = difflib.get_close_matches(value, [str(d) for d in SCALAR_DTYPES], 1, 0.6) if isinstance(value, str) else []
-        fail(Kind.DTYPE_NAME, f"{repr(value) if isinstance(value, str) else describe_operand(value)} is no dtype", span or span_of_caller(),
-             because='a dtype is a name such as "float16", T.float16, or a dtype of numpy or torch',
-             help=f'did you mean "{close[0]}"?'
-                  if close else "write its dtype, as in A.dtype" if hasattr(value, "as_expression") or isinstance(value, Expr) else 'write for example "float32"')
+        help = 'write for example "float32"'
+        if isinstance(value, str):
+            close = difflib.get_close_matches(value, [str(d) for d in SCALAR_DTYPES], 1, 0.6)
+            help = f'did you mean "{close[0]}"?' if close else help
+        elif hasattr(value, "as_expression") or isinstance(value, Expr):
+            help = "write its dtype, as in A.dtype"
+        shown = repr(value) if isinstance(value, str) else describe_operand(value)
+        because = 'a dtype is a name such as "float16", T.float16, or a dtype of numpy or torch'
+        fail(Kind.DTYPE_NAME, f"{shown} is no dtype", span or span_of_caller(), because=because, help=help)
 
 
 def refuse_matmul(value: Any) -> NoReturn:
     """`a @ b`: a product is a statement on tiles."""
-    fail(Kind.BUFFER_OPERATOR, f"`@` is applied to {describe_operand(value)}", span_of_caller(),
-         because="a product of matrices is a tile operation with a result of its own",
-         help="write T.gemm(A, B, C), which adds the product to the tile C")
+    fail(
+        Kind.BUFFER_OPERATOR,
+        f"`@` is applied to {describe_operand(value)}",
+        span_of_caller(),
+        because="a product of matrices is a tile operation with a result of its own",
+        help="write T.gemm(A, B, C), which adds the product to the tile C",
+    )
 
 
 _NUMPY_OPERATORS = {
-    "add": Op.ADD, "subtract": Op.SUB, "multiply": Op.MUL, "floor_divide": Op.FLOORDIV, "remainder": Op.FLOORMOD, "bitwise_and": Op.BIT_AND,
-    "bitwise_or": Op.BIT_OR, "bitwise_xor": Op.BIT_XOR, "left_shift": Op.SHIFT_LEFT, "right_shift": Op.SHIFT_RIGHT, "equal": Op.EQ,
-    "not_equal": Op.NE, "less": Op.LT, "less_equal": Op.LE, "greater": Op.GT, "greater_equal": Op.GE}
+    "add": Op.ADD,
+    "subtract": Op.SUB,
+    "multiply": Op.MUL,
+    "floor_divide": Op.FLOORDIV,
+    "remainder": Op.FLOORMOD,
+    "bitwise_and": Op.BIT_AND,
+    "bitwise_or": Op.BIT_OR,
+    "bitwise_xor": Op.BIT_XOR,
+    "left_shift": Op.SHIFT_LEFT,
+    "right_shift": Op.SHIFT_RIGHT,
+    "equal": Op.EQ,
+    "not_equal": Op.NE,
+    "less": Op.LT,
+    "less_equal": Op.LE,
+    "greater": Op.GT,
+    "greater_equal": Op.GE,
+}
 
 
 def numpy_operator(function: Any, method: str, inputs: tuple[Any, ...]) -> Expr:
@@ -358,20 +411,33 @@ def numpy_operator(function: Any, method: str, inputs: tuple[Any, ...]) -> Expr:
         if name in _NUMPY_OPERATORS:
             return binary(_NUMPY_OPERATORS[name], *inputs)
     values = [x for x in inputs if not isinstance(x, (np.ndarray, np.generic, int, float))]
-    fail(Kind.EXPRESSION_AS_NUMBER, f"numpy's {name} was given {describe_operand(values[0])}", span_of_caller(),
-         because="numpy computes while the kernel is traced, when only Python's own numbers are known",
-         help="use the function of the language of that name, as in T.exp(x) or T.max(x, y)")
+    fail(
+        Kind.EXPRESSION_AS_NUMBER,
+        f"numpy's {name} was given {describe_operand(values[0])}",
+        span_of_caller(),
+        because="numpy computes while the kernel is traced, when only Python's own numbers are known",
+        help="use the function of the language of that name, as in T.exp(x) or T.max(x, y)",
+    )
 
 
 def convert(value: Expr, dtype: DType, rounding: Rounding = Rounding.NEAREST_EVEN) -> Expr:
     """`cast` as a user may ask for it. Raises TileError (cast-dtype) where the conversion has no meaning."""
     if value.dtype.lanes not in (1, dtype.lanes):
-        fail(Kind.CAST_DTYPE, f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}", span_of_caller(),
-             because="a conversion keeps the number of lanes",
-             help=f"convert to {value.dtype.lanes} lanes, as in {dtype.with_lanes(value.dtype.lanes)!s}")
+        fail(
+            Kind.CAST_DTYPE,
+            f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}",
+            span_of_caller(),
+            because="a conversion keeps the number of lanes",
+            help=f"convert to {value.dtype.lanes} lanes, as in {dtype.with_lanes(value.dtype.lanes)!s}",
+        )
     if (dtype == dtypes.handle) != (value.dtype == dtypes.handle) and not (value.dtype.is_integer or dtype.is_integer):
-        fail(Kind.CAST_DTYPE, f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}", span_of_caller(),
-             because="an address is a whole number", help="convert between handles and 64-bit integers only")
+        fail(
+            Kind.CAST_DTYPE,
+            f"`{value}` is {value.dtype!s}, which cannot become {dtype!s}",
+            span_of_caller(),
+            because="an address is a whole number",
+            help="convert between handles and 64-bit integers only",
+        )
     return cast(value, dtype, rounding)
 
 
@@ -390,8 +456,13 @@ def binary(op: Op, left: Any, right: Any) -> Expr:
 def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
     if a.dtype.lanes != b.dtype.lanes:
         if a.dtype.lanes > 1 and b.dtype.lanes > 1:
-            fail(Kind.OPERAND, f"`{op.value}` has operands of {a.dtype!s} and {b.dtype!s}", span_of_caller(),
-                 because="vectors are combined lane by lane", help="give both the same number of lanes")
+            fail(
+                Kind.OPERAND,
+                f"`{op.value}` has operands of {a.dtype!s} and {b.dtype!s}",
+                span_of_caller(),
+                because="vectors are combined lane by lane",
+                help="give both the same number of lanes",
+            )
         wide = a if a.dtype.lanes > b.dtype.lanes else b
         return promote(a.dtype.scalar, b.dtype.scalar).with_lanes(wide.dtype.lanes)
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and not a.dtype.is_bool:
@@ -402,19 +473,28 @@ def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
         return dtypes.int32
     bitwise = op in (Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT)
     if bitwise and (common.is_float or (b.dtype.is_float and not a.dtype.is_bool)):
-        fail(Kind.OPERAND, f"`{op.value}` works on bits, but an operand is {common if common.is_float else b.dtype!s}", span_of_caller(),
-             because="bitwise operators and shifts take integers or bools",
-             help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')")
+        fail(
+            Kind.OPERAND,
+            f"`{op.value}` works on bits, but an operand is {common if common.is_float else b.dtype!s}",
+            span_of_caller(),
+            because="bitwise operators and shifts take integers or bools",
+            help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')",
+        )
     return common
 
 
 def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and b.is_const and not 0 <= b.value < dtype.bits:
-        fail(Kind.OPERAND, f"`{a} {op.value} {b}` shifts {dtype!s} by {b}", span_of_caller(),
-             because=f"the count of a shift of {dtype!s} lies in [0, {dtype.bits})",
-             help="correct the count, or convert to a wider integer first")
+        fail(
+            Kind.OPERAND,
+            f"`{a} {op.value} {b}` shifts {dtype!s} by {b}",
+            span_of_caller(),
+            because=f"the count of a shift of {dtype!s} lies in [0, {dtype.bits})",
+            help="correct the count, or convert to a wider integer first",
+        )
     if a.is_const and b.is_const:
-        return _fold_constants(op, a.value, b.value, dtype)
+        folded = fold_constants(op, a.value, b.value, dtype)
+        return None if folded is None else const(folded, None if op in COMPARISONS else dtype)
     if op in COMPARISONS and a is b and not dtype.is_float:
         return const(op in (Op.EQ, Op.LE, Op.GE))
     if not dtype.is_integer:
@@ -426,8 +506,13 @@ def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
             if op in (Op.MUL, Op.BIT_AND):
                 return b
             if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD):
-                fail(Kind.DIVISION_BY_ZERO, f"`{a} {op.value} 0` divides by zero", span_of_caller(),
-                     because="an integer has no quotient by zero", help="check the divisor; it is a constant when the kernel is traced")
+                fail(
+                    Kind.DIVISION_BY_ZERO,
+                    f"`{a} {op.value} 0` divides by zero",
+                    span_of_caller(),
+                    because="an integer has no quotient by zero",
+                    help="check the divisor; it is a constant when the kernel is traced",
+                )
         if b.value == 1:
             if op in (Op.MUL, Op.FLOORDIV, Op.TRUNCDIV):
                 return a
@@ -447,35 +532,18 @@ def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
     return None
 
 
-def _fold_constants(op: Op, x: Any, y: Any, dtype: DType) -> Expr | None:
-    if op in COMPARISONS:
-        return const({Op.EQ: x == y, Op.NE: x != y, Op.LT: x < y, Op.LE: x <= y, Op.GT: x > y, Op.GE: x >= y}[op])
-    if op in _SYMMETRIC_FOLDS and (dtype.is_integer or dtype in (dtypes.float32, dtypes.float64)):
-        with np.errstate(all="ignore"):
-            return const(_SYMMETRIC_FOLDS[op](x, y) if dtype.is_integer else _SYMMETRIC_FOLDS[op](dtype.numpy.type(x), dtype.numpy.type(y)).item(), dtype)
-    if op in (Op.MIN, Op.MAX) and not (dtype.is_float and (math.isnan(x) or math.isnan(y))):
-        return const(min(x, y) if op is Op.MIN else max(x, y), dtype)
-    if dtype.is_float:
-        return None
-    if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD):
-        if y == 0:
-            fail(Kind.DIVISION_BY_ZERO, f"`{x} {op.value} 0` divides by zero", span_of_caller(),
-                 because="an integer has no quotient by zero", help="check the divisor; it is a constant when the kernel is traced")
-        truncated = abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
-        return const({Op.FLOORDIV: x // y, Op.FLOORMOD: x % y, Op.TRUNCDIV: truncated, Op.TRUNCMOD: x - truncated * y}[op], dtype)
-    if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT):
-        return const(x << y if op is Op.SHIFT_LEFT else x >> y, dtype)
-    return const({Op.BIT_AND: x & y, Op.BIT_OR: x | y, Op.BIT_XOR: x ^ y}[op], dtype)
-
-
 def divide(left: Any, right: Any) -> Expr:
     """`left / right`, for floats only: on integers it could mean either quotient."""
     a, b = as_expr(left), as_expr(right)
     common = promote(a.dtype, b.dtype)
     if not common.is_float:
-        fail(Kind.INTEGER_DIVISION, f"`{a} / {b}` divides two integers ({a.dtype!s} and {b.dtype!s})", span_of_caller(),
-             because="it could mean the floor, the truncated or the real quotient",
-             help="write // for the floor, T.truncdiv for C's quotient, or convert one side with T.cast")
+        fail(
+            Kind.INTEGER_DIVISION,
+            f"`{a} / {b}` divides two integers ({a.dtype!s} and {b.dtype!s})",
+            span_of_caller(),
+            because="it could mean the floor, the truncated or the real quotient",
+            help="write // for the floor, T.truncdiv for C's quotient, or convert one side with T.cast",
+        )
     return _intern(Op.DIV, common, (cast(a, common), cast(b, common)))
 
 
@@ -489,9 +557,13 @@ def unary(op: Op, value: Any) -> Expr:
     if a.dtype.is_bool:
         a = cast(a, dtypes.int32)
     if op is Op.BIT_NOT and a.dtype.is_float:
-        fail(Kind.OPERAND, f"`~` works on bits, but the operand is {a.dtype!s}", span_of_caller(),
-             because="bitwise operators take integers or bools",
-             help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')")
+        fail(
+            Kind.OPERAND,
+            f"`~` works on bits, but the operand is {a.dtype!s}",
+            span_of_caller(),
+            because="bitwise operators take integers or bools",
+            help="convert with T.cast, or look at the bits with T.reinterpret(x, 'uint32')",
+        )
     if a.is_const:
         return const(-a.value if op is Op.NEG else ~a.value, a.dtype)
     return _intern(op, a.dtype, (a,))
@@ -536,11 +608,21 @@ def ceildiv(left: Any, right: Any) -> Any:
         return -(-left // right)
     a, b = as_expr(left), as_expr(right)
     if b.is_const and b.value == 0:
-        fail(Kind.DIVISION_BY_ZERO, f"T.ceildiv of `{a}` and 0 divides by zero", span_of_caller(),
-             because="an integer has no quotient by zero", help="check the divisor; it is a constant when the kernel is traced")
+        fail(
+            Kind.DIVISION_BY_ZERO,
+            f"T.ceildiv of `{a}` and 0 divides by zero",
+            span_of_caller(),
+            because="an integer has no quotient by zero",
+            help="check the divisor; it is a constant when the kernel is traced",
+        )
     if a.dtype.is_float or b.dtype.is_float:
-        fail(Kind.OPERAND, f"T.ceildiv was given `{a}` ({a.dtype!s}) and `{b}` ({b.dtype!s})", span_of_caller(),
-             because="it counts how many tiles cover a size: both are integers", help="write T.ceil(x / y) for floats")
+        fail(
+            Kind.OPERAND,
+            f"T.ceildiv was given `{a}` ({a.dtype!s}) and `{b}` ({b.dtype!s})",
+            span_of_caller(),
+            because="it counts how many tiles cover a size: both are integers",
+            help="write T.ceil(x / y) for floats",
+        )
     return (a + (b - 1)) // b
 
 
@@ -561,9 +643,13 @@ def reinterpret(value: Any, dtype: DType) -> Expr:
     """The same bits read as another dtype of equal width."""
     a = as_expr(value)
     if a.dtype.bits * a.dtype.lanes != dtype.bits * dtype.lanes:
-        fail(Kind.VIEW_SIZE, f"{a.dtype!s} has {a.dtype.bits * a.dtype.lanes} bits, {dtype!s} has {dtype.bits * dtype.lanes}",
-             span_of_caller(), because="T.reinterpret keeps the bits, so both dtypes must have the same width",
-             help="T.cast converts the value instead")
+        fail(
+            Kind.VIEW_SIZE,
+            f"{a.dtype!s} has {a.dtype.bits * a.dtype.lanes} bits, {dtype!s} has {dtype.bits * dtype.lanes}",
+            span_of_caller(),
+            because="T.reinterpret keeps the bits, so both dtypes must have the same width",
+            help="T.cast converts the value instead",
+        )
     return a if a.dtype == dtype else _intern(Op.REINTERPRET, dtype, (a,))
 
 
@@ -603,18 +689,3 @@ def rebuild(node: Expr, args: tuple[Expr, ...], attribute: Any = None) -> Expr:
             return divide(*args)
         case _:
             return binary(node.op, *args)
-
-
-def _make_expression(dtype: DType, *values: Any) -> Expr:
-    if not values:
-        return var("v", dtype)
-    if len(values) != 1 and len(values) != dtype.lanes:
-        fail(Kind.OPERAND, f"{dtype!s} takes one value or {dtype.lanes}, but got {len(values)}", span_of_caller(),
-             because="a vector dtype packs exactly its lanes", help=f"T.{dtype!s}(x) broadcasts one value")
-    if len(values) == 1:
-        return cast(as_expr(values[0], dtype if dtype.lanes == 1 else dtype.scalar), dtype)
-    return _intern(Op.CALL, dtype, tuple(cast(as_expr(v), dtype.scalar) for v in values), PACK_LANES)
-
-
-PACK_LANES = Intrinsic("pack_lanes", -1, lambda kinds: kinds[0].with_lanes(len(kinds)), lambda *lanes: np.stack(lanes, axis=-1))
-DType.make_expression = staticmethod(_make_expression)

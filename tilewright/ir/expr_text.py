@@ -10,8 +10,25 @@ from tilewright.ir.operation import COMPARISONS, Op, Rounding
 if TYPE_CHECKING:
     from tilewright.ir.expr import Expr
 
-_PRECEDENCE = {Op.OR: 1, Op.AND: 2, Op.NOT: 3, **dict.fromkeys(COMPARISONS, 4), Op.BIT_OR: 5, Op.BIT_XOR: 6, Op.BIT_AND: 7, Op.SHIFT_LEFT: 8,
-               Op.SHIFT_RIGHT: 8, Op.ADD: 9, Op.SUB: 9, Op.MUL: 10, Op.DIV: 10, Op.FLOORDIV: 10, Op.FLOORMOD: 10, Op.NEG: 11, Op.BIT_NOT: 11}
+_PRECEDENCE = {
+    Op.OR: 1,
+    Op.AND: 2,
+    Op.NOT: 3,
+    **dict.fromkeys(COMPARISONS, 4),
+    Op.BIT_OR: 5,
+    Op.BIT_XOR: 6,
+    Op.BIT_AND: 7,
+    Op.SHIFT_LEFT: 8,
+    Op.SHIFT_RIGHT: 8,
+    Op.ADD: 9,
+    Op.SUB: 9,
+    Op.MUL: 10,
+    Op.DIV: 10,
+    Op.FLOORDIV: 10,
+    Op.FLOORMOD: 10,
+    Op.NEG: 11,
+    Op.BIT_NOT: 11,
+}
 
 
 def print_expr(node: Expr, name_of: Any = None, parent: int = 0) -> str:

@@ -90,8 +90,11 @@ class Printer:
             case Store():
                 self.line(f"{node.buffer.name}[{', '.join(map(self.expr, node.indices))}] = {self.expr(node.value)}", node)
             case ReduceLoop():
-                self.line(f"{self.name(node.result)} = {node.kind.value}({self.expr(node.initial)}, {self.expr(node.value)} for {self.name(node.axis)} in "
-                          f"range({self.expr(node.extent)}))", node)
+                self.line(
+                    f"{self.name(node.result)} = {node.kind.value}({self.expr(node.initial)}, {self.expr(node.value)} for {self.name(node.axis)} in "
+                    f"range({self.expr(node.extent)}))",
+                    node,
+                )
             case AtomicUpdate():
                 target = f"{node.buffer.name}[{', '.join(map(self.expr, node.indices))}]"
                 previous = f"{self.name(node.previous)} = " if node.previous is not None else ""
@@ -101,7 +104,9 @@ class Printer:
             case Assume():
                 self.line(f"assume({self.expr(node.condition)})", node)
             case Print():
-                self.line(f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([node.buffer.name] if node.buffer is not None else [])])})", node)
+                self.line(
+                    f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([node.buffer.name] if node.buffer is not None else [])])})", node
+                )
             case TileOp():
                 self.line(f"{type(node).__name__.lower()}({self.fields(node)})", node)
             case _:
@@ -119,7 +124,9 @@ class Printer:
             case Region():
                 if item.is_whole:
                     return item.buffer.name
-                parts = [f"{self.expr(s)}:+{self.value(n)}" if kept else self.expr(s) for s, n, kept in zip(item.starts, item.extents, item.is_slice, strict=True)]
+                parts = [
+                    f"{self.expr(s)}:+{self.value(n)}" if kept else self.expr(s) for s, n, kept in zip(item.starts, item.extents, item.is_slice, strict=True)
+                ]
                 return f"{item.buffer.name}[{', '.join(parts)}]"
             case Enum():
                 return str(item.value)

@@ -199,7 +199,8 @@ class MatrixMultiply(Stmt):
     """A dense product on memory, what CPU gemms are lowered to: c[m, n] += sum over k of a[m, k] * b[k, n], rows and columns static, depth not.
 
     Each operand is an element address (buffer, flat offset in elements) and its strides in elements. All memory already has the compute dtype.
-    Where `b_panel` is not 0, b is stored in panels of that many columns: column n of row k lies at (n // b_panel) * b_panel_stride + k * b_k_stride + n % b_panel.
+    Where `b_panel` is not 0, b is stored in panels of that many columns: column n of row k lies at
+    (n // b_panel) * b_panel_stride + k * b_k_stride + n % b_panel.
     """
 
     rows: int
@@ -244,5 +245,28 @@ class PackPanels(Stmt):
     panel_stride: int
 
 
-__all__ = ["Assert", "Assume", "AtomicKind", "AtomicUpdate", "Break", "Continue", "Extent", "For", "If", "Let", "LoopKind", "MatrixMultiply",
-           "MemoryOrder", "PackPanels", "ParallelFor", "Pipeline", "Print", "ReduceKind", "ReduceLoop", "Seq", "Stmt", "Store", "While"]
+__all__ = [
+    "Assert",
+    "Assume",
+    "AtomicKind",
+    "AtomicUpdate",
+    "Break",
+    "Continue",
+    "Extent",
+    "For",
+    "If",
+    "Let",
+    "LoopKind",
+    "MatrixMultiply",
+    "MemoryOrder",
+    "PackPanels",
+    "ParallelFor",
+    "Pipeline",
+    "Print",
+    "ReduceKind",
+    "ReduceLoop",
+    "Seq",
+    "Stmt",
+    "Store",
+    "While",
+]

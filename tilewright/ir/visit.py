@@ -86,8 +86,13 @@ def substitute_expr(root: Expr, values: Mapping[Expr, Expr]) -> Expr:
     return rewrite_expr(root, lambda node: values.get(node, node)) if values else root
 
 
-def rewrite(node: Stmt, *, on_expr: Callable[[Expr], Expr] | None = None, on_buffer: Callable[[Buffer], Buffer] | None = None,
-            post: Callable[[Stmt], Stmt | None] | None = None) -> Stmt:
+def rewrite(
+    node: Stmt,
+    *,
+    on_expr: Callable[[Expr], Expr] | None = None,
+    on_buffer: Callable[[Buffer], Buffer] | None = None,
+    post: Callable[[Stmt], Stmt | None] | None = None,
+) -> Stmt:
     """Rebuilds a statement bottom-up.
 
     on_expr    maps every whole expression (use `rewrite_expr` inside to go into it).

@@ -12,8 +12,9 @@ from tilewright.jit import jit
 
 
 @jit(out_idx=[-1])
-def flash_attention(batch: int, heads: int, length_q: int, length_k: int, width: int, is_causal: bool = False, dtype: Any = "float32",
-                    block_M: int = 64, block_N: int = 128) -> Any:
+def flash_attention(
+    batch: int, heads: int, length_q: int, length_k: int, width: int, is_causal: bool = False, dtype: Any = "float32", block_M: int = 64, block_N: int = 128
+) -> Any:
     """A kernel for Q (batch, length_q, heads, width) and K, V (batch, length_k, heads, width) that returns O, shaped like Q.
 
     Causal: the last query sees every key, each earlier one a key less. Sums are float32.
@@ -27,8 +28,12 @@ def flash_attention(batch: int, heads: int, length_q: int, length_k: int, width:
     past = length_k - length_q
 
     @T.prim_func
-    def main(Q: T.Tensor((batch, length_q, heads, width), dtype), K: T.Tensor((batch, length_k, heads, width), dtype),
-             V: T.Tensor((batch, length_k, heads, width), dtype), O: T.Tensor((batch, length_q, heads, width), dtype)):
+    def main(
+        Q: T.Tensor((batch, length_q, heads, width), dtype),
+        K: T.Tensor((batch, length_k, heads, width), dtype),
+        V: T.Tensor((batch, length_k, heads, width), dtype),
+        O: T.Tensor((batch, length_q, heads, width), dtype),
+    ):
         with T.Kernel(T.ceildiv(length_q, block_M), heads, batch, threads=128) as (bx, by, bz):
             Q_tile = T.alloc_shared((block_M, width), dtype)
             K_tile = T.alloc_shared((block_N, width), dtype)
@@ -42,13 +47,13 @@ def flash_attention(batch: int, heads: int, length_q: int, length_k: int, width:
             row_total = T.alloc_fragment((block_M,), "float32")
             total = T.alloc_fragment((block_M,), "float32")
 
-            T.copy(Q[bz, bx * block_M:(bx + 1) * block_M, by, :], Q_tile)
+            T.copy(Q[bz, bx * block_M : (bx + 1) * block_M, by, :], Q_tile)
             T.clear(sums)
             T.clear(total)
             T.fill(largest, -T.infinity("float32"))
             last = T.min(T.ceildiv(length_k, block_N), T.ceildiv((bx + 1) * block_M + past, block_N)) if is_causal else T.ceildiv(length_k, block_N)
             for k in T.Pipelined(last, num_stages=2):
-                T.copy(K[bz, k * block_N:(k + 1) * block_N, by, :], K_tile)
+                T.copy(K[bz, k * block_N : (k + 1) * block_N, by, :], K_tile)
                 for i, j in T.Parallel(block_M, block_N):
                     if is_causal:
                         scores[i, j] = T.if_then_else(bx * block_M + i + past >= k * block_N + j, 0, -T.infinity("float32"))
@@ -69,11 +74,11 @@ def flash_attention(batch: int, heads: int, length_q: int, length_k: int, width:
                     sums[i, j] *= rescale[i]
 
                 T.copy(scores, weights)
-                T.copy(V[bz, k * block_N:(k + 1) * block_N, by, :], V_tile)
+                T.copy(V[bz, k * block_N : (k + 1) * block_N, by, :], V_tile)
                 T.gemm(weights, V_tile, sums)
             for i, j in T.Parallel(block_M, width):
                 sums[i, j] /= total[i]
-            T.copy(sums, O[bz, bx * block_M:(bx + 1) * block_M, by, :])
+            T.copy(sums, O[bz, bx * block_M : (bx + 1) * block_M, by, :])
 
     return main
 

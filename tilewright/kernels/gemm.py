@@ -22,8 +22,9 @@ class Activation(Enum):
 
 
 @jit(out_idx=[-1])
-def gemm(M: int, N: int, K: int, activation: Activation = Activation.NONE, dtype: Any = "float32",
-         block_M: int = 128, block_N: int = 256, block_K: int = 64) -> Any:
+def gemm(
+    M: int, N: int, K: int, activation: Activation = Activation.NONE, dtype: Any = "float32", block_M: int = 128, block_N: int = 256, block_K: int = 64
+) -> Any:
     """A kernel for A (M, K), B (K, N) and bias (N,) that returns C (M, N); sums are float32, whatever the dtype of the tensors."""
 
     @T.prim_func

@@ -12,6 +12,7 @@ from tilewright.errors import fail as _fail
 from tilewright.ir.expr import Expr
 from tilewright.ir.expr import Op as _Op
 from tilewright.ir.expr import parse_dtype as _parse_dtype
+from tilewright.ir.typed_value import make_expression as _make_expression  # noqa: F401 - makes dtypes callable
 from tilewright.language.alloc import alloc_barrier, alloc_fragment, alloc_global, alloc_local, alloc_reducer, alloc_shared, alloc_var
 from tilewright.language.annotate import (
     annotate_compile_flags,
@@ -191,29 +192,125 @@ float4_e2m1fnx8 = _as_dtype("float4_e2m1fnx8")
 float4_e2m1fnx16 = _as_dtype("float4_e2m1fnx16")
 
 # Constructs of the language that this version does not run: using one is a diagnostic, not a missing name.
-_THREAD_LEVEL = frozenset({
-    "named_barrier_arrive", "sync_warp", "syncthreads_count", "syncthreads_and", "syncthreads_or", "sync_grid", "sync_global", "tvm_storage_sync",
-    "pdl_trigger", "pdl_sync", "get_lane_idx", "get_warp_idx", "get_warp_idx_sync", "get_warp_group_idx", "shuffle_elect", "shfl_sync", "shfl_xor", "shfl_up", "shfl_down",
-    "tvm_warp_shuffle", "any_sync", "all_sync", "ballot_sync", "ballot", "activemask", "match_any_sync", "match_all_sync", "warp_reduce_sum", "warp_reduce_max",
-    "warp_reduce_min", "warp_reduce_bitand", "warp_reduce_bitor", "mbarrier_wait_parity", "barrier_wait", "mbarrier_arrive", "barrier_arrive", "mbarrier_expect_tx",
-    "mbarrier_arrive_expect_tx", "alloc_cluster_barrier", "ws", "tma_copy", "tma_load", "tma_store_arrive", "tma_store_wait", "fence_proxy_async", "async_copy",
-    "ptx_wait_group", "ptx_commit_group", "ptx_cp_async", "cp_async_barrier_noinc", "copy_cluster", "wgmma_gemm", "wait_wgmma", "warpgroup_arrive",
-    "warpgroup_commit_batch", "warpgroup_wait", "warpgroup_fence_operand", "cluster_sync", "cluster_arrive", "cluster_wait", "block_rank_in_cluster",
-    "tvm_thread_allreduce", "comm_reducer", "attr", "call_extern", "call_pure_extern", "call_intrin", "import_source", "address_of", "access_ptr", "dp4a", "gemm_sp",
-    "im2col", "c2d_im2col", "rng_init", "rng_rand", "rng_rand_float", "alloc_tmem", "alloc_descriptor", "annotate_ws_schedule", "ws_op", "PersistentTileScheduler",
-    "CUDASourceCodeKernel", "extract_lane", "Shuffle", "Broadcast", "Ramp", "add2", "sub2", "mul2", "fma2", "max2", "min2", "abs2"})
+_THREAD_LEVEL = frozenset(
+    {
+        "named_barrier_arrive",
+        "sync_warp",
+        "syncthreads_count",
+        "syncthreads_and",
+        "syncthreads_or",
+        "sync_grid",
+        "sync_global",
+        "tvm_storage_sync",
+        "pdl_trigger",
+        "pdl_sync",
+        "get_lane_idx",
+        "get_warp_idx",
+        "get_warp_idx_sync",
+        "get_warp_group_idx",
+        "shuffle_elect",
+        "shfl_sync",
+        "shfl_xor",
+        "shfl_up",
+        "shfl_down",
+        "tvm_warp_shuffle",
+        "any_sync",
+        "all_sync",
+        "ballot_sync",
+        "ballot",
+        "activemask",
+        "match_any_sync",
+        "match_all_sync",
+        "warp_reduce_sum",
+        "warp_reduce_max",
+        "warp_reduce_min",
+        "warp_reduce_bitand",
+        "warp_reduce_bitor",
+        "mbarrier_wait_parity",
+        "barrier_wait",
+        "mbarrier_arrive",
+        "barrier_arrive",
+        "mbarrier_expect_tx",
+        "mbarrier_arrive_expect_tx",
+        "alloc_cluster_barrier",
+        "ws",
+        "tma_copy",
+        "tma_load",
+        "tma_store_arrive",
+        "tma_store_wait",
+        "fence_proxy_async",
+        "async_copy",
+        "ptx_wait_group",
+        "ptx_commit_group",
+        "ptx_cp_async",
+        "cp_async_barrier_noinc",
+        "copy_cluster",
+        "wgmma_gemm",
+        "wait_wgmma",
+        "warpgroup_arrive",
+        "warpgroup_commit_batch",
+        "warpgroup_wait",
+        "warpgroup_fence_operand",
+        "cluster_sync",
+        "cluster_arrive",
+        "cluster_wait",
+        "block_rank_in_cluster",
+        "tvm_thread_allreduce",
+        "comm_reducer",
+        "attr",
+        "call_extern",
+        "call_pure_extern",
+        "call_intrin",
+        "import_source",
+        "address_of",
+        "access_ptr",
+        "dp4a",
+        "gemm_sp",
+        "im2col",
+        "c2d_im2col",
+        "rng_init",
+        "rng_rand",
+        "rng_rand_float",
+        "alloc_tmem",
+        "alloc_descriptor",
+        "annotate_ws_schedule",
+        "ws_op",
+        "PersistentTileScheduler",
+        "CUDASourceCodeKernel",
+        "extract_lane",
+        "Shuffle",
+        "Broadcast",
+        "Ramp",
+        "add2",
+        "sub2",
+        "mul2",
+        "fma2",
+        "max2",
+        "min2",
+        "abs2",
+    }
+)
 
 
 def __getattr__(name: str) -> _Any:
     if name.startswith("__") and name.endswith("__"):
         raise AttributeError(name)
     if name in _THREAD_LEVEL:
-        _fail(_Kind.THREAD_LEVEL, f"T.{name} is part of the language, but this version does not run it", _span_of_caller(),
-              because="tile-level constructs are supported; thread-level and device-specific ones are not yet",
-              help="express it with T.Parallel, T.copy, T.gemm, T.reduce_* and T.Pipelined")
+        _fail(
+            _Kind.THREAD_LEVEL,
+            f"T.{name} is part of the language, but this version does not run it",
+            _span_of_caller(),
+            because="tile-level constructs are supported; thread-level and device-specific ones are not yet",
+            help="express it with T.Parallel, T.copy, T.gemm, T.reduce_* and T.Pipelined",
+        )
     close = _difflib.get_close_matches(name, [*globals(), *_THREAD_LEVEL], 1, 0.6)
-    _fail(_Kind.UNKNOWN_NAME, f"there is no T.{name}", _span_of_caller(), because="the language does not have this name",
-          help=f"did you mean T.{close[0]}?" if close else "the README lists the names")
+    _fail(
+        _Kind.UNKNOWN_NAME,
+        f"there is no T.{name}",
+        _span_of_caller(),
+        because="the language does not have this name",
+        help=f"did you mean T.{close[0]}?" if close else "the README lists the names",
+    )
 
 
 __all__ = [

@@ -15,16 +15,26 @@ from tilewright.language.builder import program_builder
 from tilewright.language.tensor import parse_shape
 from tilewright.spans import span_of_caller
 
-_SCOPE_NAMES = {Scope.SHARED: ("shared.dyn", "shared"), Scope.FRAGMENT: ("local.fragment",), Scope.LOCAL: ("local",), Scope.VARIABLE: ("local.var",), Scope.GLOBAL: ("global",)}
+_SCOPE_NAMES = {
+    Scope.SHARED: ("shared.dyn", "shared"),
+    Scope.FRAGMENT: ("local.fragment",),
+    Scope.LOCAL: ("local",),
+    Scope.VARIABLE: ("local.var",),
+    Scope.GLOBAL: ("global",),
+}
 
 
 def _check_scope(what: str, scope: Scope, given: Any, span: Span) -> None:
     """The scope string of older programs says again what the function's name says."""
     known = _SCOPE_NAMES[scope]
     if not isinstance(given, str) or given not in known:
-        fail(Kind.SCOPE, f"the scope of {what} is {describe_operand(given)}", span,
-             because=f"{what} allocates in the scope {' or '.join(repr(n) for n in known)}",
-             help="leave it out; T.alloc_shared, T.alloc_fragment and T.alloc_local allocate in the other scopes")
+        fail(
+            Kind.SCOPE,
+            f"the scope of {what} is {describe_operand(given)}",
+            span,
+            because=f"{what} allocates in the scope {' or '.join(repr(n) for n in known)}",
+            help="leave it out; T.alloc_shared, T.alloc_fragment and T.alloc_local allocate in the other scopes",
+        )
 
 
 def _allocate(what: str, shape: Any, dtype: Any, scope: Scope) -> Buffer:
@@ -33,21 +43,39 @@ def _allocate(what: str, shape: Any, dtype: Any, scope: Scope) -> Buffer:
     sizes = parse_shape(shape, what, span)
     kind = parse_dtype(dtype, span)
     if kind == dtypes.handle:
-        fail(Kind.DTYPE_UNSUPPORTED, f"{what} of handle", span, because="an address is a parameter of the kernel; tiles hold numbers",
-             help='keep addresses as "int64", and give them to T.make_tensor')
+        fail(
+            Kind.DTYPE_UNSUPPORTED,
+            f"{what} of handle",
+            span,
+            because="an address is a parameter of the kernel; tiles hold numbers",
+            help='keep addresses as "int64", and give them to T.make_tensor',
+        )
     if not sizes:
-        fail(Kind.SHAPE_VALUE, f"{what} was given a shape without dimensions", span, because="a tile has at least one dimension",
-             help="use T.alloc_var for one value")
+        fail(
+            Kind.SHAPE_VALUE,
+            f"{what} was given a shape without dimensions",
+            span,
+            because="a tile has at least one dimension",
+            help="use T.alloc_var for one value",
+        )
     for axis, n in enumerate(sizes):
         if isinstance(n, Expr):
             symbols = [e.name for e in subexpressions(n) if e.op is Op.VAR]
-            fail(Kind.SHAPE_STATIC, f"dimension {axis} of {what} is `{n}`, and {', '.join(symbols) or 'it'} is known only at run time",
-                 span,
-                 because="a tile lives in memory whose size is fixed at compile time; only global tensors have symbolic (dynamic) shapes",
-                 help="allocate a tile of constant size and loop over the tensor; T.copy clips at the edge")
+            fail(
+                Kind.SHAPE_STATIC,
+                f"dimension {axis} of {what} is `{n}`, and {', '.join(symbols) or 'it'} is known only at run time",
+                span,
+                because="a tile lives in memory whose size is fixed at compile time; only global tensors have symbolic (dynamic) shapes",
+                help="allocate a tile of constant size and loop over the tensor; T.copy clips at the edge",
+            )
         if n == 0:
-            fail(Kind.SHAPE_VALUE, f"dimension {axis} of {what} is 0", span, because="a tile has at least one element",
-                 help="check the sizes that were passed in")
+            fail(
+                Kind.SHAPE_VALUE,
+                f"dimension {axis} of {what} is 0",
+                span,
+                because="a tile has at least one element",
+                help="check the sizes that were passed in",
+            )
     buffer = Buffer(f"<{what}>", kind, sizes, scope, span)
     return builder.add_buffer(buffer)
 
@@ -99,8 +127,13 @@ def check_range(value: int | float, dtype: DType, span: Span, what: str) -> None
     if is_special and dtype.is_float and (dtype.has_infinity or value != value):
         return
     if not dtype.is_bool and (is_special or not dtype.minimum <= value <= dtype.maximum):
-        fail(Kind.VALUE_RANGE, f"{what} {value!r} does not fit {dtype!s}", span,
-             because=f"{dtype!s} holds values from {dtype.minimum} to {dtype.maximum}", help="use a wider dtype, or a value in the range")
+        fail(
+            Kind.VALUE_RANGE,
+            f"{what} {value!r} does not fit {dtype!s}",
+            span,
+            because=f"{dtype!s} holds values from {dtype.minimum} to {dtype.maximum}",
+            help="use a wider dtype, or a value in the range",
+        )
 
 
 def alloc_global(shape: Any, dtype: Any, scope: str = "global") -> Buffer:
@@ -108,9 +141,13 @@ def alloc_global(shape: Any, dtype: Any, scope: str = "global") -> Buffer:
     builder = program_builder()
     span = builder.here()
     if builder.launch is not None:
-        fail(Kind.SCOPE, "T.alloc_global stands inside a launch", (Label(span), Label(builder.launch.span, "the launch")),
-             because="a workspace belongs to the whole function, so that several launches can share it",
-             help="move it above `with T.Kernel(...)`")
+        fail(
+            Kind.SCOPE,
+            "T.alloc_global stands inside a launch",
+            (Label(span), Label(builder.launch.span, "the launch")),
+            because="a workspace belongs to the whole function, so that several launches can share it",
+            help="move it above `with T.Kernel(...)`",
+        )
     _check_scope("T.alloc_global", Scope.GLOBAL, scope, span)
     buffer = Buffer("<T.alloc_global>", parse_dtype(dtype, span), parse_shape(shape, "T.alloc_global", span), Scope.GLOBAL, span)
     builder.workspaces.append(buffer)
@@ -121,11 +158,21 @@ def alloc_reducer(shape: Any, dtype: Any, op: str = "sum", replication: str | No
     """The accumulator of a deferred reduction: sum, max, min, bitand, bitor or bitxor. `replication` is a hint of an older API."""
     known = {k.value: k for k in ReduceKind}
     if not isinstance(op, str) or op not in known:
-        fail(Kind.REDUCE_OPERATION, f"there is no reducer operation {op!r}", span_of_caller(), because=f"known are {', '.join(known)}",
-             help='write T.alloc_reducer(shape, dtype, "sum")')
+        fail(
+            Kind.REDUCE_OPERATION,
+            f"there is no reducer operation {op!r}",
+            span_of_caller(),
+            because=f"known are {', '.join(known)}",
+            help='write T.alloc_reducer(shape, dtype, "sum")',
+        )
     if op.startswith("bit") and parse_dtype(dtype).is_float:
-        fail(Kind.REDUCE_DTYPE, f"a bitwise reducer ({op}) of {parse_dtype(dtype)!s}", span_of_caller(),
-             because="bits are combined on integers and bools", help='give an integer dtype, or the operation "sum", "max" or "min"')
+        fail(
+            Kind.REDUCE_DTYPE,
+            f"a bitwise reducer ({op}) of {parse_dtype(dtype)!s}",
+            span_of_caller(),
+            because="bits are combined on integers and bools",
+            help='give an integer dtype, or the operation "sum", "max" or "min"',
+        )
     buffer = _allocate("T.alloc_reducer", shape, dtype, Scope.REDUCER)
     program_builder().reducers[buffer] = known[op]
     return buffer
@@ -133,6 +180,10 @@ def alloc_reducer(shape: Any, dtype: Any, op: str = "sum", replication: str | No
 
 def alloc_barrier(arrive_count: Any) -> Buffer:
     """Mbarriers are thread-level constructs."""
-    fail(Kind.THREAD_LEVEL, "T.alloc_barrier is thread-level code, which this version does not run", span_of_caller(),
-         because="tile-level constructs are supported; barriers between threads are not yet",
-         help="use T.Pipelined: the compiler places the barriers")
+    fail(
+        Kind.THREAD_LEVEL,
+        "T.alloc_barrier is thread-level code, which this version does not run",
+        span_of_caller(),
+        because="tile-level constructs are supported; barriers between threads are not yet",
+        help="use T.Pipelined: the compiler places the barriers",
+    )

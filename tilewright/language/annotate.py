@@ -23,8 +23,13 @@ def _buffers(mapping: Any, name: str) -> list[tuple[Buffer, Any]]:
     builder = program_builder()
     if not isinstance(mapping, dict) or not all(isinstance(b, Buffer) for b in mapping):
         wrong = next((describe_operand(b) for b in mapping if not isinstance(b, Buffer)), "") if isinstance(mapping, dict) else describe_operand(mapping)
-        fail(Kind.ANNOTATION, f"T.{name} was given {wrong}", builder.here(),
-             because="it takes a dictionary from buffers to their annotation", help=f"write T.{name}({{A_shared: ...}})")
+        fail(
+            Kind.ANNOTATION,
+            f"T.{name} was given {wrong}",
+            builder.here(),
+            because="it takes a dictionary from buffers to their annotation",
+            help=f"write T.{name}({{A_shared: ...}})",
+        )
     return list(mapping.items())
 
 
@@ -34,19 +39,26 @@ def _is_count(value: Any) -> bool:
 
 def _require_hint(is_right: bool, name: str, value: Any, wanted: str, example: str) -> None:
     if not is_right:
-        fail(Kind.ANNOTATION, f"T.{name} was given {describe_operand(value)}", span_of_caller(), because=f"it takes {wanted}",
-             help=f"write T.{name}({example})")
+        fail(
+            Kind.ANNOTATION, f"T.{name} was given {describe_operand(value)}", span_of_caller(), because=f"it takes {wanted}", help=f"write T.{name}({example})"
+        )
 
 
 def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> None:
     """The order in which blocks run, for locality: panels of `panel_size` rows or columns."""
     builder = program_builder()
     if not _is_count(panel_size):
-        fail(Kind.ANNOTATION, f"T.use_swizzle has panel_size={panel_size!r}", builder.here(),
-             because="a panel is a positive number of blocks wide", help="write T.use_swizzle(panel_size=8)")
+        fail(
+            Kind.ANNOTATION,
+            f"T.use_swizzle has panel_size={panel_size!r}",
+            builder.here(),
+            because="a panel is a positive number of blocks wide",
+            help="write T.use_swizzle(panel_size=8)",
+        )
     if not isinstance(order, str) or order not in ("row", "column", "mlx"):
-        fail(Kind.ANNOTATION, f"T.use_swizzle has order={order!r}", builder.here(), because='known are "row", "column" and "mlx"',
-             help='leave it out for "row"')
+        fail(
+            Kind.ANNOTATION, f"T.use_swizzle has order={order!r}", builder.here(), because='known are "row", "column" and "mlx"', help='leave it out for "row"'
+        )
     if enable:
         _hint(HintKind.SWIZZLE_BLOCKS, panel_size, order)
 
@@ -56,23 +68,33 @@ def annotate_layout(layouts: Any) -> None:
     builder = program_builder()
     for buffer, layout in _buffers(layouts, "annotate_layout"):
         if buffer.scope is Scope.GLOBAL:
-            fail(Kind.ANNOTATION, f"T.annotate_layout was given {buffer.name}, a global tensor",
-                 (Label(builder.here()), Label(buffer.span)),
-                 because="the caller decides how a tensor lies in memory; layouts are for tiles",
-                 help="declare it as T.StridedTensor, or annotate the tile it is copied to")
+            fail(
+                Kind.ANNOTATION,
+                f"T.annotate_layout was given {buffer.name}, a global tensor",
+                (Label(builder.here()), Label(buffer.span)),
+                because="the caller decides how a tensor lies in memory; layouts are for tiles",
+                help="declare it as T.StridedTensor, or annotate the tile it is copied to",
+            )
         if not isinstance(layout, (LayoutAnnotation, FragmentAnnotation)):
-            layout = LayoutAnnotation(buffer.static_shape, layout) if callable(layout) else fail(Kind.ANNOTATION,
-                                                                                                 f"the layout of {buffer.name} is "
-                                                                                                 f"{describe_operand(layout)}",
-                                                                                                 builder.here(),
-                                                                                                 because="a layout is a T.Layout, a "
-                                                                                                         "T.Fragment or an index function",
-                                                                                                 help="write "
-                                                                                                      f"T.annotate_layout({{{buffer.name}: T.Layout({buffer.shape}, lambda ...: ...)}})")
+            layout = (
+                LayoutAnnotation(buffer.static_shape, layout)
+                if callable(layout)
+                else fail(
+                    Kind.ANNOTATION,
+                    f"the layout of {buffer.name} is {describe_operand(layout)}",
+                    builder.here(),
+                    because="a layout is a T.Layout, a T.Fragment or an index function",
+                    help=f"write T.annotate_layout({{{buffer.name}: T.Layout({buffer.shape}, lambda ...: ...)}})",
+                )
+            )
         if layout.shape != buffer.shape:
-            fail(Kind.LAYOUT_SHAPE, f"the layout has the shape {layout.shape}, but {buffer.name} is {format_shape(buffer)}",
-                 (Label(builder.here()), Label(buffer.span, "allocated here")), because="a layout places each element of its tile",
-                 help=f"make the layout for the shape {buffer.shape}")
+            fail(
+                Kind.LAYOUT_SHAPE,
+                f"the layout has the shape {layout.shape}, but {buffer.name} is {format_shape(buffer)}",
+                (Label(builder.here()), Label(buffer.span, "allocated here")),
+                because="a layout places each element of its tile",
+                help=f"make the layout for the shape {buffer.shape}",
+            )
         _hint(HintKind.LAYOUT, buffer, layout)
 
 
@@ -82,15 +104,22 @@ def annotate_safe_value(values: Any) -> None:
     launch = builder.require_launch("T.annotate_safe_value", builder.here())
     for buffer, value in _buffers(values, "annotate_safe_value"):
         if buffer.scope is not Scope.GLOBAL:
-            fail(Kind.ANNOTATION, f"T.annotate_safe_value was given {buffer.name}, a {buffer.scope.value} buffer", builder.here(),
-                 because="only loads from global tensors are guarded", help="annotate the tensor it is copied from")
+            fail(
+                Kind.ANNOTATION,
+                f"T.annotate_safe_value was given {buffer.name}, a {buffer.scope.value} buffer",
+                builder.here(),
+                because="only loads from global tensors are guarded",
+                help="annotate the tensor it is copied from",
+            )
         launch.safe_values.append((buffer, cast(as_expr(value), buffer.dtype)))
 
 
 def annotate_l2_hit_ratio(ratios: Any) -> None:
     """How much of a tensor should stay in the L2 cache of a GPU."""
     for ratio in ratios.values() if isinstance(ratios, dict) else ():
-        _require_hint(isinstance(ratio, (int, float)) and 0 <= ratio <= 1, "annotate_l2_hit_ratio", ratio, "a share between 0 and 1 for each tensor", "{A: 0.5}")
+        _require_hint(
+            isinstance(ratio, (int, float)) and 0 <= ratio <= 1, "annotate_l2_hit_ratio", ratio, "a share between 0 and 1 for each tensor", "{A: 0.5}"
+        )
     for buffer, ratio in _buffers(ratios, "annotate_l2_hit_ratio"):
         _hint(HintKind.L2_HIT_RATIO, buffer, ratio)
 
@@ -110,13 +139,25 @@ def annotate_min_blocks_per_sm(count: int) -> None:
 
 def annotate_compile_flags(flags: Any) -> None:
     """Flags for the compiler of a GPU target."""
-    _require_hint(isinstance(flags, str) or (isinstance(flags, (list, tuple)) and all(isinstance(f, str) for f in flags)), "annotate_compile_flags", flags, "a string or a list of strings", '"-O3"')
+    _require_hint(
+        isinstance(flags, str) or (isinstance(flags, (list, tuple)) and all(isinstance(f, str) for f in flags)),
+        "annotate_compile_flags",
+        flags,
+        "a string or a list of strings",
+        '"-O3"',
+    )
     _hint(HintKind.COMPILE_FLAGS, flags)
 
 
 def annotate_pass_configs(configs: Any) -> None:
     """Pass configurations inside the function; arguments of `compile` win."""
-    _require_hint(isinstance(configs, dict) and all(isinstance(k, str) for k in configs), "annotate_pass_configs", configs, "a dictionary from keys to values", "{tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True}")
+    _require_hint(
+        isinstance(configs, dict) and all(isinstance(k, str) for k in configs),
+        "annotate_pass_configs",
+        configs,
+        "a dictionary from keys to values",
+        "{tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True}",
+    )
     _hint(HintKind.PASS_CONFIGS, configs)
 
 
@@ -169,7 +210,12 @@ def assume(condition: Any) -> None:
     builder = program_builder()
     if isinstance(condition, bool):
         if not condition:
-            fail(Kind.ANNOTATION, "T.assume was given False", builder.here(), because="a promise must be able to hold",
-                 help="remove it, or correct the condition")
+            fail(
+                Kind.ANNOTATION,
+                "T.assume was given False",
+                builder.here(),
+                because="a promise must be able to hold",
+                help="remove it, or correct the condition",
+            )
         return
     builder.emit(Assume(builder.here(), as_condition(condition)))

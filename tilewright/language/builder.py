@@ -82,11 +82,13 @@ class ProgramBuilder(build.Builder):
     def emit(self, stmt: Stmt) -> None:
         if isinstance(stmt, TileOp) and self.is_inside(FrameKind.PARALLEL):
             outer = next(f for f in self.frames if f.kind is FrameKind.PARALLEL)
-            fail(Kind.TILE_OP_IN_PARALLEL,
-                 f"{callee_of(stmt.span) or 'an assignment to a region'} is a tile operation, and stands inside T.Parallel",
-                 (Label(stmt.span), Label(outer.span, "the parallel loop")),
-                 because="a tile operation is done by the whole block together; T.Parallel gives each iteration to one thread",
-                 help="move it out of the loop, or write the element operation instead")
+            fail(
+                Kind.TILE_OP_IN_PARALLEL,
+                f"{callee_of(stmt.span) or 'an assignment to a region'} is a tile operation, and stands inside T.Parallel",
+                (Label(stmt.span), Label(outer.span, "the parallel loop")),
+                because="a tile operation is done by the whole block together; T.Parallel gives each iteration to one thread",
+                help="move it out of the loop, or write the element operation instead",
+            )
         super().emit(stmt)
 
     def is_inside(self, kind: FrameKind) -> bool:
@@ -121,9 +123,13 @@ class ProgramBuilder(build.Builder):
     def require_launch(self, what: str, span: Span) -> LaunchFrame:
         """The open launch; a diagnostic naming `what` where there is none."""
         if self.launch is None:
-            fail(Kind.LAUNCH_MISSING, f"{what} stands outside a launch", span,
-                 because="tiles belong to a block, and blocks exist only inside `with T.Kernel(...)`",
-                 help="move it below the `with T.Kernel(...)` line")
+            fail(
+                Kind.LAUNCH_MISSING,
+                f"{what} stands outside a launch",
+                span,
+                because="tiles belong to a block, and blocks exist only inside `with T.Kernel(...)`",
+                help="move it below the `with T.Kernel(...)` line",
+            )
         return self.launch
 
     def add_buffer(self, buffer: Buffer) -> Buffer:
@@ -137,18 +143,26 @@ class ProgramBuilder(build.Builder):
     def finish(self, statements: list[Stmt]) -> None:
         """Turns statements outside any launch into a launch of one block and one thread, where there is no other launch."""
         for span in self.unopened.values():
-            fail(Kind.LAUNCH_MISSING, f"{callee_of(span) or 'T.Kernel'} is called, but no `with` opens the launch", span,
-                 because="the blocks run what stands inside `with T.Kernel(...)`",
-                 help="write `with T.Kernel(...) as bx:` and indent the statements below it")
+            fail(
+                Kind.LAUNCH_MISSING,
+                f"{callee_of(span) or 'T.Kernel'} is called, but no `with` opens the launch",
+                span,
+                because="the blocks run what stands inside `with T.Kernel(...)`",
+                help="write `with T.Kernel(...) as bx:` and indent the statements below it",
+            )
         if not statements and not self.loose_buffers:
             return
         if self.launches:
             loose = statements[0].span if statements else self.loose_buffers[0].span
-            fail(Kind.LAUNCH_MISSING,
-                 "a statement stands outside the launches of this function"
-                 if statements else f"{self.loose_buffers[0].name} is allocated outside the launches of this function",
-                 loose, because="outside `with T.Kernel(...)` only shapes, workspaces and Python values are computed",
-                 help="move it into one of the launches")
+            fail(
+                Kind.LAUNCH_MISSING,
+                "a statement stands outside the launches of this function"
+                if statements
+                else f"{self.loose_buffers[0].name} is allocated outside the launches of this function",
+                loose,
+                because="outside `with T.Kernel(...)` only shapes, workspaces and Python values are computed",
+                help="move it into one of the launches",
+            )
         zero = (var("tx"), var("ty"), var("tz"))
         self.launches.append(Launch((const(1),), (var("bx"),), (1, 1, 1), zero, tuple(self.loose_buffers), Seq(self.span, tuple(statements)), self.span))
 
@@ -201,16 +215,20 @@ class ProgramBuilder(build.Builder):
         parallel = {v for f in self.frames if f.kind is FrameKind.PARALLEL for v in f.variables}
         used = [v for i in indices for v in subexpressions(i) if v.op is Op.VAR and v in parallel]
         if used:
-            fail(Kind.LOCAL_BY_PARALLEL,
-                 f"{buffer.name} ({format_shape(buffer)}) is local to each thread, but it is indexed by the parallel variable `{used[0]}`",
-                 (Label(span), Label(buffer.span, f"{buffer.name} is allocated here")),
-                 because="which thread runs an iteration is the compiler's choice, so another thread's copy would be meant",
-                 help="allocate it with T.alloc_fragment or T.alloc_shared")
+            fail(
+                Kind.LOCAL_BY_PARALLEL,
+                f"{buffer.name} ({format_shape(buffer)}) is local to each thread, but it is indexed by the parallel variable `{used[0]}`",
+                (Label(span), Label(buffer.span, f"{buffer.name} is allocated here")),
+                because="which thread runs an iteration is the compiler's choice, so another thread's copy would be meant",
+                help="allocate it with T.alloc_fragment or T.alloc_shared",
+            )
 
 
 def is_volatile(value: Expr) -> bool:
     """Whether an expression may give something else when it is evaluated later."""
-    return any(node.op is Op.LOAD or (node.op is Op.CALL and isinstance(node.attribute, Intrinsic) and not node.attribute.is_pure) for node in subexpressions(value))
+    return any(
+        node.op is Op.LOAD or (node.op is Op.CALL and isinstance(node.attribute, Intrinsic) and not node.attribute.is_pure) for node in subexpressions(value)
+    )
 
 
 def is_named(buffer: Buffer) -> bool:

@@ -28,9 +28,13 @@ def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int =
 
 def _check_message(msg: Any, span: Span) -> None:
     if not isinstance(msg, str):
-        fail(Kind.OPTION_VALUE, f"msg is {describe_operand(msg)}", span,
-             because="the message is text that is fixed when the kernel is compiled",
-             help="give a string; T.print shows values as its first argument")
+        fail(
+            Kind.OPTION_VALUE,
+            f"msg is {describe_operand(msg)}",
+            span,
+            because="the message is text that is fixed when the kernel is compiled",
+            help="give a string; T.print shows values as its first argument",
+        )
 
 
 def device_assert(condition: Any, msg: str = "", no_stack_info: bool = False) -> None:

@@ -97,18 +97,26 @@ def learn_signature(rewritten: Rewritten, annotations: Mapping[str, Any], names:
         with build.detached(), builder.active(), builder.block():
             returned = run_traced(builder, rewritten, (), _arguments(builder, annotations, names, compile_time))
         check_outputs(builder, returned, rewritten.span)
-        fail(Kind.LAUNCH_MISSING, f"{rewritten.node.name} has no launch", rewritten.span,
-             because="an eager function computes inside `with T.Kernel(...)`",
-             help="add a launch, or decorate a factory that returns a @T.prim_func")
+        fail(
+            Kind.LAUNCH_MISSING,
+            f"{rewritten.node.name} has no launch",
+            rewritten.span,
+            because="an eager function computes inside `with T.Kernel(...)`",
+            help="add a launch, or decorate a factory that returns a @T.prim_func",
+        )
     except _SignatureKnown:
         pass
     runtime = _in_order(builder.parameters, names)
     direct = {e for p in runtime if p.buffer is not None for e in (*p.buffer.shape, *(p.buffer.strides or ())) if isinstance(e, Expr) and e.op is Op.VAR}
     for name, (symbol, span) in builder.symbols.items():
         if symbol not in direct:
-            fail(Kind.CONST_UNUSED, f"{name} of T.const is no dimension of a parameter by itself", (Label(span), Label(rewritten.span)),
-                 because="its value is read from the shape or strides of an argument, so it must stand there alone",
-                 help=f"declare a tensor with the dimension {name}, or make {name} a plain parameter of the function")
+            fail(
+                Kind.CONST_UNUSED,
+                f"{name} of T.const is no dimension of a parameter by itself",
+                (Label(span), Label(rewritten.span)),
+                because="its value is read from the shape or strides of an argument, so it must stand there alone",
+                help=f"declare a tensor with the dimension {name}, or make {name} a plain parameter of the function",
+            )
     return Signature(tuple(runtime), {name: symbol for name, (symbol, _) in builder.symbols.items()})
 
 
@@ -123,4 +131,12 @@ def trace_eager(rewritten: Rewritten, annotations: Mapping[str, Any], names: lis
         arguments = _arguments(builder, annotations, names, compile_time)
         program = trace_program(builder, rewritten, arguments)
     ordered = _in_order([p for p in program.parameters if not p.is_output], names)
-    return Program(program.name, (*ordered, *(p for p in program.parameters if p.is_output)), program.launches, program.span, program.workspaces, program.checks, program.hints)
+    return Program(
+        program.name,
+        (*ordered, *(p for p in program.parameters if p.is_output)),
+        program.launches,
+        program.span,
+        program.workspaces,
+        program.checks,
+        program.hints,
+    )

@@ -54,8 +54,13 @@ class PrimFunc:
         return f"<prim_func {self.name}({', '.join(p.name for p in self.params)})>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        fail(Kind.NO_BUILDER, f"the prim_func {self.name} was called", span_of_caller(), because="it is a program, not yet a kernel",
-             help=f"compile it first: tilewright.compile({self.name})")
+        fail(
+            Kind.NO_BUILDER,
+            f"the prim_func {self.name} was called",
+            span_of_caller(),
+            because="it is a program, not yet a kernel",
+            help=f"compile it first: tilewright.compile({self.name})",
+        )
 
 
 def prim_func(function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -99,9 +104,13 @@ def _evaluate_annotation(node: ast.expr, function: FunctionType, scope: dict[str
         try:
             inner = ast.parse(node.value, mode="eval").body
         except SyntaxError:
-            fail(Kind.PARAMETER_ANNOTATION, f"the annotation {node.value!r} is no Python expression",
-                 Span(file, node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0),
-                 because="an annotation in quotes is evaluated as Python", help='write for example X: T.Tensor((M, N), "float32")')
+            fail(
+                Kind.PARAMETER_ANNOTATION,
+                f"the annotation {node.value!r} is no Python expression",
+                Span(file, node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0),
+                because="an annotation in quotes is evaluated as Python",
+                help='write for example X: T.Tensor((M, N), "float32")',
+            )
         for part in ast.walk(inner):
             ast.copy_location(part, node)
         node = inner
@@ -129,13 +138,21 @@ def check_parameter(parameter: inspect.Parameter, span: Span) -> None:
     """A diagnostic for a parameter that a compiled kernel cannot have."""
     stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**" if parameter.kind is parameter.VAR_KEYWORD else ""
     if stars or parameter.kind is parameter.POSITIONAL_ONLY:
-        fail(Kind.PARAMETER_ANNOTATION,
-             f"the parameter {stars}{parameter.name} {'collects any number of arguments' if stars else 'stands before `/`'}", span,
-             because="a kernel has a fixed list of parameters with names", help="write every parameter out" if stars else "remove the `/`")
+        fail(
+            Kind.PARAMETER_ANNOTATION,
+            f"the parameter {stars}{parameter.name} {'collects any number of arguments' if stars else 'stands before `/`'}",
+            span,
+            because="a kernel has a fixed list of parameters with names",
+            help="write every parameter out" if stars else "remove the `/`",
+        )
     if parameter.default is not parameter.empty:
-        fail(Kind.PARAMETER_ANNOTATION, f"the parameter {parameter.name} has a default value", span,
-             because="a compiled kernel is called with all its arguments",
-             help="remove the default, or make it a parameter of the Python function around the kernel")
+        fail(
+            Kind.PARAMETER_ANNOTATION,
+            f"the parameter {parameter.name} has a default value",
+            span,
+            because="a compiled kernel is called with all its arguments",
+            help="remove the default, or make it a parameter of the Python function around the kernel",
+        )
 
 
 def parameter_span(rewritten: Rewritten, name: str) -> Span:
@@ -173,8 +190,13 @@ def declare(builder: ProgramBuilder, name: str, annotation: Any, span: Span) -> 
         builder.parameters.append(Parameter(name, ParameterKind.SCALAR, span, variable=variable))
         return variable
     what = "has no annotation" if annotation is None else f"is annotated with {describe_operand(annotation)}"
-    fail(Kind.PARAMETER_ANNOTATION, f"the parameter {name} {what}", span, because="a kernel's parameter is a tensor, a scalar or a pointer",
-         help=f'write {name}: T.Tensor((M, N), "float32"), {name}: T.int32 or {name}: T.ptr')
+    fail(
+        Kind.PARAMETER_ANNOTATION,
+        f"the parameter {name} {what}",
+        span,
+        because="a kernel's parameter is a tensor, a scalar or a pointer",
+        help=f'write {name}: T.Tensor((M, N), "float32"), {name}: T.int32 or {name}: T.ptr',
+    )
 
 
 def trace_program(builder: ProgramBuilder, rewritten: Rewritten, arguments: dict[str, Any]) -> Program:
@@ -195,15 +217,22 @@ def check_outputs(builder: ProgramBuilder, returned: Any, span: Span) -> list[Bu
     values = [] if returned is None else list(returned) if isinstance(returned, (tuple, list)) else [returned]
     for value in values:
         if not isinstance(value, Buffer) or not any(value is b for b in builder.outputs):
-            fail(Kind.RETURN_VALUE, f"{describe_operand(value)} was returned from {builder.name}", span,
-                 because="a kernel returns tensors made by T.empty",
-                 help="allocate the result with T.empty, write it in the launch and return it")
+            fail(
+                Kind.RETURN_VALUE,
+                f"{describe_operand(value)} was returned from {builder.name}",
+                span,
+                because="a kernel returns tensors made by T.empty",
+                help="allocate the result with T.empty, write it in the launch and return it",
+            )
     for buffer in builder.outputs:
         if not any(buffer is v for v in values):
-            fail(Kind.OUTPUT_NOT_RETURNED, f"the output {buffer.name} is not returned from {builder.name}",
-                 (Label(buffer.span, f"{buffer.name} is made here"), Label(span)),
-                 because="a tensor made by T.empty exists only to be returned",
-                 help=f"return {', '.join(b.name for b in builder.outputs)}; for a workspace use T.alloc_global")
+            fail(
+                Kind.OUTPUT_NOT_RETURNED,
+                f"the output {buffer.name} is not returned from {builder.name}",
+                (Label(buffer.span, f"{buffer.name} is made here"), Label(span)),
+                because="a tensor made by T.empty exists only to be returned",
+                help=f"return {', '.join(b.name for b in builder.outputs)}; for a workspace use T.alloc_global",
+            )
     return values
 
 
@@ -247,9 +276,13 @@ class Macro:
             annotation = annotations.get(name)
             is_reference = annotation is Ref or (isinstance(annotation, str) and annotation in ("T.Ref", "Ref"))
             if is_reference and not (isinstance(value, Buffer) and value.scope is Scope.VARIABLE):
-                fail(Kind.REFERENCE_ARGUMENT, f"the argument {name} of the macro {self.function.__name__} is {describe_operand(value)}",
-                     builder.here(), because="a T.Ref parameter is written through, so it must be a variable",
-                     help="pass a T.alloc_var; whole buffers and regions need no T.Ref")
+                fail(
+                    Kind.REFERENCE_ARGUMENT,
+                    f"the argument {name} of the macro {self.function.__name__} is {describe_operand(value)}",
+                    builder.here(),
+                    because="a T.Ref parameter is written through, so it must be a variable",
+                    help="pass a T.alloc_var; whole buffers and regions need no T.Ref",
+                )
             if not is_reference and isinstance(value, (Expr, Buffer)):
                 bound.arguments[name] = builder.snapshot(value, name)
         return run_traced(builder, rewritten, bound.args, bound.kwargs)
@@ -260,8 +293,11 @@ def macro(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     if function is None:
         return functools.partial(macro, **options)
     if not isinstance(function, FunctionType):
-        fail(Kind.NOT_A_PRIM_FUNC, f"T.macro was given {describe_operand(function)}", span_of_caller(),
-             because="a macro is traced from the source of a `def`", help="decorate a plain function")
+        fail(
+            Kind.NOT_A_PRIM_FUNC,
+            f"T.macro was given {describe_operand(function)}",
+            span_of_caller(),
+            because="a macro is traced from the source of a `def`",
+            help="decorate a plain function",
+        )
     return Macro(function)
-
-

@@ -37,27 +37,49 @@ class KernelLaunch:
         self.names, self.width = names, width
         for name in names:
             if not name.isidentifier():
-                fail(Kind.GRID_UNPACK, f"`as` binds a block index to `{name}`", self.span, because="each block index has a plain name",
-                     help="write `as bx`, or `as (bx, by)` for two dimensions")
+                fail(
+                    Kind.GRID_UNPACK,
+                    f"`as` binds a block index to `{name}`",
+                    self.span,
+                    because="each block index has a plain name",
+                    help="write `as bx`, or `as (bx, by)` for two dimensions",
+                )
         if width > 0 and width != count:
-            fail(Kind.GRID_UNPACK, f"the grid has {count} dimension{'s' * (count != 1)}, but `as` names {width}", self.span,
-                 because="T.Kernel gives one block index per grid extent",
-                 help=f"write `as {'bx' if count == 1 else '(' + ', '.join(['bx', 'by', 'bz'][:count]) + ')'}`")
+            fail(
+                Kind.GRID_UNPACK,
+                f"the grid has {count} dimension{'s' * (count != 1)}, but `as` names {width}",
+                self.span,
+                because="T.Kernel gives one block index per grid extent",
+                help=f"write `as {'bx' if count == 1 else '(' + ', '.join(['bx', 'by', 'bz'][:count]) + ')'}`",
+            )
 
     def __enter__(self) -> Any:
         builder = program_builder()
         builder.unopened.pop(self, None)
         builder.before_launch()
         if builder.launch is not None:
-            fail(Kind.LAUNCH_NESTED, "a launch stands inside another one",
-                 (Label(self.span), Label(builder.launch.span, "the outer launch")),
-                 because="a block cannot launch blocks; several launches of one function run one after the other",
-                 help="put the launches one after the other")
+            fail(
+                Kind.LAUNCH_NESTED,
+                "a launch stands inside another one",
+                (Label(self.span), Label(builder.launch.span, "the outer launch")),
+                because="a block cannot launch blocks; several launches of one function run one after the other",
+                help="put the launches one after the other",
+            )
         for frame in builder.frames:
-            fail(Kind.LAUNCH_NESTED, f"a launch stands inside {frame.kind.value}", (Label(self.span), Label(frame.span, "opened here")),
-                 because="which launches a function makes is fixed when it is traced",
-                 help="use a Python condition, or move the branch into the launch")
-        names = self.names if self.width > 0 else tuple(f"{self.names[0]}_{k}" if len(self.grid) > 1 else self.names[0] for k in range(len(self.grid))) if self.names else ("bx", "by", "bz")
+            fail(
+                Kind.LAUNCH_NESTED,
+                f"a launch stands inside {frame.kind.value}",
+                (Label(self.span), Label(frame.span, "opened here")),
+                because="which launches a function makes is fixed when it is traced",
+                help="use a Python condition, or move the branch into the launch",
+            )
+        names = (
+            self.names
+            if self.width > 0
+            else tuple(f"{self.names[0]}_{k}" if len(self.grid) > 1 else self.names[0] for k in range(len(self.grid)))
+            if self.names
+            else ("bx", "by", "bz")
+        )
         self.blocks = tuple(var(name, int32) for name, _ in zip(names, self.grid, strict=False))
         self.frame = LaunchFrame(self.grid, self.blocks, self.threads, (var("tx"), var("ty"), var("tz")), self.span, cluster=self.cluster)
         builder.launch = self.frame
@@ -77,8 +99,18 @@ class KernelLaunch:
 
 
 def _launch(frame: LaunchFrame, body: Seq) -> Launch:
-    return Launch(frame.grid, frame.block_variables, frame.threads, frame.thread_variables, tuple(frame.buffers), body, frame.span, tuple(frame.safe_values),
-                  frame.cluster, frame.is_thread_level)
+    return Launch(
+        frame.grid,
+        frame.block_variables,
+        frame.threads,
+        frame.thread_variables,
+        tuple(frame.buffers),
+        body,
+        frame.span,
+        tuple(frame.safe_values),
+        frame.cluster,
+        frame.is_thread_level,
+    )
 
 
 def Kernel(*blocks: Any, threads: Any = None, prelude: str | None = None, is_cpu: bool = False, cluster_dims: Any = None) -> KernelLaunch:
@@ -92,13 +124,25 @@ def Kernel(*blocks: Any, threads: Any = None, prelude: str | None = None, is_cpu
     builder = program_builder()  # refuses a launch outside a kernel
     span = span_of_caller()
     if len(blocks) > 3:
-        fail(Kind.GRID_RANK, f"the grid has {len(blocks)} dimensions", span, because="a launch has at most three",
-             help="combine dimensions, and take the index apart with // and %")
-    grid = tuple(as_extent(b, f"grid dimension {k}", Kind.GRID_EXTENT, "a grid has a whole number of blocks in each dimension") for k, b in enumerate(blocks)) or (const(1),)
+        fail(
+            Kind.GRID_RANK,
+            f"the grid has {len(blocks)} dimensions",
+            span,
+            because="a launch has at most three",
+            help="combine dimensions, and take the index apart with // and %",
+        )
+    grid = tuple(
+        as_extent(b, f"grid dimension {k}", Kind.GRID_EXTENT, "a grid has a whole number of blocks in each dimension") for k, b in enumerate(blocks)
+    ) or (const(1),)
     for k, extent in enumerate(grid):
         if extent.is_const and extent.value < 0:
-            fail(Kind.GRID_EXTENT, f"grid dimension {k} is {extent.value}", span, because="a grid cannot have a negative number of blocks",
-                 help="check the sizes that were passed in")
+            fail(
+                Kind.GRID_EXTENT,
+                f"grid dimension {k} is {extent.value}",
+                span,
+                because="a grid cannot have a negative number of blocks",
+                help="check the sizes that were passed in",
+            )
     launch = KernelLaunch(grid, _threads(threads, span), _triple(cluster_dims, "cluster_dims", span), span)
     builder.unopened[launch] = span
     return launch
@@ -118,13 +162,22 @@ def _triple(value: Any, what: str, span: Span) -> tuple[int, int, int]:
         return (1, 1, 1)
     items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not 1 <= len(items) <= 3 or not all(isinstance(n, int) and not isinstance(n, bool) for n in items):
-        fail(Kind.THREADS, f"{what} is {value if isinstance(value, (tuple, list)) else describe_operand(value)}", span,
-             because=f"{what} are one to three Python ints", help=f"write {what}={128 if what == 'threads' else 2}")
+        fail(
+            Kind.THREADS,
+            f"{what} is {value if isinstance(value, (tuple, list)) else describe_operand(value)}",
+            span,
+            because=f"{what} are one to three Python ints",
+            help=f"write {what}={128 if what == 'threads' else 2}",
+        )
     for n in items:
         if n <= 0:
-            fail(Kind.THREADS, f"{what}={value!r} holds {n}", span,
-                 because=f"a {'block' if what == 'threads' else 'cluster'} has at least one {'thread' if what == 'threads' else 'block'} "
-                         "in each dimension", help=f"give positive numbers, as in {what}={128 if what == 'threads' else 2}")
+            fail(
+                Kind.THREADS,
+                f"{what}={value!r} holds {n}",
+                span,
+                because=f"a {'block' if what == 'threads' else 'cluster'} has at least one {'thread' if what == 'threads' else 'block'} in each dimension",
+                help=f"give positive numbers, as in {what}={128 if what == 'threads' else 2}",
+            )
     padded = (*items, 1, 1)
     return padded[0], padded[1], padded[2]
 
@@ -135,9 +188,13 @@ def _launch_of(builder: ProgramBuilder, what: str) -> LaunchFrame:
 
 def _along(values: Sequence[Item], dim: Any, what: str) -> Item:
     if not isinstance(dim, int) or not 0 <= dim < len(values):
-        fail(Kind.GRID_RANK, f"{what} was asked for dimension {dim if isinstance(dim, int) else describe_operand(dim)}", span_of_caller(),
-             because=f"dimensions are counted from 0, and there {'are' if len(values) > 1 else 'is only'} {len(values)} here",
-             help="give 0" if len(values) == 1 else f"give a number from 0 to {len(values) - 1}")
+        fail(
+            Kind.GRID_RANK,
+            f"{what} was asked for dimension {dim if isinstance(dim, int) else describe_operand(dim)}",
+            span_of_caller(),
+            because=f"dimensions are counted from 0, and there {'are' if len(values) > 1 else 'is only'} {len(values)} here",
+            help="give 0" if len(values) == 1 else f"give a number from 0 to {len(values) - 1}",
+        )
     return values[dim]
 
 
@@ -191,9 +248,17 @@ def sync_threads(barrier_id: Any = None, arrive_count: Any = None) -> None:
     for frame in builder.frames:
         chosen = [v for v in frame.variables if frame.kind is FrameKind.BRANCH and any(v is t for t in threads)]
         if chosen:
-            fail(Kind.DIVERGENT_BARRIER, f"T.sync_threads stands in a branch that depends on the thread `{chosen[0].name}`",
-                 (Label(span), Label(frame.span, "the branch")),
-                 because="a barrier waits for all threads of the block, and those that do not take the branch never come",
-                 help="move the barrier out of the branch")
-    fail(Kind.THREAD_LEVEL, "T.sync_threads is thread-level code, which this version does not run", span,
-         because="between tile operations and T.Parallel loops the compiler places the barriers", help="leave it out")
+            fail(
+                Kind.DIVERGENT_BARRIER,
+                f"T.sync_threads stands in a branch that depends on the thread `{chosen[0].name}`",
+                (Label(span), Label(frame.span, "the branch")),
+                because="a barrier waits for all threads of the block, and those that do not take the branch never come",
+                help="move the barrier out of the branch",
+            )
+    fail(
+        Kind.THREAD_LEVEL,
+        "T.sync_threads is thread-level code, which this version does not run",
+        span,
+        because="between tile operations and T.Parallel loops the compiler places the barriers",
+        help="leave it out",
+    )

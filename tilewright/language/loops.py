@@ -24,9 +24,13 @@ class LoopRange:
     is_tuple: bool
 
     def __iter__(self) -> Iterator[Any]:
-        fail(Kind.LOOP_ITERABLE, f"{self.text} was used outside a `for` statement of a kernel", span_of_caller(),
-             because="its iterations exist when the kernel runs, so Python cannot list them",
-             help="write `for i in ...:` in the kernel; for Python values, use plain integers and comprehensions over tuples")
+        fail(
+            Kind.LOOP_ITERABLE,
+            f"{self.text} was used outside a `for` statement of a kernel",
+            span_of_caller(),
+            because="its iterations exist when the kernel runs, so Python cannot list them",
+            help="write `for i in ...:` in the kernel; for Python values, use plain integers and comprehensions over tuples",
+        )
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,13 @@ class BindingLoop(LoopRange):
     thread: str = ""
 
     def run(self, builder: ProgramBuilder, name: str) -> Iterator[Any]:
-        fail(Kind.THREAD_LEVEL, f"T.thread_binding over {self.thread} is thread-level code, which this version does not run",
-             builder.here(), because="tile-level constructs are supported; thread-level ones are not yet",
-             help="write the launch as `with T.Kernel(...)` and the threads as T.Parallel")
+        fail(
+            Kind.THREAD_LEVEL,
+            f"T.thread_binding over {self.thread} is thread-level code, which this version does not run",
+            builder.here(),
+            because="tile-level constructs are supported; thread-level ones are not yet",
+            help="write the launch as `with T.Kernel(...)` and the threads as T.Parallel",
+        )
 
 
 def as_extent(value: Any, what: str, kind: Kind = Kind.LOOP_EXTENT, because: str = "a loop runs a whole number of times") -> Expr:
@@ -64,12 +72,22 @@ def as_extent(value: Any, what: str, kind: Kind = Kind.LOOP_EXTENT, because: str
     is_tile = isinstance(value, Buffer) and value.scope is not Scope.VARIABLE
     number = as_integer(value)
     if is_tile or not (isinstance(value, Expr) or hasattr(value, "as_expression") or number is not None):
-        fail(kind, f"{what} is {describe_operand(value)}, not an integer", span_of_caller(), because=because,
-             help=f"write {value.name}.shape[0]" if is_tile else "use an int, T.ceildiv(a, b) or a // b")
+        fail(
+            kind,
+            f"{what} is {describe_operand(value)}, not an integer",
+            span_of_caller(),
+            because=because,
+            help=f"write {value.name}.shape[0]" if is_tile else "use an int, T.ceildiv(a, b) or a // b",
+        )
     expression = as_expr(value if number is None else number)
     if not expression.dtype.is_integer:
-        fail(kind, f"{what} is `{expression}`, which is {expression.dtype!s}, not an integer", span_of_caller(), because=because,
-             help="convert it with T.cast(x, 'int32')")
+        fail(
+            kind,
+            f"{what} is `{expression}`, which is {expression.dtype!s}, not an integer",
+            span_of_caller(),
+            because=because,
+            help="convert it with T.cast(x, 'int32')",
+        )
     builder = program_builder()
     return builder.snapshot(expression, "extent") if builder.launch is not None else expression
 
@@ -80,8 +98,13 @@ def _serial_range(text: str, start: Any, stop: Any, step: Any, kind: LoopKind, p
     first, last = as_extent(start, f"the start of {text}"), as_extent(stop, f"the end of {text}")
     stride = const(1) if step is None else as_extent(step, f"the step of {text}")
     if stride.is_const and stride.value == 0:
-        fail(Kind.LOOP_STEP, f"the step of {text} is 0", span_of_caller(), because="the loop would never end",
-             help="leave the step out, or give a positive or negative one")
+        fail(
+            Kind.LOOP_STEP,
+            f"the step of {text} is 0",
+            span_of_caller(),
+            because="the loop would never end",
+            help="leave the step out, or give a positive or negative one",
+        )
     if not stride.is_const:
         warnings.warn(f"{span_of_caller()}: the step of {text} is not constant", stacklevel=4)
     if stride.is_const:
@@ -102,8 +125,13 @@ def range_loop(*bounds: Any) -> SerialRange:
     """What `range` means inside kernels: T.serial."""
     if not 1 <= len(bounds) <= 3:
         kind = Kind.UNKNOWN_ARGUMENT if bounds else Kind.MISSING_ARGUMENT
-        fail(kind, f"range was given {len(bounds)} arguments", span_of_caller(),
-             because="it takes an end, or a start and an end, and then a step", help="write range(n) or range(start, end, step)")
+        fail(
+            kind,
+            f"range was given {len(bounds)} arguments",
+            span_of_caller(),
+            because="it takes an end, or a start and an end, and then a step",
+            help="write range(n) or range(start, end, step)",
+        )
     start, stop, step = (*bounds, None, None)[:3]
     return _serial_range("range", start, stop, step, LoopKind.SERIAL)
 
@@ -111,8 +139,13 @@ def range_loop(*bounds: Any) -> SerialRange:
 def unroll(start: Any, stop: Any = None, step: Any = None, *, explicit: bool = False, unroll_factor: int | None = None, annotations: Any = None) -> SerialRange:
     """A serial loop that should be unrolled; `explicit` and `unroll_factor` exclude each other and never change a result."""
     if explicit and unroll_factor is not None:
-        fail(Kind.OPTION_VALUE, f"T.unroll was given explicit=True and unroll_factor={unroll_factor}", span_of_caller(),
-             because="an explicit unroll expands every iteration, a factor only some", help="give one of the two")
+        fail(
+            Kind.OPTION_VALUE,
+            f"T.unroll was given explicit=True and unroll_factor={unroll_factor}",
+            span_of_caller(),
+            because="an explicit unroll expands every iteration, a factor only some",
+            help="give one of the two",
+        )
     return _serial_range("T.unroll", start, stop, step, LoopKind.UNROLLED)
 
 
@@ -121,23 +154,38 @@ def vectorized(start: Any, stop: Any = None, *, annotations: Any = None) -> Seri
     return _serial_range("T.vectorized", start, stop, None, LoopKind.VECTORIZED)
 
 
-def Pipelined(start: Any, stop: Any = None, num_stages: int = 0, order: Any = None, stage: Any = None, sync: Any = None, group: Any = None,
-              annotations: Any = None) -> SerialRange:
+def Pipelined(
+    start: Any, stop: Any = None, num_stages: int = 0, order: Any = None, stage: Any = None, sync: Any = None, group: Any = None, annotations: Any = None
+) -> SerialRange:
     """A serial loop whose global-to-shared copies may run `num_stages` turns ahead; the results are those of the serial loop.
 
     order, stage   one entry per statement of the body: the place in the turn, and how many turns later it runs.
     """
     if not isinstance(num_stages, int) or isinstance(num_stages, bool) or num_stages < 0:
-        fail(Kind.PIPELINE_STAGES, f"num_stages is {num_stages if isinstance(num_stages, int) else describe_operand(num_stages)}",
-             span_of_caller(), because="it counts tiles in flight: an integer from 0 (no pipelining)", help="write num_stages=2")
+        fail(
+            Kind.PIPELINE_STAGES,
+            f"num_stages is {num_stages if isinstance(num_stages, int) else describe_operand(num_stages)}",
+            span_of_caller(),
+            because="it counts tiles in flight: an integer from 0 (no pipelining)",
+            help="write num_stages=2",
+        )
     plan = Pipeline(num_stages, _integers(order, "order"), _integers(stage, "stage"), _groups(group))
     if plan.order and plan.stage and len(plan.order) != len(plan.stage):
-        fail(Kind.PIPELINE_ORDER, f"order has {len(plan.order)} entries, stage has {len(plan.stage)}", span_of_caller(),
-             because="both have one entry per statement of the body", help="give as many entries in both")
+        fail(
+            Kind.PIPELINE_ORDER,
+            f"order has {len(plan.order)} entries, stage has {len(plan.stage)}",
+            span_of_caller(),
+            because="both have one entry per statement of the body",
+            help="give as many entries in both",
+        )
     if sorted(plan.order) != list(range(len(plan.order))):
-        fail(Kind.PIPELINE_ORDER, f"order={order!r} does not put each statement in a place of its own", span_of_caller(),
-             because=f"{len(plan.order)} statements have the places 0 to {len(plan.order) - 1}, each once",
-             help=f"give each number from 0 to {len(plan.order) - 1} once")
+        fail(
+            Kind.PIPELINE_ORDER,
+            f"order={order!r} does not put each statement in a place of its own",
+            span_of_caller(),
+            because=f"{len(plan.order)} statements have the places 0 to {len(plan.order) - 1}, each once",
+            help=f"give each number from 0 to {len(plan.order) - 1} once",
+        )
     return _serial_range("T.Pipelined", start, stop, None, LoopKind.PIPELINED, plan)
 
 
@@ -145,29 +193,42 @@ def _integers(value: Any, name: str) -> tuple[int, ...]:
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value):
-        fail(Kind.PIPELINE_ORDER, f"{name} is {value!r}", span_of_caller(),
-             because=f"{name} has one entry per statement of the body, each an integer from 0 on",
-             help=f"write {name}=[0, 1, ...], or leave it out")
+        fail(
+            Kind.PIPELINE_ORDER,
+            f"{name} is {value!r}",
+            span_of_caller(),
+            because=f"{name} has one entry per statement of the body, each an integer from 0 on",
+            help=f"write {name}=[0, 1, ...], or leave it out",
+        )
     return tuple(value)
 
 
 def _groups(value: Any) -> tuple[tuple[int, ...], ...]:
     if value is not None and not isinstance(value, (list, tuple)):
-        fail(Kind.PIPELINE_ORDER, f"group is {value!r}", span_of_caller(), because="it is a list of lists of statement numbers",
-             help="leave it out: the compiler groups the statements")
+        fail(
+            Kind.PIPELINE_ORDER,
+            f"group is {value!r}",
+            span_of_caller(),
+            because="it is a list of lists of statement numbers",
+            help="leave it out: the compiler groups the statements",
+        )
     return tuple(_integers(g, "an entry of group") for g in value or ())
 
 
 def Parallel(*extents: Any, coalesced_width: int | None = None, loop_layout: Any = None, prefer_async: Any = None, annotations: Any = None) -> ParallelRange:
     """`for i, j in T.Parallel(m, n)`: independent iterations, in any order, spread over the block."""
     if not extents:
-        fail(Kind.LOOP_EXTENT, "T.Parallel has no extent", span_of_caller(), because="a parallel loop needs one extent per index",
-             help="write T.Parallel(n)")
+        fail(Kind.LOOP_EXTENT, "T.Parallel has no extent", span_of_caller(), because="a parallel loop needs one extent per index", help="write T.Parallel(n)")
     made = tuple(as_extent(e, f"extent {k} of T.Parallel") for k, e in enumerate(extents))
     for k, extent in enumerate(made):
         if extent.is_const and extent.value < 0:
-            fail(Kind.LOOP_EXTENT, f"extent {k} of T.Parallel is {extent.value}", span_of_caller(),
-                 because="a loop cannot run a negative number of times", help="give an extent of at least 0")
+            fail(
+                Kind.LOOP_EXTENT,
+                f"extent {k} of T.Parallel is {extent.value}",
+                span_of_caller(),
+                because="a loop cannot run a negative number of times",
+                help="give an extent of at least 0",
+            )
     return ParallelRange("T.Parallel", made, len(made) > 1)
 
 
@@ -179,8 +240,7 @@ def parallel(start: Any, stop: Any = None, *, annotations: Any = None) -> Parall
 def grid(*extents: Any) -> SerialRange:
     """Nested serial loops, the last index fastest."""
     if not extents:
-        fail(Kind.LOOP_EXTENT, "T.grid has no extent", span_of_caller(), because="a loop nest needs one extent per index",
-             help="write T.grid(m, n)")
+        fail(Kind.LOOP_EXTENT, "T.grid has no extent", span_of_caller(), because="a loop nest needs one extent per index", help="write T.grid(m, n)")
     made = tuple(as_extent(e, f"extent {k} of T.grid") for k, e in enumerate(extents))
     return SerialRange("T.grid", made, True, tuple(const(0, e.dtype) for e in made), tuple(const(1, e.dtype) for e in made))
 
@@ -196,16 +256,31 @@ def Persistent(domain: Any, wave_size: Any, index: Any, group_size: int = 8) -> 
     The last dimension is visited in groups of `group_size` columns (a group's rows first), so every point is visited exactly once overall.
     """
     if not isinstance(domain, (list, tuple)) or not domain:
-        fail(Kind.LOOP_EXTENT,
-             f"the domain of T.Persistent is {describe_operand(domain) if not isinstance(domain, (list, tuple)) else 'empty'}",
-             span_of_caller(), because="it has one extent per coordinate", help="write T.Persistent([m_tiles, n_tiles], wave_size, index)")
+        fail(
+            Kind.LOOP_EXTENT,
+            f"the domain of T.Persistent is {describe_operand(domain) if not isinstance(domain, (list, tuple)) else 'empty'}",
+            span_of_caller(),
+            because="it has one extent per coordinate",
+            help="write T.Persistent([m_tiles, n_tiles], wave_size, index)",
+        )
     extents = tuple(as_extent(e, f"domain[{k}] of T.Persistent") for k, e in enumerate(domain))
     for value, what in ((wave_size, "wave_size"), (group_size, "group_size")):
         if isinstance(value, int) and value <= 0:
-            fail(Kind.LOOP_EXTENT, f"{what} of T.Persistent is {value}", span_of_caller(), because="blocks and groups are counted from 1",
-                 help=f"give a positive {what}")
-    return PersistentRange("T.Persistent", extents, True, as_extent(wave_size, "wave_size of T.Persistent"),
-                           as_extent(index, "index of T.Persistent"), as_extent(group_size, "group_size of T.Persistent"))
+            fail(
+                Kind.LOOP_EXTENT,
+                f"{what} of T.Persistent is {value}",
+                span_of_caller(),
+                because="blocks and groups are counted from 1",
+                help=f"give a positive {what}",
+            )
+    return PersistentRange(
+        "T.Persistent",
+        extents,
+        True,
+        as_extent(wave_size, "wave_size of T.Persistent"),
+        as_extent(index, "index of T.Persistent"),
+        as_extent(group_size, "group_size of T.Persistent"),
+    )
 
 
 @dataclass(frozen=True)
@@ -242,5 +317,3 @@ class PersistentRange(LoopRange):
             coordinates.append(row % extent)
             row = row // extent
         return (*reversed(coordinates), column)
-
-

@@ -25,9 +25,11 @@ from tilewright.spans import callee_of, is_user_file, span_of_frame
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 # What a kernel may ask of its objects; the rest of their attributes is the compiler's.
 _ATTRIBUTES: dict[type, tuple[str, ...]] = {
-    Buffer: ("shape", "dtype", "strides", "name", "scope", "data", "astype"), Region: ("shape", "dtype", "buffer"),
+    Buffer: ("shape", "dtype", "strides", "name", "scope", "data", "astype"),
+    Region: ("shape", "dtype", "buffer"),
     Expr: ("dtype", "astype"),
-    DType: ("bits", "bytes", "itemsize", "lanes", "as_torch", "is_float", "is_integer", "is_signed", "minimum", "maximum")}
+    DType: ("bits", "bytes", "itemsize", "lanes", "as_torch", "is_float", "is_integer", "is_signed", "minimum", "maximum"),
+}
 _MODULE_ALIASES = {"np": "import numpy as np", "T": "import tilewright.language as T"}
 
 
@@ -58,17 +60,25 @@ def explain_exception(error: Exception, kernel_codes: Iterable[CodeType], stand_
     is_raised_here = user[-1] == len(places) - 1
     try:
         if isinstance(error, RecursionError):
-            fail(Kind.PYTHON_ERROR, "the calls in this kernel do not end: Python's recursion limit was reached", span,
-                 because="a macro or helper function that calls itself is expanded as often as it is called",
-                 help="end the recursion with a condition on Python values")
+            fail(
+                Kind.PYTHON_ERROR,
+                "the calls in this kernel do not end: Python's recursion limit was reached",
+                span,
+                because="a macro or helper function that calls itself is expanded as often as it is called",
+                help="end the recursion with a condition on Python values",
+            )
         if is_raised_here:
             _refuse_names(error, place.tb_frame, span)
             _refuse_arguments(error, place.tb_frame, span)
             _refuse_attributes(error, span)
         if is_raised_here and is_kernel_code and not _is_raise_statement(place):
-            fail(Kind.PYTHON_ERROR, f"{type(error).__name__}: {error}", span,
-                 because="this part of the kernel is computed by Python while the kernel is traced",
-                 help="correct the expression that is marked")
+            fail(
+                Kind.PYTHON_ERROR,
+                f"{type(error).__name__}: {error}",
+                span,
+                because="this part of the kernel is computed by Python while the kernel is traced",
+                help="correct the expression that is marked",
+            )
     except TileError as diagnostic:
         return diagnostic
     if is_raised_here:
@@ -103,15 +113,18 @@ def _refuse_names(error: Exception, frame: FrameType, span: Span) -> None:
         return
     name = error.name or (re.search(r"'(\w+)'", str(error)) or ["", "?"])[1]
     if isinstance(error, UnboundLocalError):
-        fail(Kind.UNKNOWN_NAME, f"`{name}` has no value yet", span, because="no assignment to it has run before this line",
-             help="assign it first")
+        fail(Kind.UNKNOWN_NAME, f"`{name}` has no value yet", span, because="no assignment to it has run before this line", help="assign it first")
     known = [n for n in {**frame.f_globals, **frame.f_locals} if not n.startswith("__")]
     by_lower = {n.lower(): n for n in reversed(known)}
     close = [by_lower[name.lower()]] if name.lower() in by_lower else difflib.get_close_matches(name, known, 1, 0.6)
     module = _MODULE_ALIASES.get(name) or (f"import {name}" if name in sys.stdlib_module_names else None)
-    fail(Kind.UNKNOWN_NAME, f"there is no name `{name}`", span, because="it is neither bound in the kernel nor defined around it",
-         help=f"did you mean `{close[0]}`?"
-              if close else f"write `{module}` at the top of the file" if module else "define it before it is used")
+    fail(
+        Kind.UNKNOWN_NAME,
+        f"there is no name `{name}`",
+        span,
+        because="it is neither bound in the kernel nor defined around it",
+        help=f"did you mean `{close[0]}`?" if close else f"write `{module}` at the top of the file" if module else "define it before it is used",
+    )
 
 
 def _refuse_attributes(error: Exception, span: Span) -> None:
@@ -126,9 +139,13 @@ def _refuse_attributes(error: Exception, span: Span) -> None:
     subject = owner.__name__
     if isinstance(error.obj, (Buffer, Expr, Region, DType)):
         subject = f"`{error.obj.name}`" if isinstance(error.obj, Buffer) else describe_operand(error.obj)
-    fail(Kind.UNKNOWN_ATTRIBUTE, f"{subject} has no attribute `{error.name}`", span,
-         because=f"its attributes are {', '.join(known[:12])}{' and others' * (len(known) > 12)}",
-         help=f"did you mean `{close[0]}`?" if close else "remove it")
+    fail(
+        Kind.UNKNOWN_ATTRIBUTE,
+        f"{subject} has no attribute `{error.name}`",
+        span,
+        because=f"its attributes are {', '.join(known[:12])}{' and others' * (len(known) > 12)}",
+        help=f"did you mean `{close[0]}`?" if close else "remove it",
+    )
 
 
 def _refuse_arguments(error: Exception, frame: FrameType, span: Span) -> None:
@@ -144,23 +161,36 @@ def _refuse_arguments(error: Exception, frame: FrameType, span: Span) -> None:
     if found[2] == "missing":
         missing = " and ".join(f"`{n}`" for n in re.findall(r"'(\w+)'", detail))
         required = [p.name if p.kind is not p.KEYWORD_ONLY else f"{p.name}=..." for p in parameters if p.default is p.empty]
-        fail(Kind.MISSING_ARGUMENT, f"{callee} was called without {missing}", span, because=because,
-             help=f"write {callee}({', '.join(required)})" if required else "give it too")
+        fail(
+            Kind.MISSING_ARGUMENT,
+            f"{callee} was called without {missing}",
+            span,
+            because=because,
+            help=f"write {callee}({', '.join(required)})" if required else "give it too",
+        )
     unexpected = re.match(r"an unexpected keyword argument '(\w+)'", detail)
     if unexpected:
         close = difflib.get_close_matches(unexpected[1], known, 1, 0.5)
-        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} has no argument `{unexpected[1]}`", span, because=because,
-             help=f"did you mean `{close[0]}`?" if close else "remove it")
+        fail(
+            Kind.UNKNOWN_ARGUMENT,
+            f"{callee} has no argument `{unexpected[1]}`",
+            span,
+            because=because,
+            help=f"did you mean `{close[0]}`?" if close else "remove it",
+        )
     twice = re.match(r"multiple values for argument '(\w+)'", detail)
     if twice:
-        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given `{twice[1]}` twice", span, because="it was given both by position and by name",
-             help="leave one out")
+        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given `{twice[1]}` twice", span, because="it was given both by position and by name", help="leave one out")
     if "positional argument" in detail or detail == "no arguments":
         count = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
         named = [f"{p.name}=..." for p in parameters if p.kind is p.KEYWORD_ONLY]
-        fail(Kind.UNKNOWN_ARGUMENT,
-             f"{callee} was given too many arguments: it takes {count} by position" if parameters else f"{callee} takes {detail}", span,
-             because=because, help=f"name the others, as in {named[0]}" if named else "remove what is too much")
+        fail(
+            Kind.UNKNOWN_ARGUMENT,
+            f"{callee} was given too many arguments: it takes {count} by position" if parameters else f"{callee} takes {detail}",
+            span,
+            because=because,
+            help=f"name the others, as in {named[0]}" if named else "remove what is too much",
+        )
 
 
 def _signature(callee: str, frame: FrameType) -> inspect.Signature | None:
@@ -175,8 +205,9 @@ def _signature(callee: str, frame: FrameType) -> inspect.Signature | None:
         return None
 
 
-def bind_arguments(callee: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], span: Span, *,
-                   is_partial: bool = False) -> inspect.BoundArguments:
+def bind_arguments(
+    callee: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], span: Span, *, is_partial: bool = False
+) -> inspect.BoundArguments:
     """Arguments by the parameters of a function, defaults filled in; a diagnostic where they do not fit."""
     try:
         bound = signature.bind_partial(*args, **kwargs) if is_partial else signature.bind(*args, **kwargs)
@@ -188,12 +219,15 @@ def bind_arguments(callee: str, signature: inspect.Signature, args: tuple[Any, .
             fail(Kind.MISSING_ARGUMENT, f"{callee} was called without `{found}`", span, because=because, help="give it too")
         if "unexpected" in text:
             close = difflib.get_close_matches(found, names, 1, 0.5)
-            fail(Kind.UNKNOWN_ARGUMENT, f"{callee} has no argument `{found}`", span, because=because,
-                 help=f"did you mean `{close[0]}`?" if close else "remove it")
+            fail(
+                Kind.UNKNOWN_ARGUMENT,
+                f"{callee} has no argument `{found}`",
+                span,
+                because=because,
+                help=f"did you mean `{close[0]}`?" if close else "remove it",
+            )
         if "multiple" in text:
-            fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given `{found}` twice", span, because="it was given both by position and by name",
-                 help="leave one out")
-        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given too many arguments: {len(args)} by position", span, because=because,
-             help="remove what is too much")
+            fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given `{found}` twice", span, because="it was given both by position and by name", help="leave one out")
+        fail(Kind.UNKNOWN_ARGUMENT, f"{callee} was given too many arguments: {len(args)} by position", span, because=because, help="remove what is too much")
     bound.apply_defaults()
     return bound

@@ -15,9 +15,13 @@ def check_pipeline(pipeline: Pipeline, body: list[Stmt], span: Span) -> None:
     for name, entries in (("stage", pipeline.stage), ("order", pipeline.order)):
         plain = [s for s in body if not isinstance(s, Let)]
         if entries and not len(plain) <= len(entries) <= len(body):
-            fail(Kind.PIPELINE_ORDER, f"{name} has {len(entries)} entries, but the body of the loop has {len(plain)} statements",
-                 (Label(span), *(Label(s.span) for s in plain)), because=f"{name} has one entry per statement of the body",
-                 help=f"give {len(plain)} entries, or leave {name} out")
+            fail(
+                Kind.PIPELINE_ORDER,
+                f"{name} has {len(entries)} entries, but the body of the loop has {len(plain)} statements",
+                (Label(span), *(Label(s.span) for s in plain)),
+                because=f"{name} has one entry per statement of the body",
+                help=f"give {len(plain)} entries, or leave {name} out",
+            )
     if not pipeline.stage:
         return
     steps = body if len(pipeline.stage) == len(body) else [s for s in body if not isinstance(s, Let)]
@@ -28,11 +32,13 @@ def check_pipeline(pipeline: Pipeline, body: list[Stmt], span: Span) -> None:
             places = (pipeline.stage[earlier], order[earlier]), (pipeline.stage[later], order[later])
             if shared and places[0] > places[1]:
                 name = min(b.name for b in shared)
-                fail(Kind.PIPELINE_ORDER, f"{name} is read in stage {places[1][0]}, before it is written in stage {places[0][0]}",
-                     (Label(consumer.span, f"reads {name}"), Label(producer.span, f"writes {name}"), Label(span)),
-                     because="a statement of an earlier stage runs for a later turn of the loop, so a tile would be read before this turn "
-                             "has written it",
-                     help="give the statement that writes the tile the same stage or an earlier one, and the lower order within a stage")
+                fail(
+                    Kind.PIPELINE_ORDER,
+                    f"{name} is read in stage {places[1][0]}, before it is written in stage {places[0][0]}",
+                    (Label(consumer.span, f"reads {name}"), Label(producer.span, f"writes {name}"), Label(span)),
+                    because="a statement of an earlier stage runs for a later turn of the loop, so a tile would be read before this turn has written it",
+                    help="give the statement that writes the tile the same stage or an earlier one, and the lower order within a stage",
+                )
 
 
 def _accesses(stmt: Stmt) -> tuple[set[Buffer], set[Buffer]]:

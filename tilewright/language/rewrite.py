@@ -49,8 +49,13 @@ class Rewritten:
 def rewrite_function(function: Callable[..., Any]) -> Rewritten:
     """Finds the source of a Python function and rewrites it. TileError where there is no source."""
     if not isinstance(function, FunctionType):
-        fail(Kind.NOT_A_PRIM_FUNC, f"{describe_operand(function)} is no Python function", span_of_caller(),
-             because="a kernel is traced from the source of a `def`", help="decorate a plain function")
+        fail(
+            Kind.NOT_A_PRIM_FUNC,
+            f"{describe_operand(function)} is no Python function",
+            span_of_caller(),
+            because="a kernel is traced from the source of a `def`",
+            help="decorate a plain function",
+        )
     return _rewrite_code(function.__code__, function)
 
 
@@ -105,17 +110,29 @@ def _find_definition(code: CodeType) -> ast.FunctionDef:
             first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
             if code.co_firstlineno in (first, node.lineno):
                 if isinstance(node, ast.AsyncFunctionDef):
-                    fail(Kind.STATEMENT, f"{node.name} is an `async def`",
-                         Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("async def")),
-                         because="a kernel is traced once, from its first to its last statement", help="write a plain `def`")
+                    fail(
+                        Kind.STATEMENT,
+                        f"{node.name} is an `async def`",
+                        Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("async def")),
+                        because="a kernel is traced once, from its first to its last statement",
+                        help="write a plain `def`",
+                    )
                 return node
     if code.co_name == "<lambda>":
-        fail(Kind.NOT_A_PRIM_FUNC, "a lambda cannot be traced", Span(code.co_filename, code.co_firstlineno),
-             because="a kernel is traced from the source of a `def`", help="write it as a function")
-    fail(Kind.NO_SOURCE, f"the source of {code.co_name} (line {code.co_firstlineno} of {code.co_filename}) cannot be found",
-         Span(code.co_filename, code.co_firstlineno),
-         because="a kernel is traced from its source text, as Python's inspect module finds it",
-         help="define the kernel in a file, a notebook cell or anything that linecache knows; for exec, register the text in linecache")
+        fail(
+            Kind.NOT_A_PRIM_FUNC,
+            "a lambda cannot be traced",
+            Span(code.co_filename, code.co_firstlineno),
+            because="a kernel is traced from the source of a `def`",
+            help="write it as a function",
+        )
+    fail(
+        Kind.NO_SOURCE,
+        f"the source of {code.co_name} (line {code.co_firstlineno} of {code.co_filename}) cannot be found",
+        Span(code.co_filename, code.co_firstlineno),
+        because="a kernel is traced from its source text, as Python's inspect module finds it",
+        help="define the kernel in a file, a notebook cell or anything that linecache knows; for exec, register the text in linecache",
+    )
 
 
 @lru_cache(maxsize=64)
@@ -136,8 +153,13 @@ def _compile(node: ast.FunctionDef, code: CodeType) -> CodeType:
     ast.copy_location(inner, node)
     free = [*code.co_freevars, TRACER]
     factory = ast.FunctionDef(
-        name="__factory", args=ast.arguments(posonlyargs=[], args=[ast.arg(n) for n in free], kwonlyargs=[], kw_defaults=[], defaults=[]),
-        body=[inner], decorator_list=[], returns=None, **_NO_TYPE_PARAMETERS)
+        name="__factory",
+        args=ast.arguments(posonlyargs=[], args=[ast.arg(n) for n in free], kwonlyargs=[], kw_defaults=[], defaults=[]),
+        body=[inner],
+        decorator_list=[],
+        returns=None,
+        **_NO_TYPE_PARAMETERS,
+    )
     ast.copy_location(factory, node)
     module = ast.fix_missing_locations(ast.Module(body=[factory], type_ignores=[]))
     compiled = compile(module, code.co_filename, "exec", dont_inherit=True)
@@ -148,15 +170,22 @@ def _compile(node: ast.FunctionDef, code: CodeType) -> CodeType:
 
 def _without_annotations(arguments: ast.arguments) -> ast.arguments:
     """Parameters only: annotations and defaults were evaluated where the user wrote them."""
+
     def bare(args: list[ast.arg]) -> list[ast.arg]:
         return [ast.copy_location(ast.arg(a.arg), a) for a in args]
 
     def constants(defaults: list[Any]) -> list[Any]:
         return [d and ast.copy_location(ast.Constant(None), d) for d in defaults]
 
-    return ast.arguments(posonlyargs=bare(arguments.posonlyargs), args=bare(arguments.args), vararg=arguments.vararg and ast.arg(arguments.vararg.arg),
-                         kwonlyargs=bare(arguments.kwonlyargs), kw_defaults=constants(arguments.kw_defaults),
-                         kwarg=arguments.kwarg and ast.arg(arguments.kwarg.arg), defaults=constants(arguments.defaults))
+    return ast.arguments(
+        posonlyargs=bare(arguments.posonlyargs),
+        args=bare(arguments.args),
+        vararg=arguments.vararg and ast.arg(arguments.vararg.arg),
+        kwonlyargs=bare(arguments.kwonlyargs),
+        kw_defaults=constants(arguments.kw_defaults),
+        kwarg=arguments.kwarg and ast.arg(arguments.kwarg.arg),
+        defaults=constants(arguments.defaults),
+    )
 
 
 _MUTATORS = frozenset({"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "update", "setdefault", "popitem", "add", "discard"})
@@ -167,8 +196,11 @@ def _mutations(statements: list[ast.stmt]) -> dict[str, ast.AST]:
     found: dict[str, ast.AST] = {}
     for statement in statements:
         for node in ast.walk(statement):
-            changed = node.value if isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)) else (
-                node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS else None)
+            changed = (
+                node.value
+                if isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del))
+                else (node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS else None)
+            )
             if isinstance(changed, ast.Name):
                 found.setdefault(changed.id, node)
     return found
@@ -216,8 +248,13 @@ class _Rewriter(ast.NodeTransformer):
     def delayed(self, body: ast.expr) -> ast.expr:
         for node in ast.walk(body):
             if isinstance(node, ast.NamedExpr):
-                self.fail(Kind.STATEMENT, "`:=` stands inside `and`, `or`, a ternary, a chained comparison or an assert", node,
-                          "these evaluate their parts on demand, so a name bound in one of them is not bound after it", "assign in a statement of its own")
+                self.fail(
+                    Kind.STATEMENT,
+                    "`:=` stands inside `and`, `or`, a ternary, a chained comparison or an assert",
+                    node,
+                    "these evaluate their parts on demand, so a name bound in one of them is not bound after it",
+                    "assign in a statement of its own",
+                )
         return self.place(ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), body), body)
 
     def temporary(self) -> str:
@@ -248,7 +285,9 @@ class _Rewriter(ast.NodeTransformer):
         return result
 
     def visit_Yield(self, node: ast.Yield) -> ast.expr:
-        self.fail(Kind.STATEMENT, "`yield` stands inside a kernel", node, "a kernel writes its results to tensors", "store to a tensor, or return a T.empty tensor")
+        self.fail(
+            Kind.STATEMENT, "`yield` stands inside a kernel", node, "a kernel writes its results to tensors", "store to a tensor, or return a T.empty tensor"
+        )
         return node
 
     visit_YieldFrom = visit_Yield  # type: ignore[assignment]
@@ -283,9 +322,11 @@ class _Rewriter(ast.NodeTransformer):
         names = [self.temporary() for _ in operands]
         pairs: list[ast.expr] = [
             self.delayed(self.compare(self.place(ast.Name(names[i], ast.Load()), node), op, self.place(ast.Name(names[i + 1], ast.Load()), node), node))
-            for i, op in enumerate(node.ops)]
-        inner = ast.Lambda(ast.arguments(posonlyargs=[], args=[ast.arg(n) for n in names], kwonlyargs=[], kw_defaults=[], defaults=[]),
-                           self.call(node, "all_of", *pairs))
+            for i, op in enumerate(node.ops)
+        ]
+        inner = ast.Lambda(
+            ast.arguments(posonlyargs=[], args=[ast.arg(n) for n in names], kwonlyargs=[], kw_defaults=[], defaults=[]), self.call(node, "all_of", *pairs)
+        )
         return self.place(ast.Call(inner, [self.visit(o) for o in operands], []), node)
 
     def compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, at: ast.AST) -> ast.expr:
@@ -312,15 +353,23 @@ class _Rewriter(ast.NodeTransformer):
             bound = self.call(at, "bind", ast.Constant(target.id), value, self.reading(target.id, target))
             return [self.place(ast.Assign([target], bound), at)]
         if isinstance(target, ast.Attribute):
-            self.fail(Kind.ATTRIBUTE_ASSIGNMENT, f"`{ast.unparse(target)} = ...` assigns to an attribute inside a kernel", target,
-                      "a kernel writes to buffers and variables; attributes of Python objects do not exist when it runs", "use a plain name, T.alloc_var or a buffer element")
+            self.fail(
+                Kind.ATTRIBUTE_ASSIGNMENT,
+                f"`{ast.unparse(target)} = ...` assigns to an attribute inside a kernel",
+                target,
+                "a kernel writes to buffers and variables; attributes of Python objects do not exist when it runs",
+                "use a plain name, T.alloc_var or a buffer element",
+            )
         if isinstance(target, (ast.Tuple, ast.List)):
             if any(isinstance(e, ast.Starred) for e in target.elts):
-                self.fail(Kind.STATEMENT, "a starred target is not supported inside a kernel", target, "the number of values must be written out", "name every value")
+                self.fail(
+                    Kind.STATEMENT, "a starred target is not supported inside a kernel", target, "the number of values must be written out", "name every value"
+                )
             held = self.temporary()
             names = [f"{held}_{i}" for i in range(len(target.elts))]
-            unpacked = ast.Assign([ast.Tuple([ast.Name(n, ast.Store()) for n in names], ast.Store())],
-                                  self.call(target, "unpack", value, ast.Constant(len(names))))
+            unpacked = ast.Assign(
+                [ast.Tuple([ast.Name(n, ast.Store()) for n in names], ast.Store())], self.call(target, "unpack", value, ast.Constant(len(names)))
+            )
             statements: list[ast.stmt] = [self.place(unpacked, at)]
             for element, name in zip(target.elts, names, strict=True):
                 statements += self.assign(element, self.place(ast.Name(name, ast.Load()), element), at)
@@ -346,13 +395,26 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(node.target, ast.Subscript):
             container, key = self.visit(node.target.value), self.visit(node.target.slice)
             return self.place(ast.Expr(self.call(node, "augment_item", container, _as_key(key), operator, value)), node)
-        self.fail(Kind.ATTRIBUTE_ASSIGNMENT, f"`{ast.unparse(node.target)}` is an attribute, assigned to inside a kernel", node.target,
-                  "a kernel writes to buffers and variables", "use a plain name, T.alloc_var or a buffer element")
+        self.fail(
+            Kind.ATTRIBUTE_ASSIGNMENT,
+            f"`{ast.unparse(node.target)}` is an attribute, assigned to inside a kernel",
+            node.target,
+            "a kernel writes to buffers and variables",
+            "use a plain name, T.alloc_var or a buffer element",
+        )
         return node
 
     # -- control flow
-    def scoped(self, at: ast.stmt, method: str, args: list[ast.expr], target: ast.expr, body: Callable[[str], list[ast.stmt]], names: list[str],
-               targets: list[str] | None = None) -> list[ast.stmt]:
+    def scoped(
+        self,
+        at: ast.stmt,
+        method: str,
+        args: list[ast.expr],
+        target: ast.expr,
+        body: Callable[[str], list[ast.stmt]],
+        names: list[str],
+        targets: list[str] | None = None,
+    ) -> list[ast.stmt]:
         """`state = tracer.method(...)`, a Python loop over it that runs the body once per traced path, and the names' values afterwards.
 
         `names` are bound in the body, `targets` by the loop itself.
@@ -364,8 +426,10 @@ class _Rewriter(ast.NodeTransformer):
 
         watched = {n: place for n, place in self.mutations.items() if n in self.locals}
         places = ast.Tuple([ast.Tuple([ast.Constant(n), *map(ast.Constant, _position(place))], ast.Load()) for n, place in watched.items()], ast.Load())
-        start = ast.Assign([ast.Name(state, ast.Store())],
-                           self.call(at, method, *args, ast.Tuple([ast.Constant(n) for n in names], ast.Load()), read_all(names), places, read_all(list(watched))))
+        start = ast.Assign(
+            [ast.Name(state, ast.Store())],
+            self.call(at, method, *args, ast.Tuple([ast.Constant(n) for n in names], ast.Load()), read_all(names), places, read_all(list(watched))),
+        )
         statements = body(state)
 
         def values(method: str, which: list[str]) -> list[ast.stmt]:
@@ -397,24 +461,42 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
         if node.orelse:
-            self.fail(Kind.LOOP_ELSE, "`for ... else` is not supported inside a kernel", node.orelse[0], "a kernel loop has no else branch",
-                      "set a T.alloc_var flag before `break` and test it after the loop")
+            self.fail(
+                Kind.LOOP_ELSE,
+                "`for ... else` is not supported inside a kernel",
+                node.orelse[0],
+                "a kernel loop has no else branch",
+                "set a T.alloc_var flag before `break` and test it after the loop",
+            )
         bound = _names_of(node.target)
         names = [n for n in _assigned_names(node.body) if n not in bound]
         width = len(node.target.elts) if isinstance(node.target, (ast.Tuple, ast.List)) else 0
         target_names = [ast.unparse(e) for e in node.target.elts] if isinstance(node.target, (ast.Tuple, ast.List)) else [ast.unparse(node.target)]
         for target in node.target.elts if isinstance(node.target, (ast.Tuple, ast.List)) else [node.target]:
             if not isinstance(target, ast.Name):
-                self.fail(Kind.LOOP_UNPACK, f"`{ast.unparse(target)}` is the index of a loop", target, "each index of a kernel loop has a plain name", "write a name, and use it in the body")
+                self.fail(
+                    Kind.LOOP_UNPACK,
+                    f"`{ast.unparse(target)}` is the index of a loop",
+                    target,
+                    "each index of a kernel loop has a plain name",
+                    "write a name, and use it in the body",
+                )
         wanted = ast.Tuple([ast.Constant(n) for n in target_names], ast.Load())
         iterable = self.visit(node.iter)
         self.mutations = _mutations(node.body)
-        return self.scoped(self.head(node, node.iter), "loop", [iterable, ast.Constant(width), wanted], node.target, lambda state: self.body(node.body), names, bound)
+        return self.scoped(
+            self.head(node, node.iter), "loop", [iterable, ast.Constant(width), wanted], node.target, lambda state: self.body(node.body), names, bound
+        )
 
     def visit_While(self, node: ast.While) -> list[ast.stmt]:
         if node.orelse:
-            self.fail(Kind.LOOP_ELSE, "`while ... else` is not supported inside a kernel", node.orelse[0], "a kernel loop has no else branch",
-                      "set a T.alloc_var flag before `break` and test it after the loop")
+            self.fail(
+                Kind.LOOP_ELSE,
+                "`while ... else` is not supported inside a kernel",
+                node.orelse[0],
+                "a kernel loop has no else branch",
+                "set a T.alloc_var flag before `break` and test it after the loop",
+            )
 
         def body(state: str) -> list[ast.stmt]:
             condition = ast.Call(ast.Attribute(ast.Name(state, ast.Load()), "condition", ast.Load()), [self.visit(node.test)], [])
@@ -437,8 +519,9 @@ class _Rewriter(ast.NodeTransformer):
             width = len(target.elts) if isinstance(target, (ast.Tuple, ast.List)) else 0 if target is None else -1
             parts = [] if target is None else target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
             names = [ast.unparse(e) for e in parts]
-            context = self.call(item.context_expr, "context", self.visit(item.context_expr), ast.Constant(width),
-                                ast.Tuple([ast.Constant(n) for n in names], ast.Load()))
+            context = self.call(
+                item.context_expr, "context", self.visit(item.context_expr), ast.Constant(width), ast.Tuple([ast.Constant(n) for n in names], ast.Load())
+            )
             items.append(ast.withitem(context, target))
         return self.place(ast.With(items, self.body(node.body)), node)
 

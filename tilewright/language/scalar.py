@@ -89,8 +89,7 @@ def infinity(dtype: Any) -> Expr:
     """Positive infinity of a float dtype that has one."""
     kind = parse_dtype(dtype)
     if not kind.has_infinity:
-        fail(Kind.VALUE_RANGE, f"{kind!s} has no infinity", span_of_caller(), because="only IEEE-like float dtypes do",
-             help=f"use T.max_value('{kind!s}')")
+        fail(Kind.VALUE_RANGE, f"{kind!s} has no infinity", span_of_caller(), because="only IEEE-like float dtypes do", help=f"use T.max_value('{kind!s}')")
     return const(float("inf"), kind)
 
 
@@ -113,8 +112,13 @@ def cast(value: Any, dtype: Any, round: str = "", sat: bool = True, rbits: Any =
     """
     kind = parse_dtype(dtype)
     if round not in ("", *(r.value for r in Rounding)):
-        fail(Kind.ROUNDING_MODE, f"there is no rounding mode {round!r}", span_of_caller(), because='known are "rn", "rz", "ru" and "rd"',
-             help="leave it out to round to nearest even")
+        fail(
+            Kind.ROUNDING_MODE,
+            f"there is no rounding mode {round!r}",
+            span_of_caller(),
+            because='known are "rn", "rz", "ru" and "rd"',
+            help="leave it out to round to nearest even",
+        )
     mode = Rounding(round) if round else Rounding.NEAREST_EVEN
     if isinstance(value, (int, float)) and not isinstance(value, bool) and mode is Rounding.NEAREST_EVEN and kind.is_integer and isinstance(value, int):
         check_range(value, kind, span_of_caller(), "the constant")
@@ -165,8 +169,13 @@ def likely(condition: Any) -> Any:
 def index_to_coordinates(position: Any, shape: Any) -> list[Any]:
     """The row-major coordinates of a flat index."""
     if not isinstance(shape, (tuple, list)):
-        fail(Kind.SHAPE_VALUE, f"the shape of T.index_to_coordinates is {expr.describe_operand(shape)}", span_of_caller(),
-             because="it gives one coordinate per dimension of a shape", help="write a tuple, as in T.index_to_coordinates(i, (m, n))")
+        fail(
+            Kind.SHAPE_VALUE,
+            f"the shape of T.index_to_coordinates is {expr.describe_operand(shape)}",
+            span_of_caller(),
+            because="it gives one coordinate per dimension of a shape",
+            help="write a tuple, as in T.index_to_coordinates(i, (m, n))",
+        )
     coordinates: list[Any] = []
     for extent in reversed(shape):
         coordinates.append(floormod(position, extent))
@@ -210,8 +219,13 @@ def _float_operand(value: Any, name: str) -> Expr:
         return operand
     if operand.dtype.is_integer or operand.dtype.is_bool:
         return expr.cast(operand, dtypes.float32)
-    fail(Kind.MATH_DTYPE, f"T.{name} was given `{operand}`, which is {operand.dtype!s}", span_of_caller(),
-         because="math functions take numbers", help="convert it to a float dtype")
+    fail(
+        Kind.MATH_DTYPE,
+        f"T.{name} was given `{operand}`, which is {operand.dtype!s}",
+        span_of_caller(),
+        because="math functions take numbers",
+        help="convert it to a float dtype",
+    )
 
 
 def _math(name: str, public: str | None = None) -> Callable[..., Expr]:
@@ -220,10 +234,13 @@ def _math(name: str, public: str | None = None) -> Callable[..., Expr]:
 
     def function(*operands: Any) -> Expr:
         if len(operands) != intrinsic.arity:
-            fail(Kind.MISSING_ARGUMENT,
-                 f"T.{public or name} takes {intrinsic.arity} argument{'s' * (intrinsic.arity != 1)}, but got {len(operands)}",
-                 span_of_caller(), because="math functions have a fixed number of arguments",
-                 help=f"write T.{public or name}({', '.join('xyz'[: intrinsic.arity])})")
+            fail(
+                Kind.MISSING_ARGUMENT,
+                f"T.{public or name} takes {intrinsic.arity} argument{'s' * (intrinsic.arity != 1)}, but got {len(operands)}",
+                span_of_caller(),
+                because="math functions have a fixed number of arguments",
+                help=f"write T.{public or name}({', '.join('xyz'[: intrinsic.arity])})",
+            )
         values = [_float_operand(o, public or name) for o in operands]
         common = values[0].dtype
         for v in values[1:]:
@@ -265,8 +282,13 @@ _round_even, _round_away = _rounding("round"), _rounding("round_away")
 def round(value: Any, rounding_mode: str = "ties-to-even") -> Any:
     """To the nearest whole number; halves to the even one, or away from zero with rounding_mode="ties-away-from-zero"."""
     if rounding_mode not in ("ties-to-even", "ties-away-from-zero"):
-        fail(Kind.ROUNDING_MODE, f"there is no rounding mode {rounding_mode!r}", span_of_caller(),
-             because='known are "ties-to-even" and "ties-away-from-zero"', help="leave it out for ties-to-even")
+        fail(
+            Kind.ROUNDING_MODE,
+            f"there is no rounding mode {rounding_mode!r}",
+            span_of_caller(),
+            because='known are "ties-to-even" and "ties-away-from-zero"',
+            help="leave it out for ties-to-even",
+        )
     return (_round_even if rounding_mode == "ties-to-even" else _round_away)(value)
 
 
@@ -279,8 +301,13 @@ def ldexp(value: Any, exponent: Any) -> Expr:
     """value * 2**exponent; the exponent is an integer."""
     power = as_expr(exponent)
     if not power.dtype.is_integer:
-        fail(Kind.MATH_DTYPE, f"the exponent of T.ldexp is `{power}`, which is {power.dtype!s}", span_of_caller(),
-             because="it multiplies by a whole power of two", help="write x * T.exp2(y) for a float y")
+        fail(
+            Kind.MATH_DTYPE,
+            f"the exponent of T.ldexp is `{power}`, which is {power.dtype!s}",
+            span_of_caller(),
+            because="it multiplies by a whole power of two",
+            help="write x * T.exp2(y) for a float y",
+        )
     return call(MATH["ldexp"], _float_operand(value, "ldexp"), expr.cast(power, dtypes.int32))
 
 
@@ -288,8 +315,13 @@ def _bits(name: str) -> Callable[[Any], Expr]:
     def function(value: Any) -> Expr:
         operand = as_expr(value)
         if not operand.dtype.is_integer:
-            fail(Kind.MATH_DTYPE, f"T.{name} was given `{operand}`, which is {operand.dtype!s}", span_of_caller(),
-                 because="bits are counted in integers", help="look at the bits with T.reinterpret(x, 'uint32')")
+            fail(
+                Kind.MATH_DTYPE,
+                f"T.{name} was given `{operand}`, which is {operand.dtype!s}",
+                span_of_caller(),
+                because="bits are counted in integers",
+                help="look at the bits with T.reinterpret(x, 'uint32')",
+            )
         return call(MATH[name], operand)
 
     function.__name__ = function.__qualname__ = name
@@ -307,28 +339,43 @@ def _ieee(name: str) -> Callable[..., Expr]:
             operands = tuple(rest)
         found = MATH.get(f"{name}_{rounding}") if isinstance(rounding, str) else None
         if found is None:
-            fail(Kind.ROUNDING_MODE, f"T.{name} has no rounding mode {rounding!r}", span_of_caller(),
-                 because='known are "rn", "rz", "ru" and "rd"', help='leave it out for "rn"')
+            fail(
+                Kind.ROUNDING_MODE,
+                f"T.{name} has no rounding mode {rounding!r}",
+                span_of_caller(),
+                because='known are "rn", "rz", "ru" and "rd"',
+                help='leave it out for "rn"',
+            )
         if len(operands) != found.arity:
-            fail(Kind.MISSING_ARGUMENT, f"T.{name} takes {found.arity} number{'s' * (found.arity != 1)}, but got {len(operands)}",
-                 span_of_caller(), because="the rounding mode comes last, and is a string",
-                 help=f"write T.{name}({', '.join('xyz'[: found.arity])}, \"rn\")")
+            fail(
+                Kind.MISSING_ARGUMENT,
+                f"T.{name} takes {found.arity} number{'s' * (found.arity != 1)}, but got {len(operands)}",
+                span_of_caller(),
+                because="the rounding mode comes last, and is a string",
+                help=f'write T.{name}({", ".join("xyz"[: found.arity])}, "rn")',
+            )
         values = [_float_operand(o, name) for o in operands]
         common = values[0].dtype
         for v in values[1:]:
             common = dtypes.promote(common, v.dtype)
         if common.bits < 32 and rounding != "rn":
-            fail(Kind.ROUNDING_MODE, f"T.{name} of {common!s} with rounding {rounding!r}", span_of_caller(),
-                 because="16-bit floats round to nearest even only", help="convert to float32 first")
+            fail(
+                Kind.ROUNDING_MODE,
+                f"T.{name} of {common!s} with rounding {rounding!r}",
+                span_of_caller(),
+                because="16-bit floats round to nearest even only",
+                help="convert to float32 first",
+            )
         return call(found, *(expr.cast(v, common) for v in values))
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"`{name}` with an explicit rounding mode: \"rn\", \"rz\", \"ru\" or \"rd\"."
+    function.__doc__ = f'`{name}` with an explicit rounding mode: "rn", "rz", "ru" or "rd".'
     return function
 
 
 ieee_add, ieee_sub, ieee_mul, ieee_fmaf, ieee_frcp, ieee_fsqrt, ieee_fdiv = (
-    _ieee(n) for n in ("ieee_add", "ieee_sub", "ieee_mul", "ieee_fmaf", "ieee_frcp", "ieee_fsqrt", "ieee_fdiv"))
+    _ieee(n) for n in ("ieee_add", "ieee_sub", "ieee_mul", "ieee_fmaf", "ieee_frcp", "ieee_fsqrt", "ieee_fdiv")
+)
 ieee_frsqrt = _ieee("ieee_frsqrt")
 
 
@@ -341,8 +388,13 @@ def isnullptr(pointer: Any) -> Expr:
     """Whether a T.ptr parameter is null."""
     address = as_expr(pointer)
     if address.dtype != dtypes.handle:
-        fail(Kind.OPERAND_KIND, f"T.isnullptr was given `{address}`, which is {address.dtype!s}", span_of_caller(),
-             because="only a T.ptr parameter is an address", help="compare a number with 0")
+        fail(
+            Kind.OPERAND_KIND,
+            f"T.isnullptr was given `{address}`, which is {address.dtype!s}",
+            span_of_caller(),
+            because="only a T.ptr parameter is an address",
+            help="compare a number with 0",
+        )
     return binary(Op.EQ, address, const(0, dtypes.handle))
 
 

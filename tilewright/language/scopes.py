@@ -98,27 +98,41 @@ class _Check:
             return
         home = self.tiles.get(storage)
         if home is not None:
-            fail(Kind.OUT_OF_SCOPE, f"{storage.name} is used in another launch than the one that allocates it",
-                 (Label(span), Label(storage.span, f"{storage.name} is allocated here"), Label(launch.span, "this launch")),
-                 because="a tile belongs to the blocks of one launch, and is gone when they end",
-                 help="allocate a tile in this launch too; between launches, pass data through T.alloc_global or a tensor")
-        fail(Kind.OUT_OF_SCOPE, f"{storage.name} does not belong to {self.program.name}",
-             (Label(span), Label(storage.span, f"{storage.name} is made here")),
-             because="a kernel uses its own parameters, workspaces and tiles",
-             help=f"pass {storage.name} as a parameter" if storage.scope is Scope.GLOBAL else "allocate the tile in this kernel")
+            fail(
+                Kind.OUT_OF_SCOPE,
+                f"{storage.name} is used in another launch than the one that allocates it",
+                (Label(span), Label(storage.span, f"{storage.name} is allocated here"), Label(launch.span, "this launch")),
+                because="a tile belongs to the blocks of one launch, and is gone when they end",
+                help="allocate a tile in this launch too; between launches, pass data through T.alloc_global or a tensor",
+            )
+        fail(
+            Kind.OUT_OF_SCOPE,
+            f"{storage.name} does not belong to {self.program.name}",
+            (Label(span), Label(storage.span, f"{storage.name} is made here")),
+            because="a kernel uses its own parameters, workspaces and tiles",
+            help=f"pass {storage.name} as a parameter" if storage.scope is Scope.GLOBAL else "allocate the tile in this kernel",
+        )
 
     def _require(self, used: _Variables, scope: _Variables, span: Span) -> None:
         for variable in sorted(used - scope, key=lambda v: v.name):
             home = self.homes.get(variable)
             if home is not None:
-                fail(Kind.OUT_OF_SCOPE, f"`{variable.name}` is used outside the {home.noun} that gives it a value",
-                     (Label(span), Label(home.span, f"`{variable.name}` gets its value here")),
-                     because=f"when the kernel runs, the value exists only inside that {home.noun}",
-                     help="compute it again in this launch"
-                          if home.noun == "launch" else "use it there, or keep it in a T.alloc_var or a tile that is allocated before")
-            fail(Kind.UNBOUND_SYMBOL, f"`{variable.name}` has no value in {self.program.name}", span,
-                 because="a symbol gets its value from the shape or strides of an argument",
-                 help=f"declare a tensor parameter with the dimension {variable.name}, or add the parameter {variable.name}: T.int32")
+                fail(
+                    Kind.OUT_OF_SCOPE,
+                    f"`{variable.name}` is used outside the {home.noun} that gives it a value",
+                    (Label(span), Label(home.span, f"`{variable.name}` gets its value here")),
+                    because=f"when the kernel runs, the value exists only inside that {home.noun}",
+                    help="compute it again in this launch"
+                    if home.noun == "launch"
+                    else "use it there, or keep it in a T.alloc_var or a tile that is allocated before",
+                )
+            fail(
+                Kind.UNBOUND_SYMBOL,
+                f"`{variable.name}` has no value in {self.program.name}",
+                span,
+                because="a symbol gets its value from the shape or strides of an argument",
+                help=f"declare a tensor parameter with the dimension {variable.name}, or add the parameter {variable.name}: T.int32",
+            )
 
     def _variables(self, expressions: tuple[Extent, ...] | list[Extent]) -> _Variables:
         return frozenset().union(*(self._use(e)[0] for e in expressions if isinstance(e, Expr)))

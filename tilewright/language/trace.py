@@ -24,11 +24,35 @@ Reader = Callable[[], Any]
 Place = tuple[Any, ...]  # a name, and where it is changed: line, column, end line, end column
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "Add": lambda a, b: a + b, "Sub": lambda a, b: a - b, "Mult": lambda a, b: a * b, "Div": lambda a, b: a / b, "FloorDiv": lambda a, b: a // b,
-    "Mod": lambda a, b: a % b, "Pow": lambda a, b: a**b, "BitAnd": lambda a, b: a & b, "BitOr": lambda a, b: a | b, "BitXor": lambda a, b: a ^ b,
-    "LShift": lambda a, b: a << b, "RShift": lambda a, b: a >> b, "MatMult": lambda a, b: a @ b}
-_SYMBOLS = {"Add": "+", "Sub": "-", "Mult": "*", "Div": "/", "FloorDiv": "//", "Mod": "%", "Pow": "**", "BitAnd": "&", "BitOr": "|", "BitXor": "^",
-            "LShift": "<<", "RShift": ">>", "MatMult": "@"}
+    "Add": lambda a, b: a + b,
+    "Sub": lambda a, b: a - b,
+    "Mult": lambda a, b: a * b,
+    "Div": lambda a, b: a / b,
+    "FloorDiv": lambda a, b: a // b,
+    "Mod": lambda a, b: a % b,
+    "Pow": lambda a, b: a**b,
+    "BitAnd": lambda a, b: a & b,
+    "BitOr": lambda a, b: a | b,
+    "BitXor": lambda a, b: a ^ b,
+    "LShift": lambda a, b: a << b,
+    "RShift": lambda a, b: a >> b,
+    "MatMult": lambda a, b: a @ b,
+}
+_SYMBOLS = {
+    "Add": "+",
+    "Sub": "-",
+    "Mult": "*",
+    "Div": "/",
+    "FloorDiv": "//",
+    "Mod": "%",
+    "Pow": "**",
+    "BitAnd": "&",
+    "BitOr": "|",
+    "BitXor": "^",
+    "LShift": "<<",
+    "RShift": ">>",
+    "MatMult": "@",
+}
 
 
 class _Unbound(Enum):
@@ -91,12 +115,15 @@ class Tracer:
             return value
         here = self.builder.here()
         if value.reason is PoisonReason.UNBOUND:
-            fail(Kind.UNKNOWN_NAME, f"the name `{name}` is not bound here", here, because="no assignment to it has been traced",
-                 help="assign it first")
+            fail(Kind.UNKNOWN_NAME, f"the name `{name}` is not bound here", here, because="no assignment to it has been traced", help="assign it first")
         is_branch = value.reason is PoisonReason.BRANCH
-        fail(Kind.BRANCH_BINDING if is_branch else Kind.LOOP_REBINDING, f"`{name}` {value.reason.value}, so its value is not known here",
-             (Label(here), Label(value.span, "the branch" if is_branch else "the loop")),
-             because="a plain name is one value, fixed when the kernel is traced", help=_variable_help(name))
+        fail(
+            Kind.BRANCH_BINDING if is_branch else Kind.LOOP_REBINDING,
+            f"`{name}` {value.reason.value}, so its value is not known here",
+            (Label(here), Label(value.span, "the branch" if is_branch else "the loop")),
+            because="a plain name is one value, fixed when the kernel is traced",
+            help=_variable_help(name),
+        )
 
     def bind(self, name: str, value: Any, reader: Reader) -> Any:
         """`name = value`."""
@@ -115,15 +142,30 @@ class Tracer:
     def unpack(self, value: Any, count: int) -> tuple[Any, ...]:
         """The right side of `a, b = value`: read whole before anything is stored."""
         if isinstance(value, (Buffer, Region)):
-            fail(Kind.UNPACK_COUNT, f"{describe_operand(value)} cannot be unpacked into {count} names", self.builder.here(),
-                 because="unpacking needs a Python tuple or list", help="index the elements one by one")
+            fail(
+                Kind.UNPACK_COUNT,
+                f"{describe_operand(value)} cannot be unpacked into {count} names",
+                self.builder.here(),
+                because="unpacking needs a Python tuple or list",
+                help="index the elements one by one",
+            )
         if isinstance(value, Expr) or not isinstance(value, Iterable):
-            fail(Kind.UNPACK_COUNT, f"{describe_operand(value)} cannot be unpacked into {count} names", self.builder.here(),
-                 because="unpacking needs a Python tuple or list", help="write as many values as names")
+            fail(
+                Kind.UNPACK_COUNT,
+                f"{describe_operand(value)} cannot be unpacked into {count} names",
+                self.builder.here(),
+                because="unpacking needs a Python tuple or list",
+                help="write as many values as names",
+            )
         values = tuple(value)
         if len(values) != count:
-            fail(Kind.UNPACK_COUNT, f"{len(values)} value{'s' * (len(values) != 1)} cannot be unpacked into {count} names",
-                 self.builder.here(), because="each name takes exactly one value", help=f"write {len(values)} names, or {count} values")
+            fail(
+                Kind.UNPACK_COUNT,
+                f"{len(values)} value{'s' * (len(values) != 1)} cannot be unpacked into {count} names",
+                self.builder.here(),
+                because="each name takes exactly one value",
+                help=f"write {len(values)} names, or {count} values",
+            )
         return tuple(self.builder.snapshot(v) for v in values)
 
     def annotate(self, name: str, annotation: Any, reader: Reader) -> Any:
@@ -137,13 +179,21 @@ class Tracer:
         """`name op= value`."""
         if isinstance(current, Buffer) and current.scope is not Scope.VARIABLE:
             indices = ", ".join("ijkl"[: current.rank])
-            fail(Kind.AUGMENTED_BUFFER, f"`{name} {_SYMBOLS[operator]}= ...` updates the whole tile {name} ({format_shape(current)})",
-                 self.builder.here(), because="arithmetic works on elements; a tile is updated element by element",
-                 help=f"write for {indices} in T.Parallel({', '.join(map(str, current.shape))}): {name}[{indices}] {_SYMBOLS[operator]}= "
-                      "...")
+            fail(
+                Kind.AUGMENTED_BUFFER,
+                f"`{name} {_SYMBOLS[operator]}= ...` updates the whole tile {name} ({format_shape(current)})",
+                self.builder.here(),
+                because="arithmetic works on elements; a tile is updated element by element",
+                help=f"write for {indices} in T.Parallel({', '.join(map(str, current.shape))}): {name}[{indices}] {_SYMBOLS[operator]}= ...",
+            )
         if isinstance(current, Region):
-            fail(Kind.AUGMENTED_BUFFER, f"`{name} {_SYMBOLS[operator]}= ...` updates the region {current}", self.builder.here(),
-                 because="arithmetic works on elements", help="loop over its elements with T.Parallel")
+            fail(
+                Kind.AUGMENTED_BUFFER,
+                f"`{name} {_SYMBOLS[operator]}= ...` updates the region {current}",
+                self.builder.here(),
+                because="arithmetic works on elements",
+                help="loop over its elements with T.Parallel",
+            )
         combined = _OPERATORS[operator](current, value)
         if isinstance(current, Buffer):
             self.builder.store(current, 0, combined)
@@ -219,20 +269,32 @@ class Tracer:
         """The test of an `if`."""
         return self._condition(value) if self._is_symbolic(value) else bool(value)
 
-    def branch(self, condition: Expr | bool, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
-               containers: tuple[Reader, ...]) -> BranchState:
+    def branch(
+        self, condition: Expr | bool, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]
+    ) -> BranchState:
         return BranchState(self.builder, condition, names, readers, places, containers)
 
-    def loop(self, iterable: Any, width: int, target_names: tuple[str, ...], names: tuple[str, ...], readers: tuple[Reader, ...],
-             places: tuple[Place, ...], containers: tuple[Reader, ...]) -> LoopState:
+    def loop(
+        self,
+        iterable: Any,
+        width: int,
+        target_names: tuple[str, ...],
+        names: tuple[str, ...],
+        readers: tuple[Reader, ...],
+        places: tuple[Place, ...],
+        containers: tuple[Reader, ...],
+    ) -> LoopState:
         if not isinstance(iterable, LoopRange):
-            fail(Kind.LOOP_ITERABLE, f"{describe_operand(iterable)} cannot be looped over inside a kernel", self.builder.here(),
-                 because="a kernel loop runs over a range: range, T.serial, T.unroll, T.vectorized, T.Parallel, T.Pipelined, T.grid or "
-                         "T.Persistent", help="build Python values with a comprehension, or loop over their indices with range(...)")
+            fail(
+                Kind.LOOP_ITERABLE,
+                f"{describe_operand(iterable)} cannot be looped over inside a kernel",
+                self.builder.here(),
+                because="a kernel loop runs over a range: range, T.serial, T.unroll, T.vectorized, T.Parallel, T.Pipelined, T.grid or T.Persistent",
+                help="build Python values with a comprehension, or loop over their indices with range(...)",
+            )
         return LoopState(self.builder, iterable, width, target_names, names, readers, places, containers)
 
-    def while_loop(self, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
-                   containers: tuple[Reader, ...]) -> WhileState:
+    def while_loop(self, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> WhileState:
         return WhileState(self.builder, names, readers, places, containers)
 
     def break_loop(self) -> None:
@@ -260,16 +322,24 @@ class Tracer:
 
     def returning(self, value: Any) -> Any:
         """`return value`: only at the top of a kernel or macro."""
-        dynamic = [f for f in self.builder.frames[self.depth:] if f.kind is not FrameKind.LAUNCH or value is not None]
+        dynamic = [f for f in self.builder.frames[self.depth :] if f.kind is not FrameKind.LAUNCH or value is not None]
         self.builder.returned_at = here = self.builder.here()
         if dynamic and dynamic[-1].kind is FrameKind.LAUNCH:
-            fail(Kind.RETURN_PLACE, "`return` with a value stands inside a launch", (Label(here), Label(dynamic[-1].span, "the launch")),
-                 because="the blocks of a launch write to tensors; the function returns them when the launch is done",
-                 help="write it after the `with` block, at its level")
+            fail(
+                Kind.RETURN_PLACE,
+                "`return` with a value stands inside a launch",
+                (Label(here), Label(dynamic[-1].span, "the launch")),
+                because="the blocks of a launch write to tensors; the function returns them when the launch is done",
+                help="write it after the `with` block, at its level",
+            )
         if dynamic:
-            fail(Kind.RETURN_PLACE, f"`return` stands inside {dynamic[-1].kind.value}",
-                 (Label(here), Label(dynamic[-1].span, "opened here")), because="when the kernel runs, a block cannot leave in the middle",
-                 help="put what follows under the opposite condition, or return after it")
+            fail(
+                Kind.RETURN_PLACE,
+                f"`return` stands inside {dynamic[-1].kind.value}",
+                (Label(here), Label(dynamic[-1].span, "opened here")),
+                because="when the kernel runs, a block cannot leave in the middle",
+                help="put what follows under the opposite condition, or return after it",
+            )
         return self.builder.snapshot(value)
 
     def expression(self, value: Any) -> None:
@@ -283,11 +353,14 @@ def check_loop_control(builder: ProgramBuilder, what: str) -> Span:
         if frame.kind in (FrameKind.LOOP, FrameKind.WHILE):
             return span
         if frame.kind is FrameKind.PARALLEL:
-            fail(Kind.LOOP_CONTROL, f"`{what}` stands inside T.Parallel", (Label(span), Label(frame.span, "the parallel loop")),
-                 because="the iterations of T.Parallel are independent: there is no next one to go to, and none that others wait for",
-                 help="use `if` around the statements, or a T.serial loop")
-    fail(Kind.LOOP_CONTROL, f"`{what}` stands outside a loop", span, because="it belongs to the innermost serial, unrolled or while loop",
-         help="remove it")
+            fail(
+                Kind.LOOP_CONTROL,
+                f"`{what}` stands inside T.Parallel",
+                (Label(span), Label(frame.span, "the parallel loop")),
+                because="the iterations of T.Parallel are independent: there is no next one to go to, and none that others wait for",
+                help="use `if` around the statements, or a T.serial loop",
+            )
+    fail(Kind.LOOP_CONTROL, f"`{what}` stands outside a loop", span, because="it belongs to the innermost serial, unrolled or while loop", help="remove it")
 
 
 def loop_break() -> None:
@@ -306,8 +379,9 @@ class _Scoped:
 
     is_dynamic = True
 
-    def __init__(self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
-                 containers: tuple[Reader, ...]) -> None:
+    def __init__(
+        self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]
+    ) -> None:
         self.builder, self.names = builder, names
         self.span = builder.here()
         self.before = [_bound(peek(r), self.span) for r in readers]
@@ -319,11 +393,13 @@ class _Scoped:
         for (name, *position), value, contents in self.containers:
             if self.is_dynamic and not _is_same(_contents(value), contents):
                 where = "a branch" if isinstance(self, BranchState) else "a loop"
-                fail(Kind.CONTAINER_MUTATION, f"the {type(value).__name__} `{name}` changes inside {where} of the kernel",
-                     (Label(Span(self.span.file, *position)), Label(self.span, where)),
-                     because="a block is traced once, whether the kernel runs it never, once or many times; a Python object changes as it "
-                             "is traced",
-                     help="keep what changes when the kernel runs in a T.alloc_var or a tile, or build the object before the block")
+                fail(
+                    Kind.CONTAINER_MUTATION,
+                    f"the {type(value).__name__} `{name}` changes inside {where} of the kernel",
+                    (Label(Span(self.span.file, *position)), Label(self.span, where)),
+                    because="a block is traced once, whether the kernel runs it never, once or many times; a Python object changes as it is traced",
+                    help="keep what changes when the kernel runs in a T.alloc_var or a tile, or build the object before the block",
+                )
 
 
 def _bound(value: Any, span: Span) -> Any:
@@ -356,10 +432,13 @@ def _refuse_comparison(left: Any, right: Any, operator: str) -> None:
     tiles = [x for x in (left, right) if isinstance(x, Buffer) and x.scope is not Scope.VARIABLE]
     if len(tiles) == 2:
         a, b = tiles[0].name, tiles[1].name
-        fail(Kind.BUFFER_OPERATOR,
-             f"`{a} {operator} {b}` compares two whole buffers ({format_shape(tiles[0])} and {format_shape(tiles[1])})", span_of_caller(),
-             because="a comparison works on elements, and a tile has many",
-             help=f"compare elements inside T.Parallel; `{a} is {'not ' * (operator == '!=')}{b}` asks whether both names mean one buffer")
+        fail(
+            Kind.BUFFER_OPERATOR,
+            f"`{a} {operator} {b}` compares two whole buffers ({format_shape(tiles[0])} and {format_shape(tiles[1])})",
+            span_of_caller(),
+            because="a comparison works on elements, and a tile has many",
+            help=f"compare elements inside T.Parallel; `{a} is {'not ' * (operator == '!=')}{b}` asks whether both names mean one buffer",
+        )
 
 
 class _LoopScope(_Scoped):
@@ -385,10 +464,13 @@ class _LoopScope(_Scoped):
                 continue
             if isinstance(entered, Carried) and entered.reads:
                 name = self.names[position]
-                fail(Kind.LOOP_REBINDING, f"`{name}` is carried from one turn of the loop to the next",
-                     (Label(entered.reads[0], "read here"), Label(self.span, "the loop")),
-                     because="a plain name is one value, fixed when the kernel is traced, and the body is traced once for all turns",
-                     help=_variable_help(name))
+                fail(
+                    Kind.LOOP_REBINDING,
+                    f"`{name}` is carried from one turn of the loop to the next",
+                    (Label(entered.reads[0], "read here"), Label(self.span, "the loop")),
+                    because="a plain name is one value, fixed when the kernel is traced, and the body is traced once for all turns",
+                    help=_variable_help(name),
+                )
             is_poisoned = isinstance(now, Poison) and now.reason is not PoisonReason.UNBOUND
             result.append(now if is_poisoned else Poison(PoisonReason.LOOP, self.span))
         return result
@@ -397,8 +479,15 @@ class _LoopScope(_Scoped):
 class BranchState(_Scoped):
     """`if`: one path where the condition is known, both where it is not."""
 
-    def __init__(self, builder: ProgramBuilder, condition: Expr | bool, names: tuple[str, ...], readers: tuple[Reader, ...],
-                 places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
+    def __init__(
+        self,
+        builder: ProgramBuilder,
+        condition: Expr | bool,
+        names: tuple[str, ...],
+        readers: tuple[Reader, ...],
+        places: tuple[Place, ...],
+        containers: tuple[Reader, ...],
+    ) -> None:
         super().__init__(builder, names, readers, places, containers)
         self.condition = condition.value if isinstance(condition, Expr) and condition.is_const else condition
         self.is_dynamic = isinstance(self.condition, Expr)
@@ -441,8 +530,17 @@ class BranchState(_Scoped):
 class LoopState(_LoopScope):
     """`for`: the body is traced once."""
 
-    def __init__(self, builder: ProgramBuilder, range_: LoopRange, width: int, targets: tuple[str, ...], names: tuple[str, ...],
-                 readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]) -> None:
+    def __init__(
+        self,
+        builder: ProgramBuilder,
+        range_: LoopRange,
+        width: int,
+        targets: tuple[str, ...],
+        names: tuple[str, ...],
+        readers: tuple[Reader, ...],
+        places: tuple[Place, ...],
+        containers: tuple[Reader, ...],
+    ) -> None:
         super().__init__(builder, names, readers, places, containers)
         self.range, self.width, self.targets = range_, width, targets
 
@@ -450,9 +548,13 @@ class LoopState(_LoopScope):
         expected = len(self.range.extents) if self.range.is_tuple else 1
         given = self.width or 1
         if given != expected and not (self.width == 0 and self.range.is_tuple):
-            fail(Kind.LOOP_UNPACK, f"the loop has {expected} ind{'ices' if expected > 1 else 'ex'}, but {given} name{'s' * (given > 1)}",
-                 self.span, because=f"{self.range.text} gives one index per extent",
-                 help=f"write {expected} name{'s' * (expected > 1)} before `in`")
+            fail(
+                Kind.LOOP_UNPACK,
+                f"the loop has {expected} ind{'ices' if expected > 1 else 'ex'}, but {given} name{'s' * (given > 1)}",
+                self.span,
+                because=f"{self.range.text} gives one index per extent",
+                help=f"write {expected} name{'s' * (expected > 1)} before `in`",
+            )
         names = self.targets if len(self.targets) == expected else tuple(f"{self.targets[0]}_{k}" for k in range(expected))
         match self.range:
             case ParallelRange():
@@ -468,19 +570,26 @@ class LoopState(_LoopScope):
         builder = self.builder
         outer = next((f for f in reversed(builder.frames) if f.kind is FrameKind.PARALLEL), None)
         if outer is not None and builder.frames[-1] is not outer:
-            fail(Kind.LOOP_NESTING, "a T.Parallel loop stands inside another one, with something between them",
-                 (Label(self.span), Label(outer.span, "the outer loop")),
-                 because="parallel loops nest only directly, as one box of iterations", help="write one T.Parallel with all extents")
+            fail(
+                Kind.LOOP_NESTING,
+                "a T.Parallel loop stands inside another one, with something between them",
+                (Label(self.span), Label(outer.span, "the outer loop")),
+                because="parallel loops nest only directly, as one box of iterations",
+                help="write one T.Parallel with all extents",
+            )
         variables = tuple(var(name) for name in names)
         with builder.frame(FrameKind.PARALLEL, self.span, variables), builder.block() as body:
             yield variables[0] if self.width == 0 and len(variables) == 1 else variables
         nested = body[0] if len(body) == 1 and isinstance(body[0], ParallelFor) else None
         inner = next((s for s in body if isinstance(s, ParallelFor)), None)
         if inner is not None and not all(isinstance(s, Let) or s is inner for s in body):
-            fail(Kind.LOOP_NESTING, "a T.Parallel loop stands inside another one, beside other statements",
-                 (Label(inner.span), Label(self.span, "the outer loop")),
-                 because="parallel loops nest only directly, as one box of iterations",
-                 help="write one T.Parallel with all extents, or two loops one after the other")
+            fail(
+                Kind.LOOP_NESTING,
+                "a T.Parallel loop stands inside another one, beside other statements",
+                (Label(inner.span), Label(self.span, "the outer loop")),
+                because="parallel loops nest only directly, as one box of iterations",
+                help="write one T.Parallel with all extents, or two loops one after the other",
+            )
         if nested is not None:
             builder.emit(ParallelFor(self.span, variables + nested.variables, loop.extents + nested.extents, nested.body))
         elif body:
@@ -490,9 +599,13 @@ class LoopState(_LoopScope):
         builder = self.builder
         if loop.kind is LoopKind.PIPELINED and builder.is_inside(FrameKind.PARALLEL):
             outer = next(f for f in builder.frames if f.kind is FrameKind.PARALLEL)
-            fail(Kind.LOOP_NESTING, "T.Pipelined stands inside T.Parallel", (Label(self.span), Label(outer.span, "the parallel loop")),
-                 because="a pipeline moves whole tiles; one iteration of T.Parallel belongs to one thread",
-                 help="exchange the loops, or use T.serial inside")
+            fail(
+                Kind.LOOP_NESTING,
+                "T.Pipelined stands inside T.Parallel",
+                (Label(self.span), Label(outer.span, "the parallel loop")),
+                because="a pipeline moves whole tiles; one iteration of T.Parallel belongs to one thread",
+                help="exchange the loops, or use T.serial inside",
+            )
         variables = tuple(var(name, extent.dtype) for name, extent in zip(names, loop.extents, strict=True))
         with builder.frame(FrameKind.LOOP, self.span, variables), builder.block() as body:
             values = tuple(loop.value(k, v) for k, v in enumerate(variables))
@@ -521,8 +634,9 @@ class LoopState(_LoopScope):
 class WhileState(_LoopScope):
     """`while`: condition and body are traced once."""
 
-    def __init__(self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...],
-                 containers: tuple[Reader, ...]) -> None:
+    def __init__(
+        self, builder: ProgramBuilder, names: tuple[str, ...], readers: tuple[Reader, ...], places: tuple[Place, ...], containers: tuple[Reader, ...]
+    ) -> None:
         super().__init__(builder, names, readers, places, containers)
         self.test: Expr | None = None
 
@@ -530,8 +644,13 @@ class WhileState(_LoopScope):
         test = as_condition(value) if isinstance(value, (Expr, Buffer, Region)) else const(bool(value))
         here = self.builder.here()
         if test.is_const and test.value:
-            fail(Kind.WHILE_CONSTANT, "the condition of `while` is constant and true: the loop would never end", here,
-                 because="it does not depend on anything that the kernel changes", help="test a T.alloc_var that the body updates")
+            fail(
+                Kind.WHILE_CONSTANT,
+                "the condition of `while` is constant and true: the loop would never end",
+                here,
+                because="it does not depend on anything that the kernel changes",
+                help="test a T.alloc_var that the body updates",
+            )
         if test.is_const:
             warnings.warn(f"{here}: the condition of `while` is always false: the loop never runs", stacklevel=3)
         self.test = test
@@ -544,6 +663,22 @@ class WhileState(_LoopScope):
 
 
 # What a rewritten statement does on Python objects: an exception that one of these lets pass belongs to the user's line.
-STAND_INS: frozenset[CodeType] = frozenset(f.__code__ for f in (
-    Tracer.assert_that, Tracer.condition, Tracer.negate, Tracer.ternary, Tracer._chain, Tracer.all_of, Tracer.any_of, Tracer.equal,
-    Tracer.not_equal, Tracer.augment, Tracer.augment_item, Tracer.unpack, WhileState.condition, *_OPERATORS.values()))
+STAND_INS: frozenset[CodeType] = frozenset(
+    f.__code__
+    for f in (
+        Tracer.assert_that,
+        Tracer.condition,
+        Tracer.negate,
+        Tracer.ternary,
+        Tracer._chain,
+        Tracer.all_of,
+        Tracer.any_of,
+        Tracer.equal,
+        Tracer.not_equal,
+        Tracer.augment,
+        Tracer.augment_item,
+        Tracer.unpack,
+        WhileState.condition,
+        *_OPERATORS.values(),
+    )
+)

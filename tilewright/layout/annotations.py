@@ -36,9 +36,13 @@ class Tile(Protocol):
 
 
 def _fail_collision(collision: Collision, span: Span) -> NoReturn:
-    fail(Kind.LAYOUT_INJECTIVE,
-         f"the layout puts two elements in the same place: {collision.first} and {collision.second} both go to {collision.image}", span,
-         because="a layout is injective: each element has a position of its own", help="make the function one to one on the whole tile")
+    fail(
+        Kind.LAYOUT_INJECTIVE,
+        f"the layout puts two elements in the same place: {collision.first} and {collision.second} both go to {collision.image}",
+        span,
+        because="a layout is injective: each element has a position of its own",
+        help="make the function one to one on the whole tile",
+    )
 
 
 def _tile_shape(shape: Any, what: str, span: Span) -> tuple[int, ...]:
@@ -51,9 +55,13 @@ def _tile_shape(shape: Any, what: str, span: Span) -> tuple[int, ...]:
             size = 0
         if size < 1:
             described = f"`{n}`" if type(n).__module__.startswith("tilewright") else repr(n)
-            fail(Kind.LAYOUT_SHAPE, f"the shape of {what} holds {described}", span,
-                 because="a layout places the elements of a tile, whose shape is fixed when the kernel is compiled",
-                 help="give positive ints")
+            fail(
+                Kind.LAYOUT_SHAPE,
+                f"the shape of {what} holds {described}",
+                span,
+                because="a layout places the elements of a tile, whose shape is fixed when the kernel is compiled",
+                help="give positive ints",
+            )
         sizes.append(size)
     return tuple(sizes)
 
@@ -61,13 +69,23 @@ def _tile_shape(shape: Any, what: str, span: Span) -> tuple[int, ...]:
 def _check_function(function: Any, indices: int, what: str, span: Span) -> None:
     """A diagnostic where the index function cannot be called with one index per dimension."""
     if not callable(function):
-        fail(Kind.LAYOUT_SHAPE, f"the function of {what} is {function!r}", span, because="it maps each index of the tile to a place",
-             help=f"write lambda {', '.join('ijklmn'[:indices])}: ...")
+        fail(
+            Kind.LAYOUT_SHAPE,
+            f"the function of {what} is {function!r}",
+            span,
+            because="it maps each index of the tile to a place",
+            help=f"write lambda {', '.join('ijklmn'[:indices])}: ...",
+        )
     try:
         inspect.signature(function).bind(*range(indices))
     except TypeError:
-        fail(Kind.LAYOUT_SHAPE, f"the function of {what} does not take {indices} ind{'ices' if indices != 1 else 'ex'}", span,
-             because="it is called with one index per dimension of the tile", help=f"write lambda {', '.join('ijklmn'[:indices])}: ...")
+        fail(
+            Kind.LAYOUT_SHAPE,
+            f"the function of {what} does not take {indices} ind{'ices' if indices != 1 else 'ex'}",
+            span,
+            because="it is called with one index per dimension of the tile",
+            help=f"write lambda {', '.join('ijklmn'[:indices])}: ...",
+        )
     except ValueError:  # a builtin without a signature: it is called and found out
         pass
 
@@ -90,9 +108,13 @@ class LayoutAnnotation:
         except CollisionError as error:
             _fail_collision(error.collision, span)
         except LayoutError as error:
-            fail(Kind.LAYOUT_SHAPE, f"the function of T.Layout is no layout: {error}", span,
-                 because="it maps each index of the tile to a position in memory",
-                 help="return one non-negative integer, or one per dimension")
+            fail(
+                Kind.LAYOUT_SHAPE,
+                f"the function of T.Layout is no layout: {error}",
+                span,
+                because="it maps each index of the tile to a position in memory",
+                help="return one non-negative integer, or one per dimension",
+            )
 
     def get_input_shape(self) -> tuple[int, ...]:
         """The shape of the tile."""
@@ -109,16 +131,32 @@ class LayoutAnnotation:
 class FragmentAnnotation:
     """`T.Fragment(shape, forward_fn=...)`: which thread holds element (i, j, ...), and in which of its registers."""
 
-    def __init__(self, shape: Sequence[int], forward_fn: Callable[..., Any] | None = None, forward_thread_fn: Callable[..., Any] | None = None, replicate: int = 1,
-                 forward_index_fn: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        forward_fn: Callable[..., Any] | None = None,
+        forward_thread_fn: Callable[..., Any] | None = None,
+        replicate: int = 1,
+        forward_index_fn: Callable[..., Any] | None = None,
+    ) -> None:
         span = span_of_caller()
         self.shape, self.replicate = _tile_shape(shape, "T.Fragment", span), replicate
         if not isinstance(replicate, int) or isinstance(replicate, bool) or replicate < 1:
-            fail(Kind.LAYOUT_SHAPE, f"replicate of T.Fragment is {replicate!r}", span, because="it counts the copies of each element",
-                 help="give a positive int, or leave it out")
+            fail(
+                Kind.LAYOUT_SHAPE,
+                f"replicate of T.Fragment is {replicate!r}",
+                span,
+                because="it counts the copies of each element",
+                help="give a positive int, or leave it out",
+            )
         if forward_fn is None and forward_thread_fn is None:
-            fail(Kind.LAYOUT_SHAPE, "T.Fragment was given no function", span,
-                 because="a fragment layout says which thread holds each element", help="give forward_fn=lambda i, j: (thread, register)")
+            fail(
+                Kind.LAYOUT_SHAPE,
+                "T.Fragment was given no function",
+                span,
+                because="a fragment layout says which thread holds each element",
+                help="give forward_fn=lambda i, j: (thread, register)",
+            )
         indices = len(self.shape) + (replicate > 1)
         for function in (forward_fn,) if forward_fn is not None else filter(None, (forward_thread_fn, forward_index_fn)):
             _check_function(function, indices, "T.Fragment", span)
@@ -139,8 +177,13 @@ class FragmentAnnotation:
         except CollisionError as error:
             _fail_collision(error.collision, span)
         except LayoutError as error:
-            fail(Kind.LAYOUT_SHAPE, f"the function of T.Fragment is no layout: {error}", span,
-                 because="each element has a thread and a register of its own", help="return (thread, register)")
+            fail(
+                Kind.LAYOUT_SHAPE,
+                f"the function of T.Fragment is no layout: {error}",
+                span,
+                because="each element has a thread and a register of its own",
+                help="return (thread, register)",
+            )
 
     def get_input_shape(self) -> tuple[int, ...]:
         """The shape of the tile."""

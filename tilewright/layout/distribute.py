@@ -59,9 +59,7 @@ class _Padding:
     idle_factor: int
 
 
-def distribute(
-    extents: Sequence[int], num_threads: int, vector_elements: int = 1, *, warp_size: int = 32, sector_elements: int = 1
-) -> Distribution:
+def distribute(extents: Sequence[int], num_threads: int, vector_elements: int = 1, *, warp_size: int = 32, sector_elements: int = 1) -> Distribution:
     """Spreads a tile over threads so that each thread has the fewest elements plus vectors; among equals, wide vectors and little padding.
 
     `vector_elements` is the widest vector wanted (a power of two); it is narrowed to divide the last extent or to busy more threads.

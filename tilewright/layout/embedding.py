@@ -54,11 +54,7 @@ class Embedding:
     @property
     def size_elements(self) -> int:
         """One more than the largest address."""
-        return (
-            self.base_elements
-            + 1
-            + sum((radix - 1) * stride for radix, stride in zip(self.digits, self.strides_elements, strict=True) if stride > 0)
-        )
+        return self.base_elements + 1 + sum((radix - 1) * stride for radix, stride in zip(self.digits, self.strides_elements, strict=True) if stride > 0)
 
     def __call__(self, offset: int) -> int:
         """The address of one offset. Raises: LayoutError if it is out of range."""
@@ -111,18 +107,10 @@ class MemoryLayout:
         return cls(layout, Embedding.natural(layout.outs[0]))
 
     @classmethod
-    def strided(
-        cls, axes: Sequence[Axis], strides_elements: Sequence[Sequence[int]], base_elements: int = 0, out: str = OFFSET
-    ) -> MemoryLayout:
+    def strided(cls, axes: Sequence[Axis], strides_elements: Sequence[Sequence[int]], base_elements: int = 0, out: str = OFFSET) -> MemoryLayout:
         """Purely additive: one stride per digit of each axis. Digits of stride 0 are replicated; the others are ordered by stride."""
-        flat = [
-            (radix, stride)
-            for axis, row in zip(axes, strides_elements, strict=True)
-            for radix, stride in zip(axis.digits, row, strict=True)
-        ]
-        order = sorted(
-            (position for position, (_, stride) in enumerate(flat) if stride), key=lambda position: (abs(flat[position][1]), position)
-        )
+        flat = [(radix, stride) for axis, row in zip(axes, strides_elements, strict=True) for radix, stride in zip(axis.digits, row, strict=True)]
+        order = sorted((position for position, (_, stride) in enumerate(flat) if stride), key=lambda position: (abs(flat[position][1]), position))
         bit = {position: number for number, position in enumerate(order)}
         columns = tuple(1 << bit[position] if position in bit else 0 for position in range(len(flat)))
         digits = tuple(flat[position][0] for position in order)

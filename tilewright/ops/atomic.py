@@ -73,8 +73,13 @@ def _memory_order(order: Any, span: Span, default: MemoryOrder = MemoryOrder.REL
         return default
     if isinstance(order, str) and order in {o.value for o in MemoryOrder}:
         return MemoryOrder(order)
-    fail(Kind.MEMORY_ORDER, f"there is no memory order {order!r}", span, because=f"known are {', '.join(o.value for o in MemoryOrder)}",
-         help='leave it out for "relaxed"')
+    fail(
+        Kind.MEMORY_ORDER,
+        f"there is no memory order {order!r}",
+        span,
+        because=f"known are {', '.join(o.value for o in MemoryOrder)}",
+        help='leave it out for "relaxed"',
+    )
 
 
 def _is_element(value: Any) -> bool:
@@ -83,15 +88,29 @@ def _is_element(value: Any) -> bool:
 
 def _check(dst: Region, kind: AtomicKind, span: Span) -> None:
     if dst.buffer.scope not in (Scope.GLOBAL, Scope.SHARED):
-        fail(Kind.ATOMIC_TARGET, f"{dst.buffer.name}, the target of an atomic, is a {dst.buffer.scope.value} buffer",
-             (Label(span), Label(dst.buffer.span, "allocated here")),
-             because="an atomic works on memory that several threads see: global or shared", help="use an ordinary assignment")
+        fail(
+            Kind.ATOMIC_TARGET,
+            f"{dst.buffer.name}, the target of an atomic, is a {dst.buffer.scope.value} buffer",
+            (Label(span), Label(dst.buffer.span, "allocated here")),
+            because="an atomic works on memory that several threads see: global or shared",
+            help="use an ordinary assignment",
+        )
     if kind in (AtomicKind.OR, AtomicKind.AND) and not dst.dtype.is_integer:
-        fail(Kind.ATOMIC_DTYPE, f"a bitwise atomic on {dst.buffer.name}, which is {dst.dtype!s}", (Label(span), Label(dst.buffer.span)),
-             because="bits are combined on integers only", help="use an integer buffer")
+        fail(
+            Kind.ATOMIC_DTYPE,
+            f"a bitwise atomic on {dst.buffer.name}, which is {dst.dtype!s}",
+            (Label(span), Label(dst.buffer.span)),
+            because="bits are combined on integers only",
+            help="use an integer buffer",
+        )
     if dst.dtype.is_bool or dst.dtype.is_packed:
-        fail(Kind.ATOMIC_DTYPE, f"an atomic on {dst.buffer.name}, which is {dst.dtype!s}", (Label(span), Label(dst.buffer.span)),
-             because="atomics work on numbers of whole bytes", help="use an int32 buffer")
+        fail(
+            Kind.ATOMIC_DTYPE,
+            f"an atomic on {dst.buffer.name}, which is {dst.dtype!s}",
+            (Label(span), Label(dst.buffer.span)),
+            because="atomics work on numbers of whole bytes",
+            help="use an int32 buffer",
+        )
 
 
 def _atomic(kind: AtomicKind, dst: Any, value: Any, memory_order: Any, return_prev: bool, name: str) -> Expr | None:
@@ -104,8 +123,13 @@ def _atomic(kind: AtomicKind, dst: Any, value: Any, memory_order: Any, return_pr
     if _is_element(dst) and not is_tile_value:
         return _element(kind, target, value, order, as_flag(return_prev, "return_prev", span), span)
     if as_flag(return_prev, "return_prev", span):
-        fail(Kind.ATOMIC_TARGET, f"T.{name} with return_prev=True on a tile", span,
-             because="only the element form gives the previous value", help="write it in a T.Parallel loop, one element at a time")
+        fail(
+            Kind.ATOMIC_TARGET,
+            f"T.{name} with return_prev=True on a tile",
+            span,
+            because="only the element form gives the previous value",
+            help="write it in a T.Parallel loop, one element at a time",
+        )
     if is_tile_value or (_is_element(value) and has_extent(target)):
         matched = match_tiles(as_region(value, f"the value of T.{name}", span), target, isinstance(value, Buffer) and isinstance(dst, Buffer), span)
         builder.emit(AtomicTile(span, kind, matched.src, None, matched.dst, matched.extents, matched.src_axes, matched.dst_axes, order))
@@ -146,16 +170,24 @@ def _adjacent(dst: Any, value: Any, count: int, return_prev: Any, name: str) -> 
     builder = build.current()
     span = builder.here()
     if as_flag(return_prev, "return_prev", span):
-        fail(Kind.ATOMIC_TARGET, f"T.{name} with return_prev=True", span,
-             because="only T.atomic_add, max, min and or of one element give the previous value", help="write one T.atomic_add per element")
+        fail(
+            Kind.ATOMIC_TARGET,
+            f"T.{name} with return_prev=True",
+            span,
+            because="only T.atomic_add, max, min and or of one element give the previous value",
+            help="write one T.atomic_add per element",
+        )
     target, source = as_region(dst, f"the target of T.{name}", span), as_region(value, f"the value of T.{name}", span)
     _check(target, AtomicKind.ADD, span)
     for region, what in ((target, "target"), (source, "value")):
         if isinstance(region.buffer.shape[-1], int) and region.buffer.shape[-1] < count:
-            fail(Kind.ATOMIC_TARGET,
-                 f"the {what} of T.{name} is {region.buffer.name}, whose last dimension has {region.buffer.shape[-1]} elements",
-                 (Label(span), Label(region.buffer.span)), because=f"T.{name} works on {count} neighbouring elements",
-                 help="use T.atomic_add for one element")
+            fail(
+                Kind.ATOMIC_TARGET,
+                f"the {what} of T.{name} is {region.buffer.name}, whose last dimension has {region.buffer.shape[-1]} elements",
+                (Label(span), Label(region.buffer.span)),
+                because=f"T.{name} works on {count} neighbouring elements",
+                help="use T.atomic_add for one element",
+            )
     for lane in range(count):
         at = (*target.starts[:-1], target.starts[-1] + lane)
         element = load(source.buffer, (*source.starts[:-1], source.starts[-1] + lane))

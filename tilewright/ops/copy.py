@@ -83,8 +83,17 @@ class Copy(TileOp):
         return tuple(max(e.value, 1) if e.is_const else self.dst.buffer.static_shape[self.dst_axes.index(d)] for d, e in enumerate(self.extents))
 
 
-def copy(src: Any, dst: Any, *, coalesced_width: int | None = None, disable_tma: bool = False, eviction_policy: str | None = None,
-         prefer_instruction: str | None = None, annotations: Any = None, loop_layout: Any = None) -> None:
+def copy(
+    src: Any,
+    dst: Any,
+    *,
+    coalesced_width: int | None = None,
+    disable_tma: bool = False,
+    eviction_policy: str | None = None,
+    prefer_instruction: str | None = None,
+    annotations: Any = None,
+    loop_layout: Any = None,
+) -> None:
     """Copies a tile; the hints never change the result.
 
     An operand is a buffer, a region, or an element that says where the tile begins (it takes the other side's extents). Sizes of 1 are ignored where
@@ -97,8 +106,13 @@ def copy(src: Any, dst: Any, *, coalesced_width: int | None = None, disable_tma:
     source, target = as_region(src, "the source of T.copy", span), as_region(dst, "the destination of T.copy", span)
     for name, value, known in (("eviction_policy", eviction_policy, _EVICTION_POLICIES), ("prefer_instruction", prefer_instruction, _INSTRUCTIONS)):
         if value is not None and not (isinstance(value, str) and value in known):
-            fail(Kind.OPTION_VALUE, f"{name} is {repr(value) if isinstance(value, str) else describe_operand(value)}", span,
-                 because=f"known are {', '.join(known)}", help="leave it out")
+            fail(
+                Kind.OPTION_VALUE,
+                f"{name} is {repr(value) if isinstance(value, str) else describe_operand(value)}",
+                span,
+                because=f"known are {', '.join(known)}",
+                help="leave it out",
+            )
     if not has_extent(source) and not has_extent(target):
         builder.emit(Store(span, target.buffer, target.starts, cast(load(source.buffer, source.starts), target.dtype)))
         return
@@ -127,12 +141,16 @@ def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> 
         m: Extent = 1 if b is None else target.extents[b]
         is_stretched = is_one(n) and len(source_axes) != len(target_axes)
         if is_one(m) and isinstance(n, int) and n > 1 and len(source_axes) > len(target_axes):
-            _fail_shapes(source, target, span,
-                         f"the source has {len(source_axes)} dimensions of more than one element, the destination {len(target_axes)}: {n} "
-                         "elements would go to one place", "copy it row by row, as in A[i, :], or give both sides one shape with T.reshape")
+            _fail_shapes(
+                source,
+                target,
+                span,
+                f"the source has {len(source_axes)} dimensions of more than one element, the destination {len(target_axes)}: {n} "
+                "elements would go to one place",
+                "copy it row by row, as in A[i, :], or give both sides one shape with T.reshape",
+            )
         if not is_stretched and not is_source_closer and isinstance(n, int) and isinstance(m, int) and m < n:
-            _fail_shapes(source, target, span, f"the destination tile has {m} elements where the source has {n}",
-                         "make the tile as large as the source region")
+            _fail_shapes(source, target, span, f"the destination tile has {m} elements where the source has {n}", "make the tile as large as the source region")
         if a is not None and not is_stretched:
             src_axes[a] = len(extents)
         if b is not None:
@@ -144,7 +162,9 @@ def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> 
 def _region_hint(source: Region, target: Region) -> str:
     """The slice of the larger buffer that has the shape of the smaller one, where one is larger on every axis."""
     for small, large in ((source, target), (target, source)):
-        if small.buffer.rank == large.buffer.rank and all(isinstance(n, int) and isinstance(m, int) and n <= m for n, m in zip(small.extents, large.extents, strict=True)):
+        if small.buffer.rank == large.buffer.rank and all(
+            isinstance(n, int) and isinstance(m, int) and n <= m for n, m in zip(small.extents, large.extents, strict=True)
+        ):
             return f"copy a region of the larger one: {large.buffer.name}[{', '.join(f'0:{n}' for n in small.extents)}]"
     return "allocate the tile with the same shape, or copy regions of both, as in A[0:n]"
 
@@ -155,13 +175,22 @@ def _with_extents(region: Region, other: Region, span: Span) -> Region:
         return region
     wanted = other.extents if len(other.extents) <= region.buffer.rank else other.shape
     if len(wanted) > region.buffer.rank:
-        _fail_shapes(region, other, span, f"{region} has {region.buffer.rank} indices, the tile has {len(wanted)} dimensions",
-                     "give one index per dimension of the tile")
+        _fail_shapes(
+            region, other, span, f"{region} has {region.buffer.rank} indices, the tile has {len(wanted)} dimensions", "give one index per dimension of the tile"
+        )
     extents = (1,) * (region.buffer.rank - len(wanted)) + tuple(wanted)
     return Region(region.buffer, region.starts, extents, tuple(not is_one(n) for n in extents), region.span)
 
 
 def _fail_shapes(source: Region, target: Region, span: Span, because: str, help: str) -> None:
-    fail(Kind.COPY_SHAPE, f"{name_region(source)} is {format_shape(source)}, but {name_region(target)} is {format_shape(target)}",
-         (Label(span), Label(source.buffer.span, f"{source.buffer.name}: {format_shape(source.buffer)}"),
-          Label(target.buffer.span, f"{target.buffer.name}: {format_shape(target.buffer)}")), because=because, help=help)
+    fail(
+        Kind.COPY_SHAPE,
+        f"{name_region(source)} is {format_shape(source)}, but {name_region(target)} is {format_shape(target)}",
+        (
+            Label(span),
+            Label(source.buffer.span, f"{source.buffer.name}: {format_shape(source.buffer)}"),
+            Label(target.buffer.span, f"{target.buffer.name}: {format_shape(target.buffer)}"),
+        ),
+        because=because,
+        help=help,
+    )

@@ -94,8 +94,23 @@ class Gemm(TileOp):
             if self.transpose_b:
                 panel = context.panel_columns(compute)
                 packed = context.scratch("b_panels", compute, (-(-columns // panel), panel_stride(depth, panel)), self.span)
-                before.append(PackPanels(self.span, b_buffer, b_offset, as_expr(b_strides[-2]), True, const(depth), const(columns), packed, const(0), depth, columns, panel,
-                                         panel_stride(depth, panel)))
+                before.append(
+                    PackPanels(
+                        self.span,
+                        b_buffer,
+                        b_offset,
+                        as_expr(b_strides[-2]),
+                        True,
+                        const(depth),
+                        const(columns),
+                        packed,
+                        const(0),
+                        depth,
+                        columns,
+                        panel,
+                        panel_stride(depth, panel),
+                    )
+                )
                 b_buffer, b_offset, b_k, b_panel_stride = packed, const(0), panel, panel_stride(depth, panel)
         c_plan = context.plan(self.c.buffer)
         is_direct = c_plan.storage is Storage.ROW_MAJOR and c_plan.dtype == compute
@@ -104,8 +119,25 @@ class Gemm(TileOp):
             c_row = c_strides[-2]
         else:
             c_buffer, c_offset, c_row = context.scratch("accumulator", compute, (rows, columns), self.span), const(0), columns
-        multiply = MatrixMultiply(self.span, rows, columns, const(depth) if self.depth is None else self.depth, a_buffer, a_offset, a_row, a_k, b_buffer, b_offset, b_k, panel, b_panel_stride,
-                                  c_buffer, c_offset, c_row, self.clear if is_direct else const(True))
+        multiply = MatrixMultiply(
+            self.span,
+            rows,
+            columns,
+            const(depth) if self.depth is None else self.depth,
+            a_buffer,
+            a_offset,
+            a_row,
+            a_k,
+            b_buffer,
+            b_offset,
+            b_k,
+            panel,
+            b_panel_stride,
+            c_buffer,
+            c_offset,
+            c_row,
+            self.clear if is_direct else const(True),
+        )
         after = [] if is_direct and self.c.dtype == compute else [self._write_back(None if is_direct else c_buffer, compute)]
         return Seq(self.span, (*before, multiply, *after))
 
@@ -118,7 +150,9 @@ class Gemm(TileOp):
         scratch = context.scratch(f"{name}_{compute!s}", compute, shape, self.span)
         i, j = var("i"), var("j")
         at = (*region.starts[:-2], region.starts[-2] + i, region.starts[-1] + j)
-        before.append(ParallelFor(self.span, (i, j), (const(shape[0]), const(shape[1])), Store(self.span, scratch, (i, j), cast(load(region.buffer, at), compute))))
+        before.append(
+            ParallelFor(self.span, (i, j), (const(shape[0]), const(shape[1])), Store(self.span, scratch, (i, j), cast(load(region.buffer, at), compute)))
+        )
         return scratch, *linear_address(context, scratch, (const(0), const(0)))
 
     def _write_back(self, product: Buffer | None, compute: DType) -> Stmt:
@@ -150,8 +184,19 @@ def panel_tile_offset(region: Region, tile_elements: int) -> Expr:
     return position * tile_elements
 
 
-def gemm(A: Any, B: Any, C: Any, transpose_A: bool = False, transpose_B: bool = False, policy: Any = GemmWarpPolicy.Square, clear_accum: Any = False,
-         k_pack: int = 1, mbar: Any = None, annotations: Any = None, wg_wait: int = 0) -> None:
+def gemm(
+    A: Any,
+    B: Any,
+    C: Any,
+    transpose_A: bool = False,
+    transpose_B: bool = False,
+    policy: Any = GemmWarpPolicy.Square,
+    clear_accum: Any = False,
+    k_pack: int = 1,
+    mbar: Any = None,
+    annotations: Any = None,
+    wg_wait: int = 0,
+) -> None:
     """C += op(A) @ op(B), or C = where `clear_accum` (a bool, possibly known only at run time).
 
     A (M, K), B (K, N), C (M, N); transposed operands are (K, M) and (N, K); leading dimensions must be 1. `policy`, `k_pack` and `wg_wait` are hints.
@@ -168,18 +213,31 @@ def gemm(A: Any, B: Any, C: Any, transpose_A: bool = False, transpose_B: bool = 
     _check_dtypes(a, b, c, span)
     for operand in (a, b):
         if may_overlap(operand, c):
-            both = f"{name_region(c)} is an operand and the result of T.gemm" if name_region(operand) == name_region(c) else f"{name_region(operand)} is an operand of T.gemm, and {name_region(c)} its result"
-            fail(Kind.GEMM_ALIAS, both, (Label(span), _operand_label(operand), _operand_label(c)),
-                 because="the result is written while the operands are still read",
-                 help="give the product an accumulator of its own, and copy it back")
+            both = (
+                f"{name_region(c)} is an operand and the result of T.gemm"
+                if name_region(operand) == name_region(c)
+                else f"{name_region(operand)} is an operand of T.gemm, and {name_region(c)} its result"
+            )
+            fail(
+                Kind.GEMM_ALIAS,
+                both,
+                (Label(span), _operand_label(operand), _operand_label(c)),
+                because="the result is written while the operands are still read",
+                help="give the product an accumulator of its own, and copy it back",
+            )
     builder.emit(Gemm(span, a, b, c, transpose_A, transpose_B, _policy(policy, span), as_condition(builder.snapshot(as_expr(clear_accum)))))
 
 
 def _policy(policy: Any, span: Span) -> GemmWarpPolicy:
     if isinstance(policy, GemmWarpPolicy):
         return policy
-    fail(Kind.OPTION_VALUE, f"policy is {describe_operand(policy)}", span, because="a warp policy is a member of T.GemmWarpPolicy",
-         help="write T.GemmWarpPolicy.Square, FullRow or FullCol")
+    fail(
+        Kind.OPTION_VALUE,
+        f"policy is {describe_operand(policy)}",
+        span,
+        because="a warp policy is a member of T.GemmWarpPolicy",
+        help="write T.GemmWarpPolicy.Square, FullRow or FullCol",
+    )
 
 
 def _matrix(region: Region) -> tuple[int, int]:
@@ -194,26 +252,42 @@ def _operand_label(region: Region) -> Label:
 def _check_operand(region: Region, span: Span) -> None:
     name = name_region(region)
     if not has_extent(region) or region.buffer.rank < 2:
-        fail(Kind.GEMM_RANK,
-             f"{name} has {region.buffer.rank} dimension{'s' * (region.buffer.rank != 1)} ({format_shape(region.buffer)})"
-             if region.buffer.rank < 2 else f"{name} is one element",
-             (Label(span), _operand_label(region)), because="a product takes 2-D tiles",
-             help=f"give the whole tile {region.buffer.name}, or slice two of its dimensions"
-                  if region.buffer.rank >= 2 else "give a vector a second dimension of size 1 or of a whole tile, as in T.alloc_shared((16, K), dtype)")
+        fail(
+            Kind.GEMM_RANK,
+            f"{name} has {region.buffer.rank} dimension{'s' * (region.buffer.rank != 1)} ({format_shape(region.buffer)})"
+            if region.buffer.rank < 2
+            else f"{name} is one element",
+            (Label(span), _operand_label(region)),
+            because="a product takes 2-D tiles",
+            help=f"give the whole tile {region.buffer.name}, or slice two of its dimensions"
+            if region.buffer.rank >= 2
+            else "give a vector a second dimension of size 1 or of a whole tile, as in T.alloc_shared((16, K), dtype)",
+        )
     if not all(isinstance(n, int) for n in region.extents):
-        fail(Kind.GEMM_SHAPE_STATIC, f"{name} has the shape {format_shape(region)}, which is known only at run time",
-             (Label(span), _operand_label(region)), because="the sizes of a product choose its instructions when it is compiled",
-             help="multiply whole tiles; T.copy fills what lies outside with zeros")
+        fail(
+            Kind.GEMM_SHAPE_STATIC,
+            f"{name} has the shape {format_shape(region)}, which is known only at run time",
+            (Label(span), _operand_label(region)),
+            because="the sizes of a product choose its instructions when it is compiled",
+            help="multiply whole tiles; T.copy fills what lies outside with zeros",
+        )
     if region.buffer.scope is Scope.GLOBAL:
-        fail(Kind.SCOPE, f"{name} is a global tensor", (Label(span), _operand_label(region)),
-             because="a product takes tiles, whose every element exists",
-             help="copy it into a T.alloc_shared tile first, which fills what lies outside with zeros")
+        fail(
+            Kind.SCOPE,
+            f"{name} is a global tensor",
+            (Label(span), _operand_label(region)),
+            because="a product takes tiles, whose every element exists",
+            help="copy it into a T.alloc_shared tile first, which fills what lies outside with zeros",
+        )
     leading = region.extents[:-2]
     if any(n != 1 for n in leading):
-        fail(Kind.GEMM_BATCH, f"{name} has a leading dimension of {next(n for n in leading if n != 1)} ({format_shape(region)})",
-             (Label(span), _operand_label(region)),
-             because="T.gemm multiplies one pair of matrices: dimensions before the last two must be 1",
-             help=f"loop over it and give {region.buffer.name}[b, :, :]")
+        fail(
+            Kind.GEMM_BATCH,
+            f"{name} has a leading dimension of {next(n for n in leading if n != 1)} ({format_shape(region)})",
+            (Label(span), _operand_label(region)),
+            because="T.gemm multiplies one pair of matrices: dimensions before the last two must be 1",
+            help=f"loop over it and give {region.buffer.name}[b, :, :]",
+        )
 
 
 def _check_sizes(a: Region, b: Region, c: Region, transpose_a: bool, transpose_b: bool, span: Span) -> None:
@@ -224,14 +298,25 @@ def _check_sizes(a: Region, b: Region, c: Region, transpose_a: bool, transpose_b
     labels = (Label(span), *(_operand_label(r) for r in (a, b, c)))
     rule = f"T.gemm multiplies ({'K, M' if transpose_a else 'M, K'}) by ({'N, K' if transpose_b else 'K, N'}) into (M, N)"
     if ak != bk:
-        fail(Kind.GEMM_K_MISMATCH, f"{names[a]} has K = {ak} but {names[b]} has K = {bk}", labels, because=rule,
-             help=_transpose_hint(ak == bn, "transpose_B", transpose_b) or f"allocate {b.buffer.name} with K = {ak}")
+        fail(
+            Kind.GEMM_K_MISMATCH,
+            f"{names[a]} has K = {ak} but {names[b]} has K = {bk}",
+            labels,
+            because=rule,
+            help=_transpose_hint(ak == bn, "transpose_B", transpose_b) or f"allocate {b.buffer.name} with K = {ak}",
+        )
     if am != cm:
-        fail(Kind.GEMM_M_MISMATCH, f"{names[a]} has M = {am} but {names[c]} has M = {cm}", labels, because=rule,
-             help=f"allocate {c.buffer.name} with {am} rows")
+        fail(
+            Kind.GEMM_M_MISMATCH, f"{names[a]} has M = {am} but {names[c]} has M = {cm}", labels, because=rule, help=f"allocate {c.buffer.name} with {am} rows"
+        )
     if bn != cn:
-        fail(Kind.GEMM_N_MISMATCH, f"{names[b]} has N = {bn} but {names[c]} has N = {cn}", labels, because=rule,
-             help=f"allocate {c.buffer.name} with {bn} columns")
+        fail(
+            Kind.GEMM_N_MISMATCH,
+            f"{names[b]} has N = {bn} but {names[c]} has N = {cn}",
+            labels,
+            because=rule,
+            help=f"allocate {c.buffer.name} with {bn} columns",
+        )
 
 
 def _transpose_hint(would_fit: bool, flag: str, given: bool) -> str | None:
@@ -243,10 +328,19 @@ def _check_dtypes(a: Region, b: Region, c: Region, span: Span) -> None:
     both_int8 = a.dtype.is_integer and b.dtype.is_integer and a.dtype.bits == b.dtype.bits
     labels = (Label(span), *(_operand_label(r) for r in (a, b, c)))
     if a.dtype != b.dtype and not both_fp8 and not both_int8:
-        fail(Kind.GEMM_DTYPE, f"{name_region(a)} is {a.dtype!s} but {name_region(b)} is {b.dtype!s}", labels,
-             because="both operands of a product have one dtype", help="convert one of them with T.copy into a tile of the other dtype")
+        fail(
+            Kind.GEMM_DTYPE,
+            f"{name_region(a)} is {a.dtype!s} but {name_region(b)} is {b.dtype!s}",
+            labels,
+            because="both operands of a product have one dtype",
+            help="convert one of them with T.copy into a tile of the other dtype",
+        )
     if a.dtype.is_bool or a.dtype.is_float != c.dtype.is_float or (c.dtype.is_integer and c.dtype.bits < 32) or c.dtype.is_bool:
         wanted = "a float dtype, usually float32" if a.dtype.is_float else "int32"
-        fail(Kind.GEMM_DTYPE, f"{a.dtype!s} products cannot be added to the {c.dtype!s} accumulator {name_region(c)}", labels,
-             because=f"products of {a.dtype!s} are summed in {wanted}",
-             help=f"allocate {c.buffer.name} as {wanted.split(' ')[-1] if a.dtype.is_float else 'int32'}")
+        fail(
+            Kind.GEMM_DTYPE,
+            f"{a.dtype!s} products cannot be added to the {c.dtype!s} accumulator {name_region(c)}",
+            labels,
+            because=f"products of {a.dtype!s} are summed in {wanted}",
+            help=f"allocate {c.buffer.name} as {wanted.split(' ')[-1] if a.dtype.is_float else 'int32'}",
+        )

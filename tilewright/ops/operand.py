@@ -23,10 +23,15 @@ def as_region(value: Any, what: str, span: Span) -> Region:
         return value
     if isinstance(value, Expr) and value.op is Op.LOAD:
         return Region(value.buffer, value.args, (1,) * len(value.args), (False,) * len(value.args), span)
-    fail(Kind.OPERAND_KIND, f"{what} is {describe_operand(value)}, not a tile", span,
-         because="a tile operation works on a buffer, a region A[i:j, :] or an element A[i, j] that says where a tile begins",
-         help="assign a value to elements, as in B[i] = ..., or fill a tile with T.fill"
-              if isinstance(value, Expr) else "give a buffer made by T.Tensor, T.alloc_shared or T.alloc_fragment")
+    fail(
+        Kind.OPERAND_KIND,
+        f"{what} is {describe_operand(value)}, not a tile",
+        span,
+        because="a tile operation works on a buffer, a region A[i:j, :] or an element A[i, j] that says where a tile begins",
+        help="assign a value to elements, as in B[i] = ..., or fill a tile with T.fill"
+        if isinstance(value, Expr)
+        else "give a buffer made by T.Tensor, T.alloc_shared or T.alloc_fragment",
+    )
 
 
 def fixed(region: Region) -> Region:
@@ -39,9 +44,13 @@ def as_element(value: Any, what: str, span: Span) -> Region:
     """`A[i, j]`, or all of a buffer that has one element. A diagnostic names `what` otherwise."""
     region = as_region(value, what, span)
     if not all(is_one(n) for n in region.extents):
-        fail(Kind.ATOMIC_TARGET, f"{what} is {describe_operand(value)}", (Label(span), Label(region.buffer.span)),
-             because="it works on one element at a time",
-             help=f"index it, as in {region.buffer.name}[{', '.join('ijklmn'[: region.buffer.rank])}], inside T.Parallel")
+        fail(
+            Kind.ATOMIC_TARGET,
+            f"{what} is {describe_operand(value)}",
+            (Label(span), Label(region.buffer.span)),
+            because="it works on one element at a time",
+            help=f"index it, as in {region.buffer.name}[{', '.join('ijklmn'[: region.buffer.rank])}], inside T.Parallel",
+        )
     return region
 
 
@@ -49,8 +58,13 @@ def as_flag(value: Any, name: str, span: Span) -> bool:
     """A switch of an operation: it decides what code there is, so its value is known now."""
     if isinstance(value, (bool, int)):
         return bool(value)
-    fail(Kind.OPTION_VALUE, f"{name} is {describe_operand(value)}", span,
-         because="it decides which code is generated, so it is a Python bool", help=f"write {name}=True or {name}=False")
+    fail(
+        Kind.OPTION_VALUE,
+        f"{name} is {describe_operand(value)}",
+        span,
+        because="it decides which code is generated, so it is a Python bool",
+        help=f"write {name}=True or {name}=False",
+    )
 
 
 def has_extent(region: Region) -> bool:
@@ -143,9 +157,13 @@ def _box(environment: ReferenceEnvironment, region: Region) -> tuple[list[Array]
     indices, inside = index_arrays(environment, region, tuple(range(len(domain))), domain)
     if region.buffer.scope is not Scope.GLOBAL and not inside.all():
         places = ", ".join(f"{start}:{start + n}" for start, n in environment.box(region))
-        fail(Kind.REGION_RANGE, f"the region {region.buffer.name}[{places}] goes outside {region.buffer.name}",
-             (Label(region.span), Label(region.buffer.span)), because="only global tensors are clipped; a tile has nothing beyond its end",
-             help="correct the region, or allocate a larger tile")
+        fail(
+            Kind.REGION_RANGE,
+            f"the region {region.buffer.name}[{places}] goes outside {region.buffer.name}",
+            (Label(region.span), Label(region.buffer.span)),
+            because="only global tensors are clipped; a tile has nothing beyond its end",
+            help="correct the region, or allocate a larger tile",
+        )
     return indices, inside, domain
 
 

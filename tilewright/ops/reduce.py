@@ -78,8 +78,13 @@ def absolute(value: Expr) -> Expr:
 
 
 _MERGE: dict[ReduceKind, Callable[..., Any]] = {
-    ReduceKind.SUM: np.add, ReduceKind.MAX: np.fmax, ReduceKind.MIN: np.fmin, ReduceKind.BIT_AND: np.bitwise_and, ReduceKind.BIT_OR: np.bitwise_or,
-    ReduceKind.BIT_XOR: np.bitwise_xor}
+    ReduceKind.SUM: np.add,
+    ReduceKind.MAX: np.fmax,
+    ReduceKind.MIN: np.fmin,
+    ReduceKind.BIT_AND: np.bitwise_and,
+    ReduceKind.BIT_OR: np.bitwise_or,
+    ReduceKind.BIT_XOR: np.bitwise_xor,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +142,13 @@ class Reduce(TileOp):
         if not is_held:
             return loop(lambda variables, at: self._element(dict(zip(outer, variables, strict=False)), at, self.dst.buffer, at))
         held = context.scratch("reduced", self.dst.dtype, tuple(e.value for e in extents), self.span)
-        return Seq(self.span, (loop(lambda variables, at: self._element(dict(zip(outer, variables, strict=False)), at, held, variables)),
-                               loop(lambda variables, at: Store(self.span, self.dst.buffer, at, load(held, variables)))))
+        return Seq(
+            self.span,
+            (
+                loop(lambda variables, at: self._element(dict(zip(outer, variables, strict=False)), at, held, variables)),
+                loop(lambda variables, at: Store(self.span, self.dst.buffer, at, load(held, variables))),
+            ),
+        )
 
     def _element(self, variables: dict[int, Expr], at: tuple[Expr, ...], target: Buffer, target_at: tuple[Expr, ...]) -> Stmt:
         """Computes one result, whose old value is at `at` of the destination, into an element of `target`."""
@@ -183,28 +193,50 @@ def reduce(buffer: Any, out: Any, reduce_type: str, dim: int, clear: bool = True
     builder = build.current()
     span = builder.here()
     if not isinstance(reduce_type, str) or reduce_type not in {r.value for r in Reduction}:
-        fail(Kind.REDUCE_OPERATION, f"there is no reduction {reduce_type!r}", span,
-             because=f"known are {', '.join(r.value for r in Reduction)}", help="write T.reduce_sum or T.reduce_max")
+        fail(
+            Kind.REDUCE_OPERATION,
+            f"there is no reduction {reduce_type!r}",
+            span,
+            because=f"known are {', '.join(r.value for r in Reduction)}",
+            help="write T.reduce_sum or T.reduce_max",
+        )
     reduction = Reduction(reduce_type)
     src, dst = (fixed(as_region(r, f"the {what} of T.reduce_{reduction.value}", span)) for r, what in ((buffer, "source"), (out, "result")))
     kept = [a for a, k in enumerate(src.is_slice) if k]
     if not kept:
-        fail(Kind.OPERAND_KIND, f"the source of T.reduce_{reduction.value} is the element {src}", span,
-             because="a reduction combines the elements of a tile along one axis",
-             help=f"give the tile {src.buffer.name}, or a region of it")
+        fail(
+            Kind.OPERAND_KIND,
+            f"the source of T.reduce_{reduction.value} is the element {src}",
+            span,
+            because="a reduction combines the elements of a tile along one axis",
+            help=f"give the tile {src.buffer.name}, or a region of it",
+        )
     if not isinstance(dim, int) or not -len(kept) <= dim < len(kept):
-        fail(Kind.REDUCE_AXIS,
-             f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(src)} has {len(kept)} "
-             f"dimension{'s' * (len(kept) != 1)} ({format_shape(src)})", span,
-             because=f"an axis lies between {-len(kept)} and {len(kept) - 1}", help="count the axes from 0, or from -1 at the end")
+        fail(
+            Kind.REDUCE_AXIS,
+            f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(src)} has {len(kept)} "
+            f"dimension{'s' * (len(kept) != 1)} ({format_shape(src)})",
+            span,
+            because=f"an axis lies between {-len(kept)} and {len(kept) - 1}",
+            help="count the axes from 0, or from -1 at the end",
+        )
     axis = kept[dim]
     if reduction.is_bitwise and (src.dtype.is_float or dst.dtype.is_float):
-        fail(Kind.REDUCE_DTYPE, f"a bitwise reduction ({reduction.value}) of {src.dtype!s} into {dst.dtype!s}",
-             (Label(span), Label(src.buffer.span)), because="bitand, bitor and bitxor work on integers and bools",
-             help="use reduce_max, reduce_min or reduce_sum, or view the bits with T.view(buffer, dtype='uint32')")
+        fail(
+            Kind.REDUCE_DTYPE,
+            f"a bitwise reduction ({reduction.value}) of {src.dtype!s} into {dst.dtype!s}",
+            (Label(span), Label(src.buffer.span)),
+            because="bitand, bitor and bitxor work on integers and bools",
+            help="use reduce_max, reduce_min or reduce_sum, or view the bits with T.view(buffer, dtype='uint32')",
+        )
     if dst.dtype.is_bool and not (reduction.is_bitwise or reduction in (Reduction.MAX, Reduction.MIN)):
-        fail(Kind.REDUCE_DTYPE, f"T.reduce_{reduction.value} of {name_region(src)} goes into {name_region(dst)}, which is bool",
-             (Label(span), Label(dst.buffer.span)), because="a sum of bools is a count", help="reduce into an int32 tile")
+        fail(
+            Kind.REDUCE_DTYPE,
+            f"T.reduce_{reduction.value} of {name_region(src)} goes into {name_region(dst)}, which is bool",
+            (Label(span), Label(dst.buffer.span)),
+            because="a sum of bools is a count",
+            help="reduce into an int32 tile",
+        )
     is_nan_kept = as_flag(nan_propagate, "nan_propagate", span) and dst.dtype.is_float and reduction.kind in (ReduceKind.MAX, ReduceKind.MIN)
     builder.emit(Reduce(span, src, dst, reduction, axis, as_flag(clear, "clear", span), _match_result(src, dst, axis, kept, span), is_nan_kept))
 
@@ -221,12 +253,17 @@ def _match_result(src: Region, dst: Region, axis: int, kept: list[int], span: An
         matched = dst_kept
     if len(matched) != len(rest) or not all(same_extent(dst.extents[b], src.extents[a]) for a, b in zip(rest, matched, strict=False)):
         shape = f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})" if wanted else "(1,)"
-        fail(Kind.REDUCE_SHAPE,
-             f"{name_region(src)} is {format_shape(src)}; without dimension {kept.index(axis)} it is {shape}, but {name_region(dst)} is "
-             f"{format_shape(dst)}",
-             (Label(span), Label(src.buffer.span, f"{src.buffer.name}: {format_shape(src.buffer)}"), Label(dst.buffer.span, f"{dst.buffer.name}: {format_shape(dst.buffer)}")),
-             because="the result has the shape of the source without the reduced axis, or with 1 in its place",
-             help=f"allocate {dst.buffer.name} with shape {shape}, or reduce another axis")
+        fail(
+            Kind.REDUCE_SHAPE,
+            f"{name_region(src)} is {format_shape(src)}; without dimension {kept.index(axis)} it is {shape}, but {name_region(dst)} is {format_shape(dst)}",
+            (
+                Label(span),
+                Label(src.buffer.span, f"{src.buffer.name}: {format_shape(src.buffer)}"),
+                Label(dst.buffer.span, f"{dst.buffer.name}: {format_shape(dst.buffer)}"),
+            ),
+            because="the result has the shape of the source without the reduced axis, or with 1 in its place",
+            help=f"allocate {dst.buffer.name} with shape {shape}, or reduce another axis",
+        )
     axes = [-1] * len(src.extents)
     for a, b in zip(rest, matched, strict=True):
         axes[a] = b

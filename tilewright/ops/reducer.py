@@ -14,20 +14,35 @@ from tilewright.ops.fill import fill
 from tilewright.ops.operand import as_region, is_one
 from tilewright.ops.reduce import identity
 
-ATOMIC_OF = {ReduceKind.SUM: AtomicKind.ADD, ReduceKind.MAX: AtomicKind.MAX, ReduceKind.MIN: AtomicKind.MIN, ReduceKind.BIT_AND: AtomicKind.AND,
-             ReduceKind.BIT_OR: AtomicKind.OR, ReduceKind.BIT_XOR: AtomicKind.XOR}
-_OPERATIONS = {ReduceKind.SUM: Op.ADD, ReduceKind.MAX: Op.MAX, ReduceKind.MIN: Op.MIN, ReduceKind.BIT_AND: Op.BIT_AND, ReduceKind.BIT_OR: Op.BIT_OR,
-               ReduceKind.BIT_XOR: Op.BIT_XOR}
+ATOMIC_OF = {
+    ReduceKind.SUM: AtomicKind.ADD,
+    ReduceKind.MAX: AtomicKind.MAX,
+    ReduceKind.MIN: AtomicKind.MIN,
+    ReduceKind.BIT_AND: AtomicKind.AND,
+    ReduceKind.BIT_OR: AtomicKind.OR,
+    ReduceKind.BIT_XOR: AtomicKind.XOR,
+}
+_OPERATIONS = {
+    ReduceKind.SUM: Op.ADD,
+    ReduceKind.MAX: Op.MAX,
+    ReduceKind.MIN: Op.MIN,
+    ReduceKind.BIT_AND: Op.BIT_AND,
+    ReduceKind.BIT_OR: Op.BIT_OR,
+    ReduceKind.BIT_XOR: Op.BIT_XOR,
+}
 
 
 def _reducer(value: Any, what: str, span: Span) -> tuple[Region, ReduceKind]:
     region = as_region(value, what, span)
     kind = build.current().reducers.get(region.buffer)
     if kind is None or region.buffer.scope is not Scope.REDUCER:
-        fail(Kind.REDUCER_USE, f"{region.buffer.name} is a {region.buffer.scope.value} buffer, not a reducer",
-             (Label(span), Label(region.buffer.span, "allocated here")),
-             because="deferred reductions go through a tile made by T.alloc_reducer",
-             help="allocate it with T.alloc_reducer(shape, dtype, op)")
+        fail(
+            Kind.REDUCER_USE,
+            f"{region.buffer.name} is a {region.buffer.scope.value} buffer, not a reducer",
+            (Label(span), Label(region.buffer.span, "allocated here")),
+            because="deferred reductions go through a tile made by T.alloc_reducer",
+            help="allocate it with T.alloc_reducer(shape, dtype, op)",
+        )
     return region, kind
 
 
@@ -43,9 +58,13 @@ def reducer_update(element: Any, value: Any) -> None:
     span = builder.here()
     region, kind = _reducer(element, "the target of T.reducer_update", span)
     if not all(is_one(n) for n in region.extents):
-        fail(Kind.REDUCER_USE, f"the target of T.reducer_update is {describe_operand(element)}", (Label(span), Label(region.buffer.span)),
-             because="an update combines one value into one element",
-             help=f"write T.reducer_update({region.buffer.name}[{', '.join('ijklmn'[: region.buffer.rank])}], value)")
+        fail(
+            Kind.REDUCER_USE,
+            f"the target of T.reducer_update is {describe_operand(element)}",
+            (Label(span), Label(region.buffer.span)),
+            because="an update combines one value into one element",
+            help=f"write T.reducer_update({region.buffer.name}[{', '.join('ijklmn'[: region.buffer.rank])}], value)",
+        )
     update_element(region.buffer, region.starts, kind, cast(as_expr(value), region.dtype), span)
 
 

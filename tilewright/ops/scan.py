@@ -64,12 +64,16 @@ class Scan(TileOp):
             """A parallel loop over the lanes; `body` takes the place of a lane and that of its element in this step."""
             variables = tuple(var(name) for name, _ in zip("ijklmnop", lanes, strict=False))
             others = variables[: len(sizes) - 1]
-            return ParallelFor(self.span, variables, tuple(map(const, lanes)), Seq(self.span, body(variables, (*others[: self.axis], position, *others[self.axis :]))))
+            return ParallelFor(
+                self.span, variables, tuple(map(const, lanes)), Seq(self.span, body(variables, (*others[: self.axis], position, *others[self.axis :])))
+            )
 
         def turn(lane: tuple[Expr, ...], at: tuple[Expr, ...]) -> tuple[Stmt, ...]:
             element = cast(cast(load(self.src.buffer, place(self.src, at)), self.dst.dtype), wide)
-            return (Store(self.span, running, lane, combine(self.kind, load(running, lane), element)),
-                    Store(self.span, self.dst.buffer, place(self.dst, at), cast(load(running, lane), self.dst.dtype)))
+            return (
+                Store(self.span, running, lane, combine(self.kind, load(running, lane), element)),
+                Store(self.span, self.dst.buffer, place(self.dst, at), cast(load(running, lane), self.dst.dtype)),
+            )
 
         start = loop(lambda lane, at: (Store(self.span, running, lane, cast(identity(self.kind, self.dst.dtype), wide)),))
         return Seq(self.span, (start, For(self.span, step, const(sizes[self.axis]), LoopKind.SERIAL, loop(turn))))
@@ -98,23 +102,40 @@ def _scan(src: Any, dst: Any, dim: int, reverse: bool, kind: ReduceKind, name: s
     target = source if dst is None else fixed(as_region(dst, f"the result of T.{name}", span))
     kept = [a for a, k in enumerate(source.is_slice) if k]
     if not kept:
-        fail(Kind.OPERAND_KIND, f"the source of T.{name} is the element {source}", span, because="a scan runs along one axis of a tile",
-             help=f"give the tile {source.buffer.name}, or a region of it")
+        fail(
+            Kind.OPERAND_KIND,
+            f"the source of T.{name} is the element {source}",
+            span,
+            because="a scan runs along one axis of a tile",
+            help=f"give the tile {source.buffer.name}, or a region of it",
+        )
     if not isinstance(dim, int) or not -len(kept) <= dim < len(kept):
-        fail(Kind.REDUCE_AXIS,
-             f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(source)} has {len(kept)} "
-             f"dimension{'s' * (len(kept) != 1)} ({format_shape(source)})", span,
-             because=f"an axis lies between {-len(kept)} and {len(kept) - 1}", help="count the axes from 0, or from -1 at the end")
+        fail(
+            Kind.REDUCE_AXIS,
+            f"dim is {dim if isinstance(dim, int) else describe_operand(dim)}, but {name_region(source)} has {len(kept)} "
+            f"dimension{'s' * (len(kept) != 1)} ({format_shape(source)})",
+            span,
+            because=f"an axis lies between {-len(kept)} and {len(kept) - 1}",
+            help="count the axes from 0, or from -1 at the end",
+        )
     if len(source.shape) != len(target.shape) or not all(map(same_extent, source.shape, target.shape)):
-        fail(Kind.SCAN_SHAPE, f"{name_region(source)} is {format_shape(source)}, but {name_region(target)} is {format_shape(target)}",
-             (Label(span), Label(source.buffer.span), Label(target.buffer.span)), because="a scan gives a tile of the shape of its source",
-             help="give a destination of the same shape, or none to scan in place")
+        fail(
+            Kind.SCAN_SHAPE,
+            f"{name_region(source)} is {format_shape(source)}, but {name_region(target)} is {format_shape(target)}",
+            (Label(span), Label(source.buffer.span), Label(target.buffer.span)),
+            because="a scan gives a tile of the shape of its source",
+            help="give a destination of the same shape, or none to scan in place",
+        )
     if not all(isinstance(n, int) for n in source.extents):
-        fail(Kind.SHAPE_STATIC, f"{name_region(source)} is {format_shape(source)}", span,
-             because="a scan works on a tile whose size is known when it is compiled", help="scan a whole tile")
+        fail(
+            Kind.SHAPE_STATIC,
+            f"{name_region(source)} is {format_shape(source)}",
+            span,
+            because="a scan works on a tile whose size is known when it is compiled",
+            help="scan a whole tile",
+        )
     if source.dtype.is_bool or target.dtype.is_bool:
-        fail(Kind.REDUCE_DTYPE, f"T.{name} of {source.dtype!s} into {target.dtype!s}", span, because="a scan works on numbers",
-             help="convert to int32 first")
+        fail(Kind.REDUCE_DTYPE, f"T.{name} of {source.dtype!s} into {target.dtype!s}", span, because="a scan works on numbers", help="convert to int32 first")
     builder.emit(Scan(span, source, target, kind, dim % len(kept), as_flag(reverse, "reverse", span)))
 
 

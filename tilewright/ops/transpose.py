@@ -59,13 +59,20 @@ def transpose(src: Any, dst: Any, annotations: Any = None) -> None:
     source, target = fixed(as_region(src, "the source of T.transpose", span)), fixed(as_region(dst, "the destination of T.transpose", span))
     n, m = source.shape, target.shape
     if len(n) < 2:
-        fail(Kind.TRANSPOSE_SHAPE, f"{name_region(source)} is {format_shape(source.buffer)}", (Label(span), Label(source.buffer.span)),
-             because="T.transpose exchanges the last two dimensions", help="give a tile of two dimensions; T.copy moves a tile of one")
+        fail(
+            Kind.TRANSPOSE_SHAPE,
+            f"{name_region(source)} is {format_shape(source.buffer)}",
+            (Label(span), Label(source.buffer.span)),
+            because="T.transpose exchanges the last two dimensions",
+            help="give a tile of two dimensions; T.copy moves a tile of one",
+        )
     if len(n) != len(m) or not all(map(same_extent, (*n[:-2], n[-1], n[-2]), m)) or not all(isinstance(e, int) for e in n):
         wanted = f"({', '.join(str(e) for e in (*n[:-2], *reversed(n[-2:])))})"
-        fail(Kind.TRANSPOSE_SHAPE,
-             f"{name_region(source)} is {format_shape(source)}, so its transpose has the shape {wanted}, but {name_region(target)} is "
-             f"{format_shape(target)}", (Label(span), Label(source.buffer.span), Label(target.buffer.span)),
-             because="T.transpose exchanges the last two dimensions of a tile of static shape",
-             help=f"allocate {target.buffer.name} with shape {wanted}")
+        fail(
+            Kind.TRANSPOSE_SHAPE,
+            f"{name_region(source)} is {format_shape(source)}, so its transpose has the shape {wanted}, but {name_region(target)} is {format_shape(target)}",
+            (Label(span), Label(source.buffer.span), Label(target.buffer.span)),
+            because="T.transpose exchanges the last two dimensions of a tile of static shape",
+            help=f"allocate {target.buffer.name} with shape {wanted}",
+        )
     builder.emit(Transpose(span, source, target))

@@ -1,4 +1,4 @@
-"""Finds what is wrong with a program before anything is generated (floor 5): on the program as the user wrote it, so that every message names the user's line."""
+"""Finds what is wrong with a program before anything is generated (floor 5), on the program as the user wrote it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tilewright.errors import Kind, Label, fail
 from tilewright.ir.buffer import Buffer, Scope, format_shape
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import If, ParallelFor, Seq, Stmt, Store
+from tilewright.ir.stmt import AtomicUpdate, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store, While
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.passes.context import PassContext
 from tilewright.passes.walk import statements_with_facts
@@ -19,8 +19,13 @@ def check_program(program: Program, context: PassContext) -> Program:
     """Raises TileError at the first mistake; gives the program back unchanged."""
     for launch in program.launches:
         if launch.is_thread_level:
-            fail(Kind.THREAD_LEVEL, "T.get_thread_binding makes this launch thread-level code, which this version does not run", launch.span,
-                 because="tile-level constructs are supported; code that asks for its thread is not yet", help="express it with T.Parallel")
+            fail(
+                Kind.THREAD_LEVEL,
+                "T.get_thread_binding makes this launch thread-level code, which this version does not run",
+                launch.span,
+                because="tile-level constructs are supported; code that asks for its thread is not yet",
+                help="express it with T.Parallel",
+            )
         _check_launch(launch)
     return program
 
@@ -53,61 +58,102 @@ def _check_index(buffer: Buffer, indices: tuple[Expr, ...], stmt: Stmt, facts: F
         if not isinstance(extent, int) or (known.low is None and known.high is None):
             continue
         if (known.low is not None and known.low >= extent) or (known.high is not None and known.high < 0):
-            value = f"{known.low}" if known.low == known.high else f"at least {known.low}" if known.low is not None and known.low >= extent else f"at most {known.high}"
-            fail(Kind.INDEX_RANGE, f"the index `{index}` is {value}, outside {buffer.name}, whose dimension {axis} has {extent} elements",
-                 (Label(stmt.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
-                 because=f"the last index is {extent - 1}; only global tensors are guarded against indices outside", help="correct the index, or allocate a larger tile")
+            value = (
+                f"{known.low}"
+                if known.low == known.high
+                else f"at least {known.low}"
+                if known.low is not None and known.low >= extent
+                else f"at most {known.high}"
+            )
+            fail(
+                Kind.INDEX_RANGE,
+                f"the index `{index}` is {value}, outside {buffer.name}, whose dimension {axis} has {extent} elements",
+                (Label(stmt.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
+                because=f"the last index is {extent - 1}; only global tensors are guarded against indices outside",
+                help="correct the index, or allocate a larger tile",
+            )
 
 
 def _check_races(loop: ParallelFor) -> None:
     """Iterations of T.Parallel run in any order: two of them may not write different values to one element."""
-    definitions: dict[Expr, Expr] = {}
-    _check_body(loop, loop.body, frozenset(), definitions)
+    check = _RaceCheck(loop)
+    check.stmt(loop.body, frozenset())
 
 
-def _check_body(loop: ParallelFor, stmt: Stmt, pinned: frozenset[Expr], definitions: dict[Expr, Expr]) -> None:
-    match stmt:
-        case Seq():
-            for inner in stmt.body:
-                _check_body(loop, inner, pinned, definitions)
-        case If():
-            # A condition on a variable may single out one iteration (`if i == 0`), so the variable counts as chosen.
-            inside = pinned | _variables(stmt.condition)
-            _check_body(loop, stmt.then_body, inside, definitions)
-            if stmt.else_body is not None:
-                _check_body(loop, stmt.else_body, inside, definitions)
-        case Store():
-            _check_store(loop, stmt, pinned)
-        case _:
-            for inner in statements(stmt):
-                if isinstance(inner, Store):
-                    _check_store(loop, inner, pinned | frozenset(v for s in statements(stmt) for e in own_expressions(s) for v in _variables(e) if not isinstance(s, Store)))
+class _RaceCheck:
+    """Looks for stores whose place is the same in all iterations of a variable, and whose value is not."""
+
+    def __init__(self, loop: ParallelFor) -> None:
+        self.loop = loop
+        self.stores = [s for s in statements(loop.body) if isinstance(s, Store)]
+        self.known: dict[Expr, frozenset[Expr]] = {v: frozenset([v]) for v in loop.variables}
+        self.private: dict[Buffer, frozenset[Expr]] = {}  # what the contents of an iteration's own buffers depend on
+
+    def stmt(self, stmt: Stmt, pinned: frozenset[Expr]) -> None:
+        """`pinned` are variables of which a condition may single out one value (`if i == 0`)."""
+        match stmt:
+            case Seq():
+                for inner in stmt.body:
+                    self.stmt(inner, pinned)
+            case Let():
+                self.known[stmt.variable] = self.depends(stmt.value)
+            case AtomicUpdate() if stmt.previous is not None:
+                self.known[stmt.previous] = frozenset(self.loop.variables)
+            case ReduceLoop():
+                self.known[stmt.result] = self.depends(stmt.initial, stmt.value, stmt.extent)
+            case If():
+                inside = pinned | self.depends(stmt.condition)
+                self.stmt(stmt.then_body, inside)
+                if stmt.else_body is not None:
+                    self.stmt(stmt.else_body, inside)
+            case For() | While():
+                # A `break` may single out iterations for all that follows it.
+                self.stmt(stmt.body, pinned.union(*(self.depends(*own_expressions(s)) for s in statements(stmt) if not isinstance(s, Store))))
+            case Store():
+                self.store(stmt, pinned)
+
+    def depends(self, *expressions: Expr) -> frozenset[Expr]:
+        """The loop's variables that may change a value."""
+        found: frozenset[Expr] = frozenset()
+        for node in (n for e in expressions for n in subexpressions(e)):
+            if node.op is Op.VAR:
+                found |= self.known.get(node, frozenset())
+            elif node.op is Op.LOAD and node.buffer.scope in _PRIVATE:
+                found |= self.contents(node.buffer)
+        return found
+
+    def contents(self, buffer: Buffer) -> frozenset[Expr]:
+        if buffer not in self.private:
+            self.private[buffer] = frozenset()  # its own old contents change nothing
+            self.private[buffer] = self.depends(*(e for s in self.stores if s.buffer is buffer for e in (s.value, *s.indices)))
+        return self.private[buffer]
+
+    def store(self, store: Store, pinned: frozenset[Expr]) -> None:
+        if _is_set_by_iteration(self.stores, store.buffer):
+            return
+        written = {s.buffer for s in self.stores}
+        if any(n.op is Op.LOAD and n.buffer in written and n.buffer.scope not in _PRIVATE for i in store.indices for n in subexpressions(i)):
+            return  # the place is read from what the loop itself writes
+        places, values = self.depends(*store.indices), self.depends(store.value)
+        is_updating = any(n.op is Op.LOAD and n.buffer is store.buffer for n in subexpressions(store.value))
+        for variable, extent in zip(self.loop.variables, self.loop.extents, strict=True):
+            is_single = extent.is_const and extent.value <= 1
+            if not is_single and variable not in places and variable not in pinned and (variable in values or is_updating):
+                fail(
+                    Kind.PARALLEL_RACE,
+                    f"all iterations of `{variable}` write the same element of {store.buffer.name}",
+                    (Label(store.span), Label(self.loop.span, "the parallel loop")),
+                    because="the iterations run in any order and at the same time, so which value stays is not defined",
+                    help=f"index {store.buffer.name} by `{variable}`, combine with T.reduce_sum or T.atomic_add, or write a T.serial loop",
+                )
 
 
-def _check_store(loop: ParallelFor, store: Store, pinned: frozenset[Expr]) -> None:
-    if store.buffer.scope is Scope.REDUCER or _is_set_by_iteration(loop, store.buffer):
-        return
-    used: frozenset[Expr] = frozenset().union(*(_variables(i) for i in store.indices)) if store.indices else frozenset()
-    has_indirect = any(n.op is Op.VAR and not any(n is v for v in loop.variables) for i in store.indices for n in subexpressions(i)) or any(
-        n.op is Op.LOAD for i in store.indices for n in subexpressions(i))
-    for variable, extent in zip(loop.variables, loop.extents, strict=True):
-        if extent.is_const and extent.value <= 1:
-            continue
-        if variable in used or variable in pinned or has_indirect:
-            continue
-        if variable in _variables(store.value) or any(n.op is Op.LOAD for n in subexpressions(store.value) if n.op is Op.LOAD and n.buffer is store.buffer):
-            fail(Kind.PARALLEL_RACE, f"all iterations of `{variable}` write the same element of {store.buffer.name}", (Label(store.span), Label(loop.span, "the parallel loop")),
-                 because="the iterations run in any order and at the same time, so which value stays is not defined",
-                 help=f"index {store.buffer.name} by `{variable}`, combine with T.reduce_sum or T.atomic_add, or write a T.serial loop")
+_PRIVATE = (Scope.LOCAL, Scope.VARIABLE)
 
 
-def _is_set_by_iteration(loop: ParallelFor, buffer: Buffer) -> bool:
+def _is_set_by_iteration(stores: list[Store], buffer: Buffer) -> bool:
     """Whether an iteration has a copy of its own: a per-thread buffer whose first store in the body does not read it."""
-    if buffer.scope not in (Scope.LOCAL, Scope.VARIABLE):
+    if buffer.scope not in _PRIVATE:
         return False
-    first = next(s for s in statements(loop.body) if isinstance(s, Store) and s.buffer is buffer)
+    first = next(s for s in stores if s.buffer is buffer)
     return not any(n.op is Op.LOAD and n.buffer is buffer for n in subexpressions(first.value))
-
-
-def _variables(expression: Expr) -> frozenset[Expr]:
-    return frozenset(n for n in subexpressions(expression) if n.op is Op.VAR)

@@ -57,8 +57,14 @@ def _folded_loop(fill: Fill, rest: list[Stmt]) -> tuple[int, For] | None:
         product = body[first]
         if any(map(may_leave_loop, body[:first])):
             return None  # the turn that clears may not reach the product
-        if (not isinstance(product, Gemm) or product.c.buffer is not tile or not product.c.is_whole or tile in (product.a.buffer, product.b.buffer)
-                or not product.clear.is_const or product.clear.value):
+        if (
+            not isinstance(product, Gemm)
+            or product.c.buffer is not tile
+            or not product.c.is_whole
+            or tile in (product.a.buffer, product.b.buffer)
+            or not product.clear.is_const
+            or product.clear.value
+        ):
             return None
         clear = const(True) if stmt.extent.value == 1 else binary(ExprOp.EQ, stmt.variable, const(0, stmt.variable.dtype))
         made = (*body[:first], dataclasses.replace(product, clear=clear), *body[first + 1 :])

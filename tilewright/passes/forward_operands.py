@@ -70,18 +70,31 @@ def _source_rows(copy: Copy, users: list[Stmt], facts: Facts) -> Region | None:
     """The source as a matrix region that a product may read, None where it may not."""
     source = copy.src.buffer
     products = [s for s in users if isinstance(s, Gemm)]
-    if source.scope is not Scope.GLOBAL or source.pointer is not None or not products or len(products) + 1 != len(users) or copy.dst.buffer.rank != 2 or not fills_whole(copy):
+    if (
+        source.scope is not Scope.GLOBAL
+        or source.pointer is not None
+        or not products
+        or len(products) + 1 != len(users)
+        or copy.dst.buffer.rank != 2
+        or not fills_whole(copy)
+    ):
         return None
     rank = source.rank
     if copy.src_axes != (*(-1,) * (rank - 2), 0, 1) or not all(isinstance(s, int) for s in source.element_strides()):
         return None
     for product in products:
-        is_first_only = product.a.buffer is copy.dst.buffer and product.a.is_whole and product.b.buffer is not copy.dst.buffer and product.c.buffer is not copy.dst.buffer
+        is_first_only = (
+            product.a.buffer is copy.dst.buffer and product.a.is_whole and product.b.buffer is not copy.dst.buffer and product.c.buffer is not copy.dst.buffer
+        )
         if not is_first_only or source.dtype != copy.dst.dtype or source.dtype != compute_dtype(product.a.dtype, product.c.dtype):
             return None
         depth_axis = rank - 2 if product.transpose_a else rank - 1
         for axis, start in enumerate(copy.src.starts):
-            length: Expr = product.depth if product.depth is not None and axis == depth_axis else as_expr(copy.dst.buffer.shape[axis - rank + 2] if axis >= rank - 2 else 1)
+            length: Expr = (
+                product.depth
+                if product.depth is not None and axis == depth_axis
+                else as_expr(copy.dst.buffer.shape[axis - rank + 2] if axis >= rank - 2 else 1)
+            )
             is_inside = decide(binary(Op.GE, start, const(0)), facts) and decide(binary(Op.LE, start + length, as_expr(source.shape[axis])), facts)
             if not is_inside:
                 return None

@@ -284,5 +284,3 @@ def _is_empty(node: Stmt) -> bool:
 
 def _is_pure(value: Expr) -> bool:
     return all(node.op is not Op.CALL or node.attribute.is_pure for node in subexpressions(value))
-
-

@@ -56,7 +56,8 @@ def _is_groupable(launch: Launch) -> bool:
         return False
     units = list(_units(launch.body))
     return any(isinstance(u, Gemm) for u in units) and not any(
-        isinstance(u, (Let, ReduceLoop)) or (isinstance(u, AtomicUpdate) and u.previous is not None) or may_leave_loop(u) for u in units)
+        isinstance(u, (Let, ReduceLoop)) or (isinstance(u, AtomicUpdate) and u.previous is not None) or may_leave_loop(u) for u in units
+    )
 
 
 def _is_stepped(stmt: Stmt) -> bool:
@@ -153,8 +154,9 @@ class _Grouping:
                 body.append(self._unit(stmt))
         grid = tuple(ceildiv(e, const(self.sizes[v], e.dtype)) if v in self.sizes else e for v, e in self.extents.items())
         variables = tuple(self.outer.get(v, v) for v in self.old.block_variables)
-        return dataclasses.replace(self.old, grid=grid, block_variables=variables, body=Seq(self.old.body.span, tuple(body)),
-                                   buffers=tuple(self.expanded[b] for b in self.old.buffers))
+        return dataclasses.replace(
+            self.old, grid=grid, block_variables=variables, body=Seq(self.old.body.span, tuple(body)), buffers=tuple(self.expanded[b] for b in self.old.buffers)
+        )
 
     # -- which blocks of a group have tiles and statements of their own
     def _variance(self) -> dict[Buffer, frozenset[Expr]]:
@@ -175,8 +177,7 @@ class _Grouping:
         for stmt in statements(unit):
             for buffer in buffers_of(stmt):
                 axes |= known.get(buffer, frozenset())
-        has_outside_effect = any(b.storage.scope is Scope.GLOBAL for b in self._written(unit)) or any(
-            isinstance(s, (Print, Assert)) for s in statements(unit))
+        has_outside_effect = any(b.storage.scope is Scope.GLOBAL for b in self._written(unit)) or any(isinstance(s, (Print, Assert)) for s in statements(unit))
         return frozenset(self.axes) if has_outside_effect else axes
 
     @staticmethod
@@ -236,8 +237,13 @@ class _Grouping:
                 case Store() | AtomicUpdate() if stmt.buffer in self.expanded:
                     return dataclasses.replace(stmt, buffer=self.expanded[stmt.buffer], indices=(*prefix(stmt.buffer), *stmt.indices))
                 case Copy():
-                    return dataclasses.replace(stmt, src=region(stmt.src, stmt.src), dst=region(stmt.dst, stmt.dst),
-                                               src_axes=(*(-1,) * len(prefix(stmt.src.buffer)), *stmt.src_axes), dst_axes=(*(-1,) * len(prefix(stmt.dst.buffer)), *stmt.dst_axes))
+                    return dataclasses.replace(
+                        stmt,
+                        src=region(stmt.src, stmt.src),
+                        dst=region(stmt.dst, stmt.dst),
+                        src_axes=(*(-1,) * len(prefix(stmt.src.buffer)), *stmt.src_axes),
+                        dst_axes=(*(-1,) * len(prefix(stmt.dst.buffer)), *stmt.dst_axes),
+                    )
                 case Fill():
                     return dataclasses.replace(stmt, dst=region(stmt.dst, stmt.dst))
                 case Gemm():
@@ -245,4 +251,3 @@ class _Grouping:
             return stmt
 
         return rewrite(unit, on_expr=lambda e: rewrite_expr(e, node, memo), post=finish)
-

@@ -52,7 +52,9 @@ class _Guard:
             return node
         if node.op is Op.IF_THEN_ELSE:
             condition = self.expr(node.args[0], facts)
-            return select(condition, self.expr(node.args[1], facts.assuming(node.args[0])), self.expr(node.args[2], facts.assuming_not(node.args[0])), is_lazy=True)
+            return select(
+                condition, self.expr(node.args[1], facts.assuming(node.args[0])), self.expr(node.args[2], facts.assuming_not(node.args[0])), is_lazy=True
+            )
         if node.op in (Op.AND, Op.OR):
             left = self.expr(node.args[0], facts)
             inner = facts.assuming(node.args[0]) if node.op is Op.AND else facts.assuming_not(node.args[0])
@@ -84,13 +86,16 @@ class _Guard:
                 return dataclasses.replace(node, extents=extents, body=self.stmt(node.body, facts.with_box(node.variables, node.extents)))
             case If():
                 otherwise = None if node.else_body is None else self.stmt(node.else_body, facts.assuming_not(node.condition))
-                return dataclasses.replace(node, condition=self.expr(node.condition, facts), then_body=self.stmt(node.then_body, facts.assuming(node.condition)),
-                                           else_body=otherwise)
+                return dataclasses.replace(
+                    node, condition=self.expr(node.condition, facts), then_body=self.stmt(node.then_body, facts.assuming(node.condition)), else_body=otherwise
+                )
             case While():
                 return dataclasses.replace(node, condition=self.expr(node.condition, facts), body=self.stmt(node.body, facts))
             case ReduceLoop():
                 turn = facts.with_loop(node.axis, node.extent)
-                return dataclasses.replace(node, initial=self.expr(node.initial, facts), extent=self.expr(node.extent, facts), value=self.expr(node.value, turn))
+                return dataclasses.replace(
+                    node, initial=self.expr(node.initial, facts), extent=self.expr(node.extent, facts), value=self.expr(node.value, turn)
+                )
             case Store() | AtomicUpdate():
                 indices = tuple(self.expr(i, facts) for i in node.indices)
                 made = dataclasses.replace(node, indices=indices, value=self.expr(node.value, facts))
@@ -108,4 +113,6 @@ class _Guard:
         inner = var("previous", node.previous.dtype)
         update = Seq(node.span, (dataclasses.replace(node, previous=inner), Store(node.span, held, (const(0),), inner)))
         safe = self.safe_values.get(node.buffer, const(0, node.buffer.dtype))
-        return Seq(node.span, (Store(node.span, held, (const(0),), safe), If(node.span, condition, update), Let(node.span, node.previous, load(held, (const(0),)))))
+        return Seq(
+            node.span, (Store(node.span, held, (const(0),), safe), If(node.span, condition, update), Let(node.span, node.previous, load(held, (const(0),))))
+        )

@@ -78,8 +78,18 @@ class CpuLowering:
 
         is_transposed = not is_unit(strides[axis_of[column_axis]])
         leading = strides[axis_of[column_axis if is_transposed else depth_axis]]
-        return PackPanels(copy.span, source, offset, const(leading) if isinstance(leading, int) else leading, is_transposed, valid(depth_axis), valid(column_axis),
-                          copy.dst.buffer, panel_tile_offset(copy.dst, -(-shape[column_axis] // plan.panel_columns) * plan.panel_stride), shape[depth_axis],
-                          shape[column_axis], plan.panel_columns, plan.panel_stride)
-
-
+        return PackPanels(
+            copy.span,
+            source,
+            offset,
+            const(leading) if isinstance(leading, int) else leading,
+            is_transposed,
+            valid(depth_axis),
+            valid(column_axis),
+            copy.dst.buffer,
+            panel_tile_offset(copy.dst, -(-shape[column_axis] // plan.panel_columns) * plan.panel_stride),
+            shape[depth_axis],
+            shape[column_axis],
+            plan.panel_columns,
+            plan.panel_stride,
+        )

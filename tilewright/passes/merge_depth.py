@@ -65,8 +65,12 @@ def _merge(loop: For, launch: Launch, replaced: dict[Buffer, Buffer]) -> For | N
     copies = {s.dst.buffer: s for s in body if isinstance(s, Copy)}
     if not products or len(copies) + len(products) != len(body) or any(not _is_plain(g) for g in products):
         return None
-    if any(isinstance(later, Copy) and later.dst.buffer in (product.a.buffer, product.b.buffer)
-           for position, product in enumerate(body) if isinstance(product, Gemm) for later in body[position + 1 :]):
+    if any(
+        isinstance(later, Copy) and later.dst.buffer in (product.a.buffer, product.b.buffer)
+        for position, product in enumerate(body)
+        if isinstance(product, Gemm)
+        for later in body[position + 1 :]
+    ):
         return None  # a product that reads what the turn before has staged
     stagings = _stagings(loop, products, copies)
     if stagings is None or len({s.step for s in stagings.values()}) != 1 or any(_is_used_elsewhere(b, launch, body) for b in stagings):
@@ -84,15 +88,25 @@ def _merge(loop: For, launch: Launch, replaced: dict[Buffer, Buffer]) -> For | N
     tiles = {buffer: _deepened(buffer, s.depth_axis, factor) for buffer, s in stagings.items()}
     replaced.update(tiles)
     first = {loop.variable: turn * factor}
-    made = tuple(_deeper_copy(s, stagings[s.dst.buffer].depth_axis, tiles, first, factor) if isinstance(s, Copy) else _deeper_product(s, tiles, depth) for s in body
-                 if isinstance(s, (Copy, Gemm)))
+    made = tuple(
+        _deeper_copy(s, stagings[s.dst.buffer].depth_axis, tiles, first, factor) if isinstance(s, Copy) else _deeper_product(s, tiles, depth)
+        for s in body
+        if isinstance(s, (Copy, Gemm))
+    )
     return For(loop.span, turn, ceildiv(loop.extent, const(factor, loop.extent.dtype)), loop.kind, Seq(loop.span, made), loop.pipeline)
 
 
 def _is_plain(product: Gemm) -> bool:
     """Sums may be regrouped (nothing is rounded between steps) and every step adds to the accumulator."""
-    return (product.depth is None and product.clear.is_const and not product.clear.value and product.c.dtype == compute_dtype(product.a.dtype, product.c.dtype)
-            and product.a.is_whole and product.b.is_whole and product.a.buffer.rank == product.b.buffer.rank == 2)
+    return (
+        product.depth is None
+        and product.clear.is_const
+        and not product.clear.value
+        and product.c.dtype == compute_dtype(product.a.dtype, product.c.dtype)
+        and product.a.is_whole
+        and product.b.is_whole
+        and product.a.buffer.rank == product.b.buffer.rank == 2
+    )
 
 
 def _stagings(loop: For, products: Sequence[Gemm], copies: dict[Buffer, Copy]) -> dict[Buffer, _Staging] | None:
@@ -128,7 +142,8 @@ def _advances(copy: Copy, depth_axis: int, variable: Expr) -> bool:
 def _is_used_elsewhere(buffer: Buffer, launch: Launch, body: Sequence[Stmt]) -> bool:
     inside = set(map(id, body))
     return buffer in viewed_tiles(launch) or any(
-        buffer in buffers_of(stmt) for stmt in statements(launch.body) if id(stmt) not in inside and not isinstance(stmt, (Seq, For)))
+        buffer in buffers_of(stmt) for stmt in statements(launch.body) if id(stmt) not in inside and not isinstance(stmt, (Seq, For))
+    )
 
 
 def _deepened(buffer: Buffer, axis: int, factor: int) -> Buffer:
@@ -151,4 +166,6 @@ def _deeper_copy(copy: Copy, depth_axis: int, tiles: dict[Buffer, Buffer], first
 
 
 def _deeper_product(product: Gemm, tiles: dict[Buffer, Buffer], depth: Expr) -> Gemm:
-    return dataclasses.replace(product, a=_whole_region(tiles[product.a.buffer], product.a.span), b=_whole_region(tiles[product.b.buffer], product.b.span), depth=depth)
+    return dataclasses.replace(
+        product, a=_whole_region(tiles[product.a.buffer], product.a.span), b=_whole_region(tiles[product.b.buffer], product.b.span), depth=depth
+    )

@@ -121,9 +121,14 @@ def _plan(buffer: Buffer, uses: _Uses, context: PassContext) -> TilePlan:
 
 def _can_be_panels(buffer: Buffer, uses: _Uses, dtype: DType) -> bool:
     """Only read as a product's second operand, in one orientation, and only written by whole copies that a packing routine can do."""
-    return (bool(uses.second_operands) and not uses.is_accessed and len(uses.second_operands) == len(uses.products)
-            and all(t == uses.second_operands[0] for t in uses.second_operands)
-            and bool(uses.copies) and all(is_inside and is_packable(copy, dtype) for copy, is_inside in uses.copies))
+    return (
+        bool(uses.second_operands)
+        and not uses.is_accessed
+        and len(uses.second_operands) == len(uses.products)
+        and all(t == uses.second_operands[0] for t in uses.second_operands)
+        and bool(uses.copies)
+        and all(is_inside and is_packable(copy, dtype) for copy, is_inside in uses.copies)
+    )
 
 
 def is_packable(copy: Copy, dtype: DType) -> bool:
@@ -138,5 +143,3 @@ def is_packable(copy: Copy, dtype: DType) -> bool:
 
 def is_unit(stride: int | Expr) -> bool:
     return isinstance(stride, int) and stride == 1
-
-

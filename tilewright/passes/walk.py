@@ -86,8 +86,11 @@ def viewed_tiles(launch: Launch) -> frozenset[Buffer]:
 def covers_matrix(region: Region) -> bool:
     """The region is all of the last two axes of its buffer, at one point of any axes before them."""
     buffer = region.buffer
-    return (buffer.rank >= 2 and all(n == 1 for n in region.extents[:-2])
-            and all(s.is_const and s.value == 0 and n == m for s, n, m in zip(region.starts[-2:], region.extents[-2:], buffer.shape[-2:], strict=True)))
+    return (
+        buffer.rank >= 2
+        and all(n == 1 for n in region.extents[:-2])
+        and all(s.is_const and s.value == 0 and n == m for s, n, m in zip(region.starts[-2:], region.extents[-2:], buffer.shape[-2:], strict=True))
+    )
 
 
 def fills_whole(copy: Copy) -> bool:
@@ -96,5 +99,8 @@ def fills_whole(copy: Copy) -> bool:
     if dst.buffer.rank < 2 or not covers_matrix(dst):
         return False
     leading = dst.buffer.rank - 2
-    return (copy.dst_axes == (*(-1,) * leading, 0, 1) and len(copy.extents) == 2
-            and all(e.is_const and e.value == n for e, n in zip(copy.extents, dst.buffer.shape[-2:], strict=True)))
+    return (
+        copy.dst_axes == (*(-1,) * leading, 0, 1)
+        and len(copy.extents) == 2
+        and all(e.is_const and e.value == n for e, n in zip(copy.extents, dst.buffer.shape[-2:], strict=True))
+    )

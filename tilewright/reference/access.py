@@ -21,8 +21,14 @@ from tilewright.ir.stmt import AtomicKind
 from tilewright.reference.memory import Array, Memory, Storage
 from tilewright.reference.races import RaceDetector
 
-_COMBINE = {AtomicKind.ADD: Op.ADD, AtomicKind.MAX: Op.MAX, AtomicKind.MIN: Op.MIN, AtomicKind.AND: Op.BIT_AND, AtomicKind.OR: Op.BIT_OR,
-            AtomicKind.XOR: Op.BIT_XOR}
+_COMBINE = {
+    AtomicKind.ADD: Op.ADD,
+    AtomicKind.MAX: Op.MAX,
+    AtomicKind.MIN: Op.MIN,
+    AtomicKind.AND: Op.BIT_AND,
+    AtomicKind.OR: Op.BIT_OR,
+    AtomicKind.XOR: Op.BIT_XOR,
+}
 _PRIVATE = frozenset({Scope.LOCAL, Scope.VARIABLE})
 
 
@@ -128,8 +134,7 @@ class ElementAccess:
         previous[lanes] = found
         return previous.reshape(self.shape)
 
-    def _targets(self, buffer: Buffer, indices: tuple[Array, ...], value: Array,
-                 mask: Array) -> tuple[Array, tuple[Array, ...], Array, Array]:
+    def _targets(self, buffer: Buffer, indices: tuple[Array, ...], value: Array, mask: Array) -> tuple[Array, tuple[Array, ...], Array, Array]:
         """The array to write, the position of each access in it, its lane number and its value, for active lanes inside the buffer."""
         array, rank = self._array(buffer)
         extents = array.shape[rank : rank + buffer.rank]
@@ -150,9 +155,13 @@ class ElementAccess:
     def _refuse(self, buffer: Buffer, indices: tuple[Array, ...], wrong: Array) -> None:
         at = np.unravel_index(int(np.flatnonzero(wrong)[0]), wrong.shape)
         position = ", ".join(str(int(np.broadcast_to(i, wrong.shape)[at])) for i in indices)
-        fail(Kind.INDEX_RANGE, f"index [{position}] is outside {buffer.name}, which is {format_shape(buffer)}",
-             (Label(self.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
-             because="only global tensors are guarded against indices outside", help="correct the index, or allocate a larger tile")
+        fail(
+            Kind.INDEX_RANGE,
+            f"index [{position}] is outside {buffer.name}, which is {format_shape(buffer)}",
+            (Label(self.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
+            because="only global tensors are guarded against indices outside",
+            help="correct the index, or allocate a larger tile",
+        )
 
 
 def combine(kind: AtomicKind, old: Array, value: Array, dtype: DType) -> Array:

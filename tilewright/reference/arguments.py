@@ -65,9 +65,13 @@ class BoundArguments:
         for known in self._ranges:
             if known.address <= address < known.address + max(known.size_bytes, 1):
                 return known.storage, address - known.address
-        raise error_of(Kind.ARGUMENT_KIND, f"{buffer.name} lies at address {address:#x}, which is in no array of this call", buffer.span,
-                       because="the reference runs on copies of the arrays that it is given",
-                       help="pass the array itself, or list it in `pointees`")
+        raise error_of(
+            Kind.ARGUMENT_KIND,
+            f"{buffer.name} lies at address {address:#x}, which is in no array of this call",
+            buffer.span,
+            because="the reference runs on copies of the arrays that it is given",
+            help="pass the array itself, or list it in `pointees`",
+        )
 
     def copy(self, array: Array, dtype: DType) -> Storage:
         """Our copy of the caller's array; the same memory given twice is copied once."""
@@ -91,8 +95,7 @@ def bind_arguments(program: Program, arguments: Mapping[str, Any], pointees: Seq
     known = {p.name for p in program.parameters}
     for name in arguments:
         if name not in known:
-            fail(Kind.UNKNOWN_ARGUMENT, f"{program.name} has no parameter {name}", program.span,
-                 because=f"its parameters are {', '.join(sorted(known))}")
+            fail(Kind.UNKNOWN_ARGUMENT, f"{program.name} has no parameter {name}", program.span, because=f"its parameters are {', '.join(sorted(known))}")
     bound = BoundArguments()
     for array in pointees:
         bound.copy(array, _dtype_of(array))
@@ -102,8 +105,13 @@ def bind_arguments(program: Program, arguments: Mapping[str, Any], pointees: Seq
         value = arguments.get(parameter.name)
         if value is None:
             if parameter.kind is not ParameterKind.TENSOR or (parameter.name not in arguments and not parameter.is_output):
-                fail(Kind.MISSING_ARGUMENT, f"{program.name} needs a value for {parameter.name}", parameter.span,
-                     because=f"{parameter.name} is a {parameter.kind.value} parameter", help=f"pass {parameter.name}=...")
+                fail(
+                    Kind.MISSING_ARGUMENT,
+                    f"{program.name} needs a value for {parameter.name}",
+                    parameter.span,
+                    because=f"{parameter.name} is a {parameter.kind.value} parameter",
+                    help=f"pass {parameter.name}=...",
+                )
         elif parameter.kind is ParameterKind.TENSOR:
             tensors.append((parameter, _elements(parameter, np.asarray(value), bound)))
             equations += _equations(parameter, tensors[-1][1])
@@ -138,15 +146,24 @@ def solve_symbols(equations: Sequence[_Equation], values: dict[Expr, Any]) -> No
             continue
         unknown = [v for v in free_variables(equation.expression) if v not in values]
         if len(unknown) == 1:
-            fail(equation.kind, f"{equation.what} is {equation.value}, but no {unknown[0].name} makes `{equation.expression}` that",
-                 equation.span, because="a symbol is solved from a dimension that is linear in it",
-                 help="pass an array of the declared shape")
+            fail(
+                equation.kind,
+                f"{equation.what} is {equation.value}, but no {unknown[0].name} makes `{equation.expression}` that",
+                equation.span,
+                because="a symbol is solved from a dimension that is linear in it",
+                help="pass an array of the declared shape",
+            )
         expected = integer(equation.expression, values)
         if expected != equation.value:
             symbols = ", ".join(f"{v.name} = {int(values[v])}" for v in free_variables(equation.expression))
             wanted = f"{equation.expression} = {expected} ({symbols})" if symbols else str(expected)
-            fail(equation.kind, f"{equation.what} is {equation.value}, but the kernel expects {wanted}", equation.span,
-                 because="all arguments of a call must agree on the values of the symbols", help="pass an array of the declared shape")
+            fail(
+                equation.kind,
+                f"{equation.what} is {equation.value}, but the kernel expects {wanted}",
+                equation.span,
+                because="all arguments of a call must agree on the values of the symbols",
+                help="pass an array of the declared shape",
+            )
 
 
 def _solve_linear(equation: _Equation, unknown: Expr, values: dict[Expr, Any]) -> bool:
@@ -183,9 +200,12 @@ def require_bound(expression: Expr, values: Mapping[Expr, Any]) -> None:
     """Raises TileError where a symbol of the expression has no value."""
     for variable in free_variables(expression):
         if variable not in values:
-            fail(Kind.UNBOUND_SYMBOL, f"the symbol {variable.name} in `{expression}` has no value in this call",
-                 because="a symbol is bound from the shape or the strides of an array argument, or from a scalar parameter",
-                 help=f"use {variable.name} as a dimension of an input, or pass it as a scalar")
+            fail(
+                Kind.UNBOUND_SYMBOL,
+                f"the symbol {variable.name} in `{expression}` has no value in this call",
+                because="a symbol is bound from the shape or the strides of an array argument, or from a scalar parameter",
+                help=f"use {variable.name} as a dimension of an input, or pass it as a scalar",
+            )
 
 
 def result_array(parameter: Parameter, array: Array, bound: BoundArguments) -> Array:
@@ -216,8 +236,12 @@ def _elements(parameter: Parameter, array: Array, bound: BoundArguments) -> Arra
     rank = buffer.rank + (dtype.lanes > 1)
     labels = (Label(parameter.span, f"{parameter.name}: {format_shape(buffer)}"),)
     if array.ndim != rank:
-        fail(Kind.ARGUMENT_RANK, f"{parameter.name} has {array.ndim} dimensions, the kernel expects {rank}", labels,
-             because="a tensor's rank is fixed by its declaration")
+        fail(
+            Kind.ARGUMENT_RANK,
+            f"{parameter.name} has {array.ndim} dimensions, the kernel expects {rank}",
+            labels,
+            because="a tensor's rank is fixed by its declaration",
+        )
     if array.dtype == dtype.numpy:
         return array
     if dtype.is_packed and array.dtype.itemsize == 1 and array.dtype.kind in "iu":
@@ -228,8 +252,13 @@ def _elements(parameter: Parameter, array: Array, bound: BoundArguments) -> Arra
     if array.dtype.itemsize == 1 == dtype.numpy.itemsize and not dtype.is_packed and (dtype.is_bool or dtype.is_float):
         bound.given[parameter.name] = array.dtype
         return array != 0 if dtype.is_bool else array.view(dtype.numpy)
-    fail(Kind.ARGUMENT_DTYPE, f"{parameter.name} is {array.dtype}, the kernel expects {dtype!s}", labels,
-         because="arguments are never converted", help=f"convert the array with .astype({dtype.numpy})")
+    fail(
+        Kind.ARGUMENT_DTYPE,
+        f"{parameter.name} is {array.dtype}, the kernel expects {dtype!s}",
+        labels,
+        because="arguments are never converted",
+        help=f"convert the array with .astype({dtype.numpy})",
+    )
 
 
 def _scalar(parameter: Parameter, value: Any) -> Any:
@@ -239,8 +268,12 @@ def _scalar(parameter: Parameter, value: Any) -> Any:
     if is_fitting and dtype.is_integer:
         is_fitting = dtype.minimum <= value <= dtype.maximum
     if not is_fitting:
-        fail(Kind.ARGUMENT_SCALAR, f"{parameter.name} is {value!r}, the kernel expects a value of {dtype!s}", parameter.span,
-             because="scalars are passed as Python numbers in the range of their dtype")
+        fail(
+            Kind.ARGUMENT_SCALAR,
+            f"{parameter.name} is {value!r}, the kernel expects a value of {dtype!s}",
+            parameter.span,
+            because="scalars are passed as Python numbers in the range of their dtype",
+        )
     return np.asarray(value).astype(dtype.numpy)[()]
 
 

@@ -64,8 +64,9 @@ class ReferenceOptions:
     printer: Callable[[str], None] = print
 
 
-def run_reference(program: Program, arguments: Mapping[str, Any], options: ReferenceOptions | None = None, *,
-                  pointees: Sequence[Array] = ()) -> dict[str, Array]:
+def run_reference(
+    program: Program, arguments: Mapping[str, Any], options: ReferenceOptions | None = None, *, pointees: Sequence[Array] = ()
+) -> dict[str, Array]:
     """Runs a program on copies of the arguments.
 
     arguments  by parameter name: arrays of the declared dtype (4-bit types one or two elements per byte), Python numbers for scalars,
@@ -100,9 +101,13 @@ class _Interpreter:
         self._program, self._options = program, options
         for launch in program.launches:
             if launch.is_thread_level:
-                fail(Kind.THREAD_LEVEL, f"{program.name} asks which thread it runs on", launch.span,
-                     because="the reference executes whole blocks, not single threads",
-                     help="write the loop over the threads as T.Parallel")
+                fail(
+                    Kind.THREAD_LEVEL,
+                    f"{program.name} asks which thread it runs on",
+                    launch.span,
+                    because="the reference executes whole blocks, not single threads",
+                    help="write the loop over the threads as T.Parallel",
+                )
         self._bound = bind_arguments(program, arguments, pointees)
         self._variables: dict[Expr, Any] = dict(self._bound.values)
         self._safe_values: dict[Buffer, Any] = {}
@@ -120,8 +125,7 @@ class _Interpreter:
         self._memory.allocate([*outputs, *self._program.workspaces])
         for check in self._program.checks:
             if not self.value(check.condition):
-                fail(Kind.HOST_ASSERT, check.message or f"`{check.condition}` does not hold", check.span,
-                     because="the kernel asserts this when it is called")
+                fail(Kind.HOST_ASSERT, check.message or f"`{check.condition}` does not hold", check.span, because="the kernel asserts this when it is called")
         for launch in self._program.launches:
             self._launch(launch)
         return {p.name: result_array(p, self._memory.array(b), self._bound) for p, b in tensors if self._memory.is_bound(b)}
@@ -210,8 +214,7 @@ class _Interpreter:
                 self._print(stmt)
             case Assert():
                 if (self._mask & ~self._evaluate(stmt.condition)).any():
-                    fail(Kind.DEVICE_ASSERT, stmt.message or f"`{stmt.condition}` does not hold", stmt.span,
-                         because="the kernel asserts this where it runs")
+                    fail(Kind.DEVICE_ASSERT, stmt.message or f"`{stmt.condition}` does not hold", stmt.span, because="the kernel asserts this where it runs")
             case Assume():
                 pass
             case _:
@@ -261,9 +264,13 @@ class _Interpreter:
             if not running.any():
                 break
             if turns == self._options.max_turns:
-                fail(Kind.DEVICE_ASSERT, f"this loop has not ended after {turns} turns", stmt.span,
-                     because="the reference gives up on loops that seem endless",
-                     help="raise ReferenceOptions.max_turns where the loop does end")
+                fail(
+                    Kind.DEVICE_ASSERT,
+                    f"this loop has not ended after {turns} turns",
+                    stmt.span,
+                    because="the reference gives up on loops that seem endless",
+                    help="raise ReferenceOptions.max_turns where the loop does end",
+                )
             turns += 1
             self._mask = running
             running = running & ~self._turn(stmt.body)
@@ -300,9 +307,13 @@ class _Interpreter:
         repeat = self._thread_count if is_per_thread else 1
         differs_by_thread = not self._access.shape and self._thread_count > 1 and stmt.kind is not AtomicKind.LOAD
         if stmt.previous is not None and differs_by_thread:
-            fail(Kind.THREAD_LEVEL, f"every thread gets another value back from this atomic on {stmt.buffer.name}", stmt.span,
-                 because="a statement outside T.Parallel runs once per thread of the block",
-                 help="move it into T.Parallel(1), or launch one thread")
+            fail(
+                Kind.THREAD_LEVEL,
+                f"every thread gets another value back from this atomic on {stmt.buffer.name}",
+                stmt.span,
+                because="a statement outside T.Parallel runs once per thread of the block",
+                help="move it into T.Parallel(1), or launch one thread",
+            )
         indices = tuple(self._evaluate(i) for i in stmt.indices)
         value = self._stored_value(stmt.buffer, stmt.value)
         previous = self._access.update(stmt.kind, stmt.buffer, indices, value, self._mask, repeat)

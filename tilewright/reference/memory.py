@@ -82,8 +82,9 @@ class Memory:
     initial    what unwritten elements of a dtype hold.
     """
 
-    def __init__(self, integer: Callable[[Extent], int], pointee: Callable[[int, Buffer], tuple[Storage, int]],
-                 initial: Callable[[DType], Any] = poison) -> None:
+    def __init__(
+        self, integer: Callable[[Extent], int], pointee: Callable[[int, Buffer], tuple[Storage, int]], initial: Callable[[DType], Any] = poison
+    ) -> None:
         self._integer, self._pointee, self.initial = integer, pointee, initial
         self._storages: dict[Buffer, Storage] = {}
         self._arrays: dict[Buffer, tuple[Array, Array]] = {}
@@ -111,8 +112,13 @@ class Memory:
         found = self._storages.get(root)
         if found is None:
             if root.scope is Scope.GLOBAL:
-                raise error_of(Kind.ARGUMENT_NONE, f"{root.name} was given as None, but the kernel touches it", span or root.span,
-                               because="only a tensor that the body never touches may be None", help="pass an array")
+                raise error_of(
+                    Kind.ARGUMENT_NONE,
+                    f"{root.name} was given as None, but the kernel touches it",
+                    span or root.span,
+                    because="only a tensor that the body never touches may be None",
+                    help="pass an array",
+                )
             raise CompilerBug(f"the buffer {root.name} is used outside the block that allocates it")
         return found
 
@@ -144,9 +150,13 @@ class Memory:
             strides = tuple(self._integer(s) for s in buffer.strides)
             needed = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if needed else 0
         if needed * buffer.dtype.lanes > flat.size:
-            raise error_of(Kind.VIEW_SIZE, f"{buffer.name} needs {needed} elements, but its memory holds {flat.size // buffer.dtype.lanes}",
-                           buffer.span, because="a view may not reach past the memory it is made over",
-                           help="correct the shape, or pass a larger array")
+            raise error_of(
+                Kind.VIEW_SIZE,
+                f"{buffer.name} needs {needed} elements, but its memory holds {flat.size // buffer.dtype.lanes}",
+                buffer.span,
+                because="a view may not reach past the memory it is made over",
+                help="correct the shape, or pass a larger array",
+            )
         if buffer.strides is None:
             return flat[: needed * buffer.dtype.lanes].reshape(shape + lanes)
         item = flat.dtype.itemsize

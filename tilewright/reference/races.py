@@ -92,6 +92,10 @@ class RaceDetector:
             is_tile = buffer.scope is not Scope.GLOBAL
             position = ", ".join(str(int(p)) for p in np.unravel_index(at, buffer.static_shape)) if is_tile else ""
             place = f"{buffer.name}[{position}]" if is_tile else f"element {at} of {buffer.name}"
-            fail(Kind.PARALLEL_RACE, f"{what}: {place}", (Label(span), Label(buffer.span, f"{buffer.name} is declared here")),
-                 because="the iterations of T.Parallel run in any order, so the result would depend on it",
-                 help="use T.serial, an atomic, or a second tile for the results")
+            fail(
+                Kind.PARALLEL_RACE,
+                f"{what}: {place}",
+                (Label(span), Label(buffer.span, f"{buffer.name} is declared here")),
+                because="the iterations of T.Parallel run in any order, so the result would depend on it",
+                help="use T.serial, an atomic, or a second tile for the results",
+            )

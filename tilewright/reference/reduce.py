@@ -12,8 +12,13 @@ from tilewright.ir.stmt import ReduceKind
 from tilewright.reference.memory import Array
 
 _COMBINE: dict[ReduceKind, tuple[Any, Any]] = {  # for floats, for integers and bools
-    ReduceKind.SUM: (np.add, np.add), ReduceKind.MAX: (np.fmax, np.maximum), ReduceKind.MIN: (np.fmin, np.minimum),
-    ReduceKind.BIT_AND: (None, np.bitwise_and), ReduceKind.BIT_OR: (None, np.bitwise_or), ReduceKind.BIT_XOR: (None, np.bitwise_xor)}
+    ReduceKind.SUM: (np.add, np.add),
+    ReduceKind.MAX: (np.fmax, np.maximum),
+    ReduceKind.MIN: (np.fmin, np.minimum),
+    ReduceKind.BIT_AND: (None, np.bitwise_and),
+    ReduceKind.BIT_OR: (None, np.bitwise_or),
+    ReduceKind.BIT_XOR: (None, np.bitwise_xor),
+}
 
 
 def identity(kind: ReduceKind, dtype: DType) -> Any:

@@ -46,8 +46,13 @@ class Callee:
             message += f": {joined(names[count:])} {'is' if len(missing) == 1 else 'are'} missing"
         returned = [p.name for p in self.parameters if p not in self.inputs]
         rule = f"; {joined(returned)} {'is' if len(returned) == 1 else 'are'} returned, not passed" if returned else ""
-        fail(Kind.ARGUMENT_COUNT, message, tuple(label(p) for p in missing) or self.span,
-             because=f"arguments are positional, in the order of the parameters{rule}", help=f"call it as {self.name}({', '.join(names)})")
+        fail(
+            Kind.ARGUMENT_COUNT,
+            message,
+            tuple(label(p) for p in missing) or self.span,
+            because=f"arguments are positional, in the order of the parameters{rule}",
+            help=f"call it as {self.name}({', '.join(names)})",
+        )
 
     def is_given(self, parameter: Parameter, argument: Any) -> bool:
         """Whether there is anything to check; None is fine for a tensor or pointer that the body never touches."""
@@ -56,8 +61,13 @@ class Callee:
         if parameter.kind is not ParameterKind.SCALAR and parameter.name in self.unused:
             return False
         use = "takes a number there" if parameter.kind is ParameterKind.SCALAR else "writes it" if parameter.name in self.written else "reads it"
-        refuse(Kind.ARGUMENT_NONE, f"{parameter.name} is None, but {self.name} {use}", parameter,
-               because="None stands only for a tensor that no statement of the kernel touches", help=f"pass a value for it: {declared_type(parameter)}")
+        refuse(
+            Kind.ARGUMENT_NONE,
+            f"{parameter.name} is None, but {self.name} {use}",
+            parameter,
+            because="None stands only for a tensor that no statement of the kernel touches",
+            help=f"pass a value for it: {declared_type(parameter)}",
+        )
 
     # -- single arguments
     def scalar_word(self, parameter: Parameter, argument: Any) -> int:
@@ -68,13 +78,22 @@ class Callee:
         except Exception as error:  # any object may be given, and may fail in any way when it is read
             rule = str(error) if isinstance(error, ScalarMismatchError) else ""
         if _has_dimensions(argument):
-            refuse(Kind.ARGUMENT_KIND, f"{parameter.name} is {describe(argument)}, but {self.name} takes {with_article(dtype)} there", parameter,
-                   because="a scalar parameter takes one number", help="pass a Python number, or index the tensor")
+            refuse(
+                Kind.ARGUMENT_KIND,
+                f"{parameter.name} is {describe(argument)}, but {self.name} takes {with_article(dtype)} there",
+                parameter,
+                because="a scalar parameter takes one number",
+                help="pass a Python number, or index the tensor",
+            )
         number = "a real number" if dtype.is_float else "an integer"
         is_fraction = issubclass(type(argument), (float, np.floating)) and dtype.is_integer
-        refuse(Kind.ARGUMENT_SCALAR, f"{parameter.name} is {describe(argument)}, but {self.name} takes {with_article(dtype)} there", parameter,
-               because=rule or f"{with_article(dtype)} parameter takes {number}",
-               help="convert it with int(...), or declare the parameter as T.float32" if is_fraction else f"pass {number}")
+        refuse(
+            Kind.ARGUMENT_SCALAR,
+            f"{parameter.name} is {describe(argument)}, but {self.name} takes {with_article(dtype)} there",
+            parameter,
+            because=rule or f"{with_article(dtype)} parameter takes {number}",
+            help="convert it with int(...), or declare the parameter as T.float32" if is_fraction else f"pass {number}",
+        )
 
     def pointer_word(self, parameter: Parameter, argument: Any) -> int:
         """The slot of a pointer parameter."""
@@ -83,8 +102,13 @@ class Callee:
         except Exception as error:
             word, given, rule = None, None, str(error) if isinstance(error, ScalarMismatchError) else ""
         if word is None:
-            refuse(Kind.ARGUMENT_KIND, f"{parameter.name} is {describe(argument)}, but {self.name} takes an address there", parameter,
-                   because=rule or "a pointer parameter takes a tensor or an integer address", help="pass the tensor whose first element is meant")
+            refuse(
+                Kind.ARGUMENT_KIND,
+                f"{parameter.name} is {describe(argument)}, but {self.name} takes an address there",
+                parameter,
+                because=rule or "a pointer parameter takes a tensor or an integer address",
+                help="pass the tensor whose first element is meant",
+            )
         if given is not None and not given.is_writable:
             self._check_writable(parameter)
         return word
@@ -94,23 +118,43 @@ class Callee:
         framework, given = self._given(parameter, argument)
         buffer, name = tensor_buffer(parameter), parameter.name
         if given.device != CPU:
-            refuse(Kind.ARGUMENT_DEVICE, f"{name} is on {given.device}, but {self.name} runs on the CPU", parameter,
-                   because="a kernel works on its tensors where they are", help=f"pass {name}.cpu(), or compile the kernel for that device")
+            refuse(
+                Kind.ARGUMENT_DEVICE,
+                f"{name} is on {given.device}, but {self.name} runs on the CPU",
+                parameter,
+                because="a kernel works on its tensors where they are",
+                help=f"pass {name}.cpu(), or compile the kernel for that device",
+            )
         if not is_accepted(given.dtype_name, buffer.dtype):
             packed = " (or int8 or uint8, two elements per byte)" if buffer.dtype.is_packed else ""
-            refuse(Kind.ARGUMENT_DTYPE, f"{name} is {given.dtype_name}, but {self.name} takes {declared_type(parameter)}{packed}", parameter,
-                   because="tensors are never converted silently", help=f"pass {name}{framework.conversion(buffer.dtype.scalar)}")
+            refuse(
+                Kind.ARGUMENT_DTYPE,
+                f"{name} is {given.dtype_name}, but {self.name} takes {declared_type(parameter)}{packed}",
+                parameter,
+                because="tensors are never converted silently",
+                help=f"pass {name}{framework.conversion(buffer.dtype.scalar)}",
+            )
         tensor = logical_tensor(self.name, parameter, buffer, given)
         expected = row_major(tensor.shape)
         if buffer.strides is None and not tensor.is_empty and any(s != e for s, e, n in zip(tensor.strides, expected, tensor.shape, strict=True) if n != 1):
             found = f"its strides are {tuple_text(tensor.strides)} elements, but {self.name} expects {tuple_text(expected)}"
-            refuse(Kind.ARGUMENT_STRIDES, f"{name} is not contiguous: {found}", parameter,
-                   because="a T.Tensor lies in row-major order without gaps", help=f"pass a contiguous copy of {name}, or declare it as T.StridedTensor")
+            refuse(
+                Kind.ARGUMENT_STRIDES,
+                f"{name} is not contiguous: {found}",
+                parameter,
+                because="a T.Tensor lies in row-major order without gaps",
+                help=f"pass a contiguous copy of {name}, or declare it as T.StridedTensor",
+            )
         if not given.is_writable:
             self._check_writable(parameter)
         if name in self.written and tensor.has_repeated_elements:
-            refuse(Kind.ARGUMENT_OVERLAP, f"elements of {name} share memory, as a stride is 0, but {self.name} writes {name}", parameter,
-                   because="which of two writes to one place comes last is undefined", help=f"pass a copy of {name}")
+            refuse(
+                Kind.ARGUMENT_OVERLAP,
+                f"elements of {name} share memory, as a stride is 0, but {self.name} writes {name}",
+                parameter,
+                because="which of two writes to one place comes last is undefined",
+                help=f"pass a copy of {name}",
+            )
         return framework, tensor
 
     def _given(self, parameter: Parameter, argument: Any) -> tuple[Framework, GivenTensor]:
@@ -120,20 +164,34 @@ class Callee:
             noun = str(error) or describe(argument)
         except Exception as error:
             noun = f"{describe(argument)} that cannot be read ({type(error).__name__})"
-        refuse(Kind.ARGUMENT_KIND, f"{parameter.name} is {noun}, but {self.name} takes a tensor there: {declared_type(parameter)}", parameter,
-               because="a tensor is a numpy array, a torch tensor, or an object with __dlpack__, __array_interface__ or the buffer protocol",
-               help=f"convert it with numpy.asarray({parameter.name})")
+        refuse(
+            Kind.ARGUMENT_KIND,
+            f"{parameter.name} is {noun}, but {self.name} takes a tensor there: {declared_type(parameter)}",
+            parameter,
+            because="a tensor is a numpy array, a torch tensor, or an object with __dlpack__, __array_interface__ or the buffer protocol",
+            help=f"convert it with numpy.asarray({parameter.name})",
+        )
 
     def _check_writable(self, parameter: Parameter) -> None:
         if parameter.name in self.written:
-            refuse(Kind.ARGUMENT_READ_ONLY, f"{parameter.name} is read-only, but {self.name} writes it", parameter,
-                   because="the kernel would change memory that its owner protects", help=f"pass a copy of {parameter.name}")
+            refuse(
+                Kind.ARGUMENT_READ_ONLY,
+                f"{parameter.name} is read-only, but {self.name} writes it",
+                parameter,
+                because="the kernel would change memory that its owner protects",
+                help=f"pass a copy of {parameter.name}",
+            )
 
     # -- what depends on addresses
     def fail_alignment(self, parameter: Parameter, past_bytes: int) -> NoReturn:
         dtype, name = element_dtype(parameter), parameter.name
-        refuse(Kind.ARGUMENT_ALIGNMENT, f"the memory of {name} begins {plural(past_bytes, 'byte')} past a multiple of {dtype.itemsize}", parameter,
-               because=f"an element of {dtype!s} lies at a multiple of its {dtype.itemsize} bytes", help=f"pass a copy of {name}: new tensors are aligned")
+        refuse(
+            Kind.ARGUMENT_ALIGNMENT,
+            f"the memory of {name} begins {plural(past_bytes, 'byte')} past a multiple of {dtype.itemsize}",
+            parameter,
+            because=f"an element of {dtype!s} lies at a multiple of its {dtype.itemsize} bytes",
+            help=f"pass a copy of {name}: new tensors are aligned",
+        )
 
     def check_overlap(self, written: Parameter, other: Parameter, arguments: tuple[Any, Any]) -> None:
         """For two tensors whose first-to-last bytes overlap: an error unless no byte belongs to both, as with two sets of columns of one matrix."""
@@ -143,16 +201,27 @@ class Callee:
                 return
         except np.exceptions.TooHardError:
             pass
-        refuse(Kind.ARGUMENT_OVERLAP, f"{written.name} and {other.name} share memory, but {self.name} writes {written.name}", written, other,
-               because="blocks run in any order, so whether a shared element is read before it is written is undefined", help=f"pass a copy of {other.name}")
+        refuse(
+            Kind.ARGUMENT_OVERLAP,
+            f"{written.name} and {other.name} share memory, but {self.name} writes {written.name}",
+            written,
+            other,
+            because="blocks run in any order, so whether a shared element is read before it is written is undefined",
+            help=f"pass a copy of {other.name}",
+        )
 
 
 class _Memory:
     """Memory as numpy's overlap test wants it; nothing is read."""
 
     def __init__(self, given: GivenTensor, itemsize: int) -> None:
-        self.__array_interface__ = {"version": 3, "data": (given.address, True), "shape": given.shape, "typestr": f"|V{itemsize}",
-                                    "strides": tuple(s * itemsize for s in given.strides or ())}
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (given.address, True),
+            "shape": given.shape,
+            "typestr": f"|V{itemsize}",
+            "strides": tuple(s * itemsize for s in given.strides or ()),
+        }
 
 
 def _has_dimensions(argument: Any) -> bool:

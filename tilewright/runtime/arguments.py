@@ -84,8 +84,18 @@ class CallPlan:
     Raises TileError where an argument does not suit its parameter or an assert of the kernel fails; CompilerBug for an unknown status.
     """
 
-    def __init__(self, program: Program, slots: Sequence[Slot], entry_address: int, *, written: Collection[str] = (), unused: Collection[str] = (),
-                 outputs: Sequence[int] = (), asserts: Sequence[Assert] = (), owner: object = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        slots: Sequence[Slot],
+        entry_address: int,
+        *,
+        written: Collection[str] = (),
+        unused: Collection[str] = (),
+        outputs: Sequence[int] = (),
+        asserts: Sequence[Assert] = (),
+        owner: object = None,
+    ) -> None:
         self._program, self._slots, self._asserts = program, tuple(slots), tuple(asserts)
         self._entry_address, self._owner = entry_address, owner
         self._outputs = tuple(program.parameters[k] for k in outputs)
@@ -251,8 +261,13 @@ class CallPlan:
         if not 1 <= status <= len(self._asserts):
             raise CompilerBug(f"{self._program.name} ended with the unknown status {status}")
         failed = self._asserts[status - 1]
-        fail(Kind.DEVICE_ASSERT, f"an assert in {self._program.name} failed: {failed.message or failed.condition}", failed.span,
-             because=f"`{failed.condition}` did not hold for some block", help="the tensors that the kernel writes hold partial results now")
+        fail(
+            Kind.DEVICE_ASSERT,
+            f"an assert in {self._program.name} failed: {failed.message or failed.condition}",
+            failed.span,
+            because=f"`{failed.condition}` did not hold for some block",
+            help="the tensors that the kernel writes hold partial results now",
+        )
 
     # -- once for every combination of dtypes, shapes and strides
     def _check(self, arguments: tuple[Any, ...]) -> _CheckedCall:
@@ -301,14 +316,23 @@ class CallPlan:
             if symbol not in solved.values and symbol in self._needed:
                 carriers = [p for p in program.parameters if p.buffer is not None and symbol in {v for n in _extents(p.buffer) for v in free_variables(n)}]
                 names = joined([p.name for p in carriers])
-                refuse(Kind.UNBOUND_SYMBOL, f"no argument of this call says what {symbol.name} is, which appears in {names}", *carriers,
-                       because=f"{program.name} computes with {symbol.name}, and a symbol gets its value from a dimension or stride of an argument",
-                       help=f"pass a tensor that has the dimension {symbol.name}, or make it a scalar parameter")
+                refuse(
+                    Kind.UNBOUND_SYMBOL,
+                    f"no argument of this call says what {symbol.name} is, which appears in {names}",
+                    *carriers,
+                    because=f"{program.name} computes with {symbol.name}, and a symbol gets its value from a dimension or stride of an argument",
+                    help=f"pass a tensor that has the dimension {symbol.name}, or make it a scalar parameter",
+                )
         for check in program.checks:
             if not evaluate(check.condition, solved.values, refuse_load):
                 facts = ", ".join(f"{v.name} is {solved.values[v]}" for v in free_variables(check.condition))
-                fail(Kind.HOST_ASSERT, f"an assert of {program.name} does not hold: {check.message or check.condition}", check.span,
-                     because=f"`{check.condition}` is false" + (f": {facts}" if facts else ""), help="pass arguments that satisfy it")
+                fail(
+                    Kind.HOST_ASSERT,
+                    f"an assert of {program.name} does not hold: {check.message or check.condition}",
+                    check.span,
+                    because=f"`{check.condition}` is false" + (f": {facts}" if facts else ""),
+                    help="pass arguments that satisfy it",
+                )
         return solved
 
     @functools.cached_property
@@ -338,8 +362,13 @@ class CallPlan:
         shape = tuple(integer_value(n, solved.values) for n in buffer.shape)
         if any(n < 0 for n in shape):
             facts = ", ".join(f"{v.name} is {solved.values[v]}" for n in buffer.shape for v in free_variables(n))
-            refuse(Kind.ARGUMENT_SHAPE, f"{parameter.name}, which {self._program.name} returns, would have the shape {shape}", parameter,
-                   because=facts or "a dimension is negative", help="pass larger tensors")
+            refuse(
+                Kind.ARGUMENT_SHAPE,
+                f"{parameter.name}, which {self._program.name} returns, would have the shape {shape}",
+                parameter,
+                because=facts or "a dimension is negative",
+                help="pass larger tensors",
+            )
         return (*shape, buffer.dtype.lanes) if buffer.dtype.lanes > 1 else shape
 
     def _pairs(self, tensors: dict[int, LogicalTensor]) -> tuple[tuple[int, int, int, int], ...]:

@@ -39,8 +39,16 @@ class _Sizes:
 class FastPath:
     """One kernel's stub, and what it needs besides the caller's arguments: outputs, workspaces, the status word."""
 
-    def __init__(self, signature: LaunchSignature, entry_address: int, owner: object, outputs: Sequence[Buffer], workspaces: Sequence[Buffer],
-                 sources: dict[Expr, tuple[int, int]], first_tensor: int | None) -> None:
+    def __init__(
+        self,
+        signature: LaunchSignature,
+        entry_address: int,
+        owner: object,
+        outputs: Sequence[Buffer],
+        workspaces: Sequence[Buffer],
+        sources: dict[Expr, tuple[int, int]],
+        first_tensor: int | None,
+    ) -> None:
         self.stub = make_stub(signature, entry_address, owner)
         self._outputs, self._workspaces = outputs, workspaces
         self._symbols = tuple(sources)
@@ -80,8 +88,9 @@ def workspace_sizes_bytes(workspaces: Sequence[Buffer], values: dict[Expr, Any])
     return tuple(-(-math.prod(max(integer_value(n, values), 0) for n in w.shape) * w.dtype.storage_bits // 8) for w in workspaces)
 
 
-def build_fast_path(program: Program, callee: Callee, slots: Sequence[NativeSlot], outputs: Sequence[Parameter], entry_address: int,
-                    owner: object) -> FastPath | None:
+def build_fast_path(
+    program: Program, callee: Callee, slots: Sequence[NativeSlot], outputs: Sequence[Parameter], entry_address: int, owner: object
+) -> FastPath | None:
     """The fast path of a kernel; None where it can have none."""
     if program.checks:
         return None
@@ -126,8 +135,15 @@ def build_fast_path(program: Program, callee: Callee, slots: Sequence[NativeSlot
         return None
     first_tensor = next((k for k, p in enumerate(callee.inputs) if p.kind is ParameterKind.TENSOR), None)
     int32_symbols = frozenset(names.of(v) for v in sources if v.dtype.bits <= 32)
-    return FastPath(LaunchSignature(tuple(arguments), tuple(stub_slots), int32_symbols), entry_address, owner, buffers, program.workspaces,
-                    {v: place for v, place in sources.items() if v in needed}, first_tensor)
+    return FastPath(
+        LaunchSignature(tuple(arguments), tuple(stub_slots), int32_symbols),
+        entry_address,
+        owner,
+        buffers,
+        program.workspaces,
+        {v: place for v, place in sources.items() if v in needed},
+        first_tensor,
+    )
 
 
 class _SymbolNames:

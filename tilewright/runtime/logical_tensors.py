@@ -66,13 +66,23 @@ def logical_tensor(callee: str, parameter: Parameter, buffer: Buffer, given: Giv
     rank = buffer.rank + (dtype.lanes > 1)
     if len(shape) != rank:
         expected = declared_type(parameter) + (f" with its {dtype.lanes} lanes as the last dimension" if dtype.lanes > 1 else "")
-        refuse(Kind.ARGUMENT_RANK, f"{name} has {dimensions(shape)}, but {callee} expects {plural(rank, 'dimension')}: {expected}", parameter,
-               because="the rank of a tensor is fixed by its declaration", help=f"reshape {name}, or index the dimension that is too many")
+        refuse(
+            Kind.ARGUMENT_RANK,
+            f"{name} has {dimensions(shape)}, but {callee} expects {plural(rank, 'dimension')}: {expected}",
+            parameter,
+            because="the rank of a tensor is fixed by its declaration",
+            help=f"reshape {name}, or index the dimension that is too many",
+        )
     if dtype.is_packed and given.dtype_name == str(dtype):
         return LogicalTensor(shape, row_major(shape), given, is_staged=True)
     if strides is None:
-        refuse(Kind.ARGUMENT_STRIDES, f"the strides of {name} are no whole numbers of elements", parameter,
-               because=f"{callee} addresses {name} in steps of {dtype.itemsize} bytes", help=f"pass a contiguous copy of {name}")
+        refuse(
+            Kind.ARGUMENT_STRIDES,
+            f"the strides of {name} are no whole numbers of elements",
+            parameter,
+            because=f"{callee} addresses {name} in steps of {dtype.itemsize} bytes",
+            help=f"pass a contiguous copy of {name}",
+        )
     if dtype.is_packed and shape:
         shape, strides = _unpacked(parameter, buffer, shape, strides)
     if dtype.lanes > 1:
@@ -82,8 +92,13 @@ def logical_tensor(callee: str, parameter: Parameter, buffer: Buffer, given: Giv
 
 def _unpacked(parameter: Parameter, buffer: Buffer, shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if strides[-1] != 1 and shape[-1] > 1:
-        refuse(Kind.ARGUMENT_STRIDES, f"the bytes of {parameter.name} do not follow each other along its last dimension", parameter,
-               because="two 4-bit elements share a byte", help=f"pass a contiguous copy of {parameter.name}")
+        refuse(
+            Kind.ARGUMENT_STRIDES,
+            f"the bytes of {parameter.name} do not follow each other along its last dimension",
+            parameter,
+            because="two 4-bit elements share a byte",
+            help=f"pass a contiguous copy of {parameter.name}",
+        )
     last, declared = 2 * shape[-1], buffer.shape[-1]
     if isinstance(declared, int) and declared == last - 1 and math.prod(shape[:-1]) == 1:
         last = declared  # the upper half of the last byte is unused
@@ -93,11 +108,21 @@ def _unpacked(parameter: Parameter, buffer: Buffer, shape: tuple[int, ...], stri
 def _without_lanes(parameter: Parameter, dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     lanes, name = dtype.lanes, parameter.name
     if shape[-1] != lanes:
-        refuse(Kind.ARGUMENT_SHAPE, f"the last dimension of {name} is {shape[-1]}, but an element of {dtype!s} has {lanes} lanes", parameter,
-               because=f"a tensor of {dtype!s} is given as {dtype.scalar!s} with the lanes last", help=f"reshape {name} to (..., {lanes})")
+        refuse(
+            Kind.ARGUMENT_SHAPE,
+            f"the last dimension of {name} is {shape[-1]}, but an element of {dtype!s} has {lanes} lanes",
+            parameter,
+            because=f"a tensor of {dtype!s} is given as {dtype.scalar!s} with the lanes last",
+            help=f"reshape {name} to (..., {lanes})",
+        )
     if 0 not in shape and (strides[-1] != 1 or any(s % lanes for s, n in zip(strides[:-1], shape[:-1], strict=True) if n > 1)):
-        refuse(Kind.ARGUMENT_STRIDES, f"the lanes of {name} do not lie together", parameter,
-               because=f"an element of {dtype!s} is {lanes} neighbouring values", help=f"pass a contiguous copy of {name}")
+        refuse(
+            Kind.ARGUMENT_STRIDES,
+            f"the lanes of {name} do not lie together",
+            parameter,
+            because=f"an element of {dtype!s} is {lanes} neighbouring values",
+            help=f"pass a contiguous copy of {name}",
+        )
     return shape[:-1], tuple(s // lanes for s in strides[:-1])
 
 
@@ -109,7 +134,12 @@ def equations_of(parameter: Parameter, buffer: Buffer, tensor: LogicalTensor) ->
     for axis, (expected, stride, size) in enumerate(zip(buffer.strides, tensor.strides, tensor.shape, strict=True)):
         is_loose = tensor.is_empty or size == 1
         if stride < 0 and not is_loose and not isinstance(expected, int):
-            refuse(Kind.ARGUMENT_STRIDES, f"stride {axis} of {parameter.name} is {plural(stride, 'element')}", parameter,
-                   because="a symbolic stride counts from 0 on", help=f"pass a copy of {parameter.name}, whose strides are positive")
+            refuse(
+                Kind.ARGUMENT_STRIDES,
+                f"stride {axis} of {parameter.name} is {plural(stride, 'element')}",
+                parameter,
+                because="a symbolic stride counts from 0 on",
+                help=f"pass a copy of {parameter.name}, whose strides are positive",
+            )
         found.append(Equation(expected, stride, parameter, axis, is_stride=True, is_loose=is_loose))
     return found

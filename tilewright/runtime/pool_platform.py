@@ -88,8 +88,7 @@ define internal void @wake(ptr %word, i32 %thread_count) {
 
 _PARKING_SYMBOLS = {
     Parking.FUTEX: ("syscall",),
-    Parking.PTHREAD: ("pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_unlock",
-                      "pthread_cond_init", "pthread_cond_wait", "pthread_cond_broadcast"),
+    Parking.PTHREAD: ("pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait", "pthread_cond_broadcast"),
     Parking.NONE: (),
 }
 

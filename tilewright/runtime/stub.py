@@ -101,9 +101,7 @@ class _CompiledStub:
 _compiled_by_code: dict[str, _CompiledStub] = {}
 _compile_lock = threading.Lock()
 
-_new_builtin_function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
-    ("PyCFunction_NewEx", ctypes.pythonapi)
-)
+_new_builtin_function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(("PyCFunction_NewEx", ctypes.pythonapi))
 
 
 def make_native_stub(signature: LaunchSignature, entry_address: int, owner: object = None) -> Stub:

@@ -122,14 +122,16 @@ def stub_code(signature: LaunchSignature) -> str:
     """
     dtypes = [argument.dtype_numpy for argument in signature.arguments if isinstance(argument, TensorArgument)]
     objects = [*_PYTHON_OBJECTS, *dict.fromkeys(_dtype_symbol(dtype) for dtype in dtypes)]
-    return "\n".join([
-        *(f"@{name} = external global i8" for name in objects),
-        *(f"declare {declaration}" for declaration in _PYTHON_FUNCTIONS.values()),
-        _PRELUDE,
-        f"define ptr @{ENTRY_SYMBOL}(ptr %self, ptr %arguments, i64 %argument_count) {{",
-        *_StubBody(signature).lines,
-        _ENDING,
-    ])
+    return "\n".join(
+        [
+            *(f"@{name} = external global i8" for name in objects),
+            *(f"declare {declaration}" for declaration in _PYTHON_FUNCTIONS.values()),
+            _PRELUDE,
+            f"define ptr @{ENTRY_SYMBOL}(ptr %self, ptr %arguments, i64 %argument_count) {{",
+            *_StubBody(signature).lines,
+            _ENDING,
+        ]
+    )
 
 
 def symbol_addresses(signature: LaunchSignature) -> dict[str, int]:

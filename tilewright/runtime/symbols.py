@@ -99,8 +99,13 @@ def _bind(symbol: Expr, value: int, equation: Equation, solved: SolvedSymbols) -
     value = max(value, 0) if equation.is_loose else value
     if value > symbol.dtype.maximum:
         found = f"{symbol.name} would be {value}, as {equation.what} is {equation.value}"
-        refuse(Kind.ARGUMENT_SYMBOL, f"{found}, but {symbol.dtype!s} ends at {symbol.dtype.maximum}", equation.parameter,
-               because="inside the kernel a symbol is a number of its own dtype", help=f"declare it as T.dynamic({symbol.name!r}, 'int64')")
+        refuse(
+            Kind.ARGUMENT_SYMBOL,
+            f"{found}, but {symbol.dtype!s} ends at {symbol.dtype.maximum}",
+            equation.parameter,
+            because="inside the kernel a symbol is a number of its own dtype",
+            help=f"declare it as T.dynamic({symbol.name!r}, 'int64')",
+        )
     solved.values[symbol], solved.sources[symbol] = value, equation
 
 
@@ -137,8 +142,13 @@ def _verify(equation: Equation, solved: SolvedSymbols, name: str) -> None:
     if isinstance(expression, int):
         if expression != value:
             noun = "stride" if equation.is_stride else "size"
-            refuse(equation.kind, f"{equation.what} is {value}{equation.unit}, but {name} expects {expression}", equation.parameter,
-                   because=f"{name} was compiled for exactly this {noun}", help=f"pass a tensor with this {noun}, or declare it with T.dynamic")
+            refuse(
+                equation.kind,
+                f"{equation.what} is {value}{equation.unit}, but {name} expects {expression}",
+                equation.parameter,
+                because=f"{name} was compiled for exactly this {noun}",
+                help=f"pass a tensor with this {noun}, or declare it with T.dynamic",
+            )
         return
     if any(v not in solved.values for v in free_variables(expression)):
         _fail_unsolved(equation, expression, solved)
@@ -148,9 +158,14 @@ def _verify(equation: Equation, solved: SolvedSymbols, name: str) -> None:
     if expression.op is Op.VAR:
         _fail_conflict(equation, expression, solved, name)
     facts = ", ".join(f"{v.name} is {solved.values[v]} {_place(solved.sources[v])}" for v in free_variables(expression))
-    refuse(Kind.ARGUMENT_SYMBOL, f"{equation.what} is {value}{equation.unit}, but {expression} is {expected}: {facts}", equation.parameter,
-           *(_parameter(solved.sources[v]) for v in free_variables(expression)), because=f"one symbol has one value in a call of {name}",
-           help=f"pass a tensor for {equation.parameter.name} whose {equation.noun} {equation.axis} is {expected}, or other arguments")
+    refuse(
+        Kind.ARGUMENT_SYMBOL,
+        f"{equation.what} is {value}{equation.unit}, but {expression} is {expected}: {facts}",
+        equation.parameter,
+        *(_parameter(solved.sources[v]) for v in free_variables(expression)),
+        because=f"one symbol has one value in a call of {name}",
+        help=f"pass a tensor for {equation.parameter.name} whose {equation.noun} {equation.axis} is {expected}, or other arguments",
+    )
 
 
 def _fail_conflict(equation: Equation, symbol: Expr, solved: SolvedSymbols, name: str) -> NoReturn:
@@ -158,19 +173,34 @@ def _fail_conflict(equation: Equation, symbol: Expr, solved: SolvedSymbols, name
     first, second = _place(source), _place(equation)
     if first == second and isinstance(source, Equation):
         first, second = f"in {source.what}", f"in {equation.what}"
-    refuse(Kind.ARGUMENT_SYMBOL, f"{symbol.name} is {solved.values[symbol]} {first} but {equation.value} {second}", _parameter(source), equation.parameter,
-           because=f"one symbol has one value in a call of {name}", help=f"pass arguments that agree on {symbol.name}, or declare two symbols")
+    refuse(
+        Kind.ARGUMENT_SYMBOL,
+        f"{symbol.name} is {solved.values[symbol]} {first} but {equation.value} {second}",
+        _parameter(source),
+        equation.parameter,
+        because=f"one symbol has one value in a call of {name}",
+        help=f"pass arguments that agree on {symbol.name}, or declare two symbols",
+    )
 
 
 def _fail_unsolved(equation: Equation, expression: Expr, solved: SolvedSymbols) -> NoReturn:
     unknown = [v for v in free_variables(expression) if v not in solved.values]
     line = _linear(expression, unknown[0], solved.values) if len(unknown) == 1 else None
     if line is not None and line[0]:
-        refuse(equation.kind, f"{equation.what} is {equation.value}{equation.unit}, but no {unknown[0].name} makes {expression} that", equation.parameter,
-               because="symbols are whole numbers from 0 on", help="pass a tensor of the declared shape")
-    refuse(Kind.UNBOUND_SYMBOL, f"no argument of this call says what {joined([v.name for v in unknown])} is", equation.parameter,
-           because=f"{expression} = {equation.value} does not determine it: a symbol is solved from a dimension or stride that is linear in it alone",
-           help=f"use {unknown[0].name} itself as a dimension of an input, or pass it as a scalar")
+        refuse(
+            equation.kind,
+            f"{equation.what} is {equation.value}{equation.unit}, but no {unknown[0].name} makes {expression} that",
+            equation.parameter,
+            because="symbols are whole numbers from 0 on",
+            help="pass a tensor of the declared shape",
+        )
+    refuse(
+        Kind.UNBOUND_SYMBOL,
+        f"no argument of this call says what {joined([v.name for v in unknown])} is",
+        equation.parameter,
+        because=f"{expression} = {equation.value} does not determine it: a symbol is solved from a dimension or stride that is linear in it alone",
+        help=f"use {unknown[0].name} itself as a dimension of an input, or pass it as a scalar",
+    )
 
 
 def _place(source: Source) -> str:

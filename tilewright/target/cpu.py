@@ -120,8 +120,9 @@ def describe_cpu(llvm_cpu: str, llvm_features: Mapping[str, bool], triple: str) 
     else:
         shape = GENERIC_128
     text = ",".join(f"{'+' if is_present else '-'}{name}" for name, is_present in sorted(llvm_features.items()))
-    return CpuTarget(f"{llvm_cpu}-{shape.vector_bytes * 8}", llvm_cpu, text, triple, shape.vector_bytes, shape.register_count, frozenset(features),
-                     shape.micro_tile)
+    return CpuTarget(
+        f"{llvm_cpu}-{shape.vector_bytes * 8}", llvm_cpu, text, triple, shape.vector_bytes, shape.register_count, frozenset(features), shape.micro_tile
+    )
 
 
 @functools.lru_cache(maxsize=1)

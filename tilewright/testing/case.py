@@ -211,8 +211,9 @@ def compare(expected: Any, found: Any, tolerance: float) -> str:
     if not wrong.any():
         return ""
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return (f"{int(wrong.sum())} of {wrong.size} elements differ, the first at {list(at)}: {found[at]} instead of {expected[at]}"
-            + (f" (tolerance {tolerance:g})" if tolerance else ""))
+    return f"{int(wrong.sum())} of {wrong.size} elements differ, the first at {list(at)}: {found[at]} instead of {expected[at]}" + (
+        f" (tolerance {tolerance:g})" if tolerance else ""
+    )
 
 
 __all__ = ["Arrays", "Case", "Executor", "Kind", "Outcome", "Verdict", "compare", "load_case", "run_case"]

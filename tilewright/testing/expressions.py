@@ -50,14 +50,38 @@ class _Function:
 # 8 units: what the catalogue promises (4 at most), and the reference's own rounding.
 _ULP = 8.0
 _FUNCTIONS = (
-    _Function("T.exp2({0})", 4, 16, 11.1), _Function("T.exp({0})", 3, 20.1, 20.1), _Function("T.sqrt(abs({0}) + 1)", 64, 8.1, 0.5),
-    _Function("T.rsqrt(abs({0}) + 1)", 64, 1, 0.5), _Function("T.log2(abs({0}) + 1)", 64, 6.1, 1.45), _Function("T.log(abs({0}) + 1)", 64, 4.2, 1),
-    _Function("T.sin({0})", 16, 1, 1), _Function("T.cos({0})", 16, 1, 1), _Function("T.tanh({0})", 16, 1, 1), _Function("T.sigmoid({0})", 16, 1, 0.25),
-    _Function("T.erf({0})", 8, 1, 1.13), _Function("T.atan({0})", 64, 1.6, 1), _Function("T.exp10({0})", 1, 10, 23.1), _Function("T.sinh({0})", 2, 3.7, 3.8),
-    _Function("T.log1p(abs({0}))", 64, 4.2, 1), _Function("T.asinh({0})", 64, 4.9, 1))
+    _Function("T.exp2({0})", 4, 16, 11.1),
+    _Function("T.exp({0})", 3, 20.1, 20.1),
+    _Function("T.sqrt(abs({0}) + 1)", 64, 8.1, 0.5),
+    _Function("T.rsqrt(abs({0}) + 1)", 64, 1, 0.5),
+    _Function("T.log2(abs({0}) + 1)", 64, 6.1, 1.45),
+    _Function("T.log(abs({0}) + 1)", 64, 4.2, 1),
+    _Function("T.sin({0})", 16, 1, 1),
+    _Function("T.cos({0})", 16, 1, 1),
+    _Function("T.tanh({0})", 16, 1, 1),
+    _Function("T.sigmoid({0})", 16, 1, 0.25),
+    _Function("T.erf({0})", 8, 1, 1.13),
+    _Function("T.atan({0})", 64, 1.6, 1),
+    _Function("T.exp10({0})", 1, 10, 23.1),
+    _Function("T.sinh({0})", 2, 3.7, 3.8),
+    _Function("T.log1p(abs({0}))", 64, 4.2, 1),
+    _Function("T.asinh({0})", 64, 4.9, 1),
+)
 MATH_DTYPES = (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64)
-CAST_DTYPES = (dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.float64, dtypes.int32, dtypes.int8, dtypes.int16, dtypes.int64, dtypes.uint8,
-               dtypes.uint32, dtypes.float32, dtypes.int32)
+CAST_DTYPES = (
+    dtypes.float32,
+    dtypes.float16,
+    dtypes.bfloat16,
+    dtypes.float64,
+    dtypes.int32,
+    dtypes.int8,
+    dtypes.int16,
+    dtypes.int64,
+    dtypes.uint8,
+    dtypes.uint32,
+    dtypes.float32,
+    dtypes.int32,
+)
 
 
 def integer(value: int) -> Term:
@@ -83,8 +107,19 @@ class Expressions:
         """An expression of at most this depth."""
         if depth == 0 or self.rng.random() < 0.15:
             return self._atom()
-        kinds = (self._sum, self._product, self._extremum, self._choice, self._function, self._integer_operation, self._cast, self._unary, self._quotient,
-                 self._sum, self._product)
+        kinds = (
+            self._sum,
+            self._product,
+            self._extremum,
+            self._choice,
+            self._function,
+            self._integer_operation,
+            self._cast,
+            self._unary,
+            self._quotient,
+            self._sum,
+            self._product,
+        )
         for _ in range(4):
             made = self.rng.choice(kinds)(depth - 1)
             if made is not None:
@@ -109,8 +144,18 @@ class Expressions:
         if self.indices and rng.random() < 0.5:
             index = rng.choice(self.indices)
             bound, step = rng.randrange(index.extent + 1), rng.randrange(2, 5)
-            return Term(rng.choice((f"({index.text} < {bound})", f"({index.text} >= {bound})", f"({index.text} % {step} == {rng.randrange(step)})",
-                                    f"({rng.randrange(index.extent)} <= {index.text} < {bound})", f"({index.text} != {bound})")), truth)
+            return Term(
+                rng.choice(
+                    (
+                        f"({index.text} < {bound})",
+                        f"({index.text} >= {bound})",
+                        f"({index.text} % {step} == {rng.randrange(step)})",
+                        f"({rng.randrange(index.extent)} <= {index.text} < {bound})",
+                        f"({index.text} != {bound})",
+                    )
+                ),
+                truth,
+            )
         a, b = self._certain(depth), self._certain(0)
         if not any("[" in t.text or any(i.text in t.text for i in self.indices) for t in (a, b)):
             return self.condition(0) if self.indices else Term(f"({self.leaf().text} == {self.leaf().text})", truth)
@@ -193,10 +238,16 @@ class Expressions:
         shift = self.rng.randrange(0, 4)
         grown = Bound(a.dtype, size * 2**shift) if size * 2**shift <= float(a.dtype.maximum) else Bound(a.dtype, bounds.full_range(a.dtype))
         options = [
-            Term(f"({a.text} // {c})", Bound(dtype, size / c + 1)), Term(f"({a.text} % {c})", Bound(dtype, float(c - 1))),
-            Term(f"T.truncdiv({a.text}, {c})", Bound(dtype, size / c)), Term(f"T.truncmod({a.text}, {c})", Bound(dtype, float(c - 1))),
-            Term(f"({a.text} & {c})", Bound(dtype, float(c))), Term(f"({a.text} | {c})", Bound(dtype, power)), Term(f"({a.text} ^ {c})", Bound(dtype, power)),
-            Term(f"({a.text} << {shift})", grown), Term(f"({a.text} >> {shift})", Bound(a.dtype, size / 2**shift + 1))]
+            Term(f"({a.text} // {c})", Bound(dtype, size / c + 1)),
+            Term(f"({a.text} % {c})", Bound(dtype, float(c - 1))),
+            Term(f"T.truncdiv({a.text}, {c})", Bound(dtype, size / c)),
+            Term(f"T.truncmod({a.text}, {c})", Bound(dtype, float(c - 1))),
+            Term(f"({a.text} & {c})", Bound(dtype, float(c))),
+            Term(f"({a.text} | {c})", Bound(dtype, power)),
+            Term(f"({a.text} ^ {c})", Bound(dtype, power)),
+            Term(f"({a.text} << {shift})", grown),
+            Term(f"({a.text} >> {shift})", Bound(a.dtype, size / 2**shift + 1)),
+        ]
         made = self.rng.choice(options)
         return made if made.bound.fits else None
 

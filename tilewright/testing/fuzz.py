@@ -41,8 +41,9 @@ class Result:
     minimal: str = ""
 
 
-def fuzz_one(seed: int, number: int, *, length: int = 8, is_minimising: bool = True, is_checking_validity: bool = False,
-             executors: Mapping[str, Executor] = EXECUTORS) -> Result:
+def fuzz_one(
+    seed: int, number: int, *, length: int = 8, is_minimising: bool = True, is_checking_validity: bool = False, executors: Mapping[str, Executor] = EXECUTORS
+) -> Result:
     """Generates, runs and, where it fails, minimises one program."""
     source = generate(seed, number, length).source
     outcome = run_case(source, executors, is_checking_validity=is_checking_validity)
@@ -95,8 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{outcome.verdict.value} {outcome.what}\n{outcome.detail}".strip())
         return int(outcome.is_failure)
     start, failures = perf_counter(), 0
-    for result in fuzz(options.count, options.seed, first=options.first, jobs=options.jobs, length=options.length,
-                       is_minimising=not options.no_minimise, is_checking_validity=options.check_generator):
+    for result in fuzz(
+        options.count,
+        options.seed,
+        first=options.first,
+        jobs=options.jobs,
+        length=options.length,
+        is_minimising=not options.no_minimise,
+        is_checking_validity=options.check_generator,
+    ):
         if result.outcome.is_failure:
             failures += 1
             path = write_reproducer(options.output, options.seed, result)

@@ -21,14 +21,32 @@ _INPUT_LIMITS = {"float8_e4m3fn": 2, "float8_e5m2": 2, "bfloat16": 3, "float16":
 _MOST_BLOCKS = 24
 _MOST_LINES = 60
 STATEMENTS = (
-    (tile_statements.load, 5), (tile_statements.copy, 3), (tile_statements.fill, 2), (tile_statements.gemm, 3), (tile_statements.reduce, 3),
-    (tile_statements.scan, 2), (tile_statements.transpose, 1), (tile_statements.view, 1),
-    (loop_statements.elementwise, 7), (loop_statements.serial_loop, 3), (loop_statements.branch, 2),
+    (tile_statements.load, 5),
+    (tile_statements.copy, 3),
+    (tile_statements.fill, 2),
+    (tile_statements.gemm, 3),
+    (tile_statements.reduce, 3),
+    (tile_statements.scan, 2),
+    (tile_statements.transpose, 1),
+    (tile_statements.view, 1),
+    (loop_statements.elementwise, 7),
+    (loop_statements.serial_loop, 3),
+    (loop_statements.branch, 2),
     (product_statements.product_loop, 1),
-    (region_statements.gemm_parts, 2), (region_statements.reduce_part, 1), (region_statements.scan_part, 1), (region_statements.copy_part, 1),
+    (region_statements.gemm_parts, 2),
+    (region_statements.reduce_part, 1),
+    (region_statements.scan_part, 1),
+    (region_statements.copy_part, 1),
     (region_statements.view_bits, 1),
-    (other_statements.shared_atomics, 1), (other_statements.reducer, 1), (other_statements.bool_tile, 1), (other_statements.votes, 1),
-    (other_statements.local_array, 1), (other_statements.nibble_tile, 1), (other_statements.counted_while, 1), (other_statements.macro_call, 1))
+    (other_statements.shared_atomics, 1),
+    (other_statements.reducer, 1),
+    (other_statements.bool_tile, 1),
+    (other_statements.votes, 1),
+    (other_statements.local_array, 1),
+    (other_statements.nibble_tile, 1),
+    (other_statements.counted_while, 1),
+    (other_statements.macro_call, 1),
+)
 _ATOMIC_DTYPES = (dtypes.int32, dtypes.float32, dtypes.uint32, dtypes.int64)
 
 
@@ -138,7 +156,9 @@ class _Program:
         batch = Index("bz", rng.choice((1, 2, 3))) if rng.random() < 0.25 else None
         while (batch.extent if batch else 1) * _product(a.count for a in axes) > most_blocks:
             largest = max(axes, key=lambda a: a.count)
-            largest.block = min(n for n in range(largest.block + 1, 2 * largest.size.value + 1) if not is_even or largest.size.value % n == 0 or n > largest.size.value)
+            largest.block = min(
+                n for n in range(largest.block + 1, 2 * largest.size.value + 1) if not is_even or largest.size.value % n == 0 or n > largest.size.value
+            )
         names = [a.variable for a in reversed(axes)] + ([batch.text] if batch else [])
         grid = [f"T.ceildiv({a.size.text}, {a.block})" for a in reversed(axes)] + ([str(batch.extent)] if batch else [])
         indices = [Index(a.variable, a.count) for a in axes] + ([batch] if batch else [])
@@ -231,7 +251,7 @@ class _Program:
                 term = expressions.of_dtype(output.dtype, 2)
                 text, value = term.text, bounds.convert(term.bound, output.dtype) or value
             place = f"{output.name}[{', '.join(lead + places)}]"
-            sizes = output.sizes[len(lead):]
+            sizes = output.sizes[len(lead) :]
             guard = " and ".join(f"{p} < {s.text}" for p, s in zip(places, sizes, strict=True))
             if rng.random() < 0.4:
                 with scene.block(f"if {guard}:"):
@@ -267,9 +287,21 @@ class _Program:
         tolerances = {t.name: t.bound.error if t.bound else 0.0 for t in self.outputs}
         parameters = [f"{t.name}: {self._declaration(t)}" for t in (*self.inputs, *self.outputs)] + [f"{s.text}: T.int32" for s in self.scalars]
         workspaces = [f"    {t.name} = T.alloc_global({_shape(t.sizes)}, '{t.dtype}')" for t in self.workspaces]
-        lines = ["import tilewright.language as T", "", f"SIZES = {sizes}", f"RANGES = {self.limits}", f"TOLERANCES = {tolerances}",
-                 *(f"{s.text} = T.dynamic('{s.text}')" for s in self.symbols), "", "", *self.macros, "@T.prim_func",
-                 "def kernel(" + ",\n           ".join(parameters) + "):", *workspaces, *self.body]
+        lines = [
+            "import tilewright.language as T",
+            "",
+            f"SIZES = {sizes}",
+            f"RANGES = {self.limits}",
+            f"TOLERANCES = {tolerances}",
+            *(f"{s.text} = T.dynamic('{s.text}')" for s in self.symbols),
+            "",
+            "",
+            *self.macros,
+            "@T.prim_func",
+            "def kernel(" + ",\n           ".join(parameters) + "):",
+            *workspaces,
+            *self.body,
+        ]
         return "\n".join(lines) + "\n"
 
     def _declaration(self, tensor: Tensor) -> str:

@@ -165,8 +165,17 @@ def generate_invalid(seed: int, number: int) -> InvalidProgram:
         macro = ["@T.macro", "def part(X, bx):", *_shift(lines), "", ""]
         lines = ["part(X, bx)"]
     before = _valid_beginning(rng)
-    source = ["import tilewright.language as T", "", "", *macro, "@T.prim_func", "def kernel(X: T.Tensor((64, 64), 'float32')):",
-              "    with T.Kernel(2, threads=64) as bx:", *_shift(before, 2), *_shift(lines, 2)]
+    source = [
+        "import tilewright.language as T",
+        "",
+        "",
+        *macro,
+        "@T.prim_func",
+        "def kernel(X: T.Tensor((64, 64), 'float32')):",
+        "    with T.Kernel(2, threads=64) as bx:",
+        *_shift(before, 2),
+        *_shift(lines, 2),
+    ]
     text = "\n".join(source) + "\n"
     line = next(k for k, row in enumerate(source, 1) if row.endswith(MARK))
     return InvalidProgram(text, violation.kind, line, context)

@@ -189,8 +189,14 @@ def macro_call(scene: Scene) -> bool:
     if bound is None:
         return False
     indices = ", ".join("ijkl"[: len(target.shape)])
-    scene.macros += ["@T.macro", f"def {name}(tile, amount):", f"    for {indices} in T.Parallel({', '.join(map(str, target.shape))}):",
-                     f"        tile[{indices}] = tile[{indices}] + amount", "", ""]
+    scene.macros += [
+        "@T.macro",
+        f"def {name}(tile, amount):",
+        f"    for {indices} in T.Parallel({', '.join(map(str, target.shape))}):",
+        f"        tile[{indices}] = tile[{indices}] + amount",
+        "",
+        "",
+    ]
     scene.emit(f"{name}({target.name}, {amount})")
     scene.write(target, bound, is_whole=True)
     return True

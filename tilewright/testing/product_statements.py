@@ -32,8 +32,10 @@ def product_loop(scene: Scene) -> bool:
     turns = -(-total_depth.value // depth)
     out = rng.choice(outs)
     step = Index(scene.name("k"), max(turns, 1))
-    a, b = (scene.tile(shape, dtype, rng.choice(("shared", "shared", "fragment"))) for shape in
-            ((depth, rows) if transposed[0] else (rows, depth), (columns, depth) if transposed[1] else (depth, columns)))
+    a, b = (
+        scene.tile(shape, dtype, rng.choice(("shared", "shared", "fragment")))
+        for shape in ((depth, rows) if transposed[0] else (rows, depth), (columns, depth) if transposed[1] else (depth, columns))
+    )
     c = scene.tile((rows, columns), out, "fragment")
     a.bound, b.bound = (bounds.convert(t.bound, dtype) for t in (left, right) if t.bound is not None)
     if a.bound is None or b.bound is None:
@@ -53,8 +55,10 @@ def product_loop(scene: Scene) -> bool:
     with scene.block(f"for {step.text} in {kind}:"):
         along = f"{step.text} * {depth}"
         row, column = scene.axes[0].start, scene.axes[1].start
-        copies = [_copy(scene, left, a, (along, row) if transposed[0] else (row, along)),
-                  _copy(scene, right, b, (column, along) if transposed[1] else (along, column))]
+        copies = [
+            _copy(scene, left, a, (along, row) if transposed[0] else (row, along)),
+            _copy(scene, right, b, (column, along) if transposed[1] else (along, column)),
+        ]
         rng.shuffle(copies)
         for line in copies:
             scene.emit(line)

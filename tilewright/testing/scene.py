@@ -14,8 +14,13 @@ from tilewright.testing.expressions import Index
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 16, 17, 23, 24, 31, 32, 33, 40, 47, 48, 63, 64, 65)
 LARGE_SIZES = (*SIZES[10:], 80, 96, 100, 127, 128, 129, 160, 192, 255, 256, 257)
-TILE_DTYPES = (dtypes.float32,) * 6 + (dtypes.float16,) * 4 + (dtypes.bfloat16,) * 2 + (dtypes.int32,) * 4 + (
-    dtypes.int8, dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.int64, dtypes.uint32, dtypes.float64, as_dtype("float8_e4m3fn"), as_dtype("float8_e5m2"))
+TILE_DTYPES = (
+    (dtypes.float32,) * 6
+    + (dtypes.float16,) * 4
+    + (dtypes.bfloat16,) * 2
+    + (dtypes.int32,) * 4
+    + (dtypes.int8, dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.int64, dtypes.uint32, dtypes.float64, as_dtype("float8_e4m3fn"), as_dtype("float8_e5m2"))
+)
 ACCUMULATOR_DTYPES = (dtypes.float32, dtypes.float32, dtypes.int32, dtypes.float64, dtypes.float16)
 
 

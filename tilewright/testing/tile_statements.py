@@ -11,9 +11,14 @@ from tilewright.testing.bounds import Bound
 from tilewright.testing.scene import ACCUMULATOR_DTYPES, Scene, Size, Tensor, Tile
 
 GEMM_DTYPES: tuple[tuple[DType, tuple[DType, ...]], ...] = (
-    (dtypes.float16, (dtypes.float32, dtypes.float32, dtypes.float16)), (dtypes.bfloat16, (dtypes.float32,)), (dtypes.float32, (dtypes.float32,)),
-    (dtypes.float64, (dtypes.float64,)), (dtypes.int8, (dtypes.int32,)),
-    (as_dtype("float8_e4m3fn"), (dtypes.float32,)), (as_dtype("float8_e5m2"), (dtypes.float32,)))
+    (dtypes.float16, (dtypes.float32, dtypes.float32, dtypes.float16)),
+    (dtypes.bfloat16, (dtypes.float32,)),
+    (dtypes.float32, (dtypes.float32,)),
+    (dtypes.float64, (dtypes.float64,)),
+    (dtypes.int8, (dtypes.int32,)),
+    (as_dtype("float8_e4m3fn"), (dtypes.float32,)),
+    (as_dtype("float8_e5m2"), (dtypes.float32,)),
+)
 
 
 def origin(scene: Scene, size: Size, extent: int) -> str:
@@ -67,7 +72,7 @@ def plain_index(scene: Scene, size: Size) -> str:
 def load(scene: Scene) -> bool:
     """T.copy from a tensor into a tile, clipped at the tensor's edges."""
     tensor = scene.rng.choice(scene.inputs)
-    shape = scene.small_shape()[-len(tensor.sizes):]
+    shape = scene.small_shape()[-len(tensor.sizes) :]
     source = window(scene, tensor, shape)
     tile = scene.destination(shape, tensor.dtype if scene.rng.random() < 0.6 else None)
     assert tensor.bound is not None

@@ -20,10 +20,27 @@ from tilewright.spans import span_of_caller
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["main", "process_func", "regression", "requires_cdna", "requires_cuda", "requires_cuda_compute_version", "requires_cuda_compute_version_eq",
-           "requires_cuda_compute_version_ge", "requires_cuda_compute_version_gt", "requires_cuda_compute_version_le", "requires_cuda_compute_version_lt",
-           "requires_cuda_or_cdna", "requires_gfx950", "requires_llvm", "requires_metal", "requires_package", "requires_rocm", "set_random_seed",
-           "torch_assert_close"]
+__all__ = [
+    "main",
+    "process_func",
+    "regression",
+    "requires_cdna",
+    "requires_cuda",
+    "requires_cuda_compute_version",
+    "requires_cuda_compute_version_eq",
+    "requires_cuda_compute_version_ge",
+    "requires_cuda_compute_version_gt",
+    "requires_cuda_compute_version_le",
+    "requires_cuda_compute_version_lt",
+    "requires_cuda_or_cdna",
+    "requires_gfx950",
+    "requires_llvm",
+    "requires_metal",
+    "requires_package",
+    "requires_rocm",
+    "set_random_seed",
+    "torch_assert_close",
+]
 
 
 def main() -> None:
@@ -40,9 +57,21 @@ def set_random_seed(seed: int = 42) -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
-def torch_assert_close(tensor_a: Any, tensor_b: Any, rtol: float = 1e-2, atol: float = 1e-3, max_mismatched_ratio: float = 0.01, verbose: bool = False,
-                       equal_nan: bool = True, check_device: bool = True, check_dtype: bool = True, check_layout: bool = True, check_stride: bool = False,
-                       base_name: str = "LHS", ref_name: str = "RHS") -> bool:
+def torch_assert_close(
+    tensor_a: Any,
+    tensor_b: Any,
+    rtol: float = 1e-2,
+    atol: float = 1e-3,
+    max_mismatched_ratio: float = 0.01,
+    verbose: bool = False,
+    equal_nan: bool = True,
+    check_device: bool = True,
+    check_dtype: bool = True,
+    check_layout: bool = True,
+    check_stride: bool = False,
+    base_name: str = "LHS",
+    ref_name: str = "RHS",
+) -> bool:
     """Whether |a - b| <= atol + rtol * |b| holds, but for the given share of elements. Takes numpy arrays and CPU tensors of torch.
 
     Raises AssertionError where more elements differ, or where shapes differ.
@@ -55,8 +84,10 @@ def torch_assert_close(tensor_a: Any, tensor_b: Any, rtol: float = 1e-2, atol: f
     wrong = ~np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan)
     if wrong.sum() > max_mismatched_ratio * wrong.size:
         first = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise AssertionError(f"{int(wrong.sum())} of {wrong.size} elements differ by more than rtol={rtol}, atol={atol} "
-                             f"(allowed share {max_mismatched_ratio}); the first is {list(first)}: {base_name} {a[first]}, {ref_name} {b[first]}")
+        raise AssertionError(
+            f"{int(wrong.sum())} of {wrong.size} elements differ by more than rtol={rtol}, atol={atol} "
+            f"(allowed share {max_mismatched_ratio}); the first is {list(first)}: {base_name} {a[first]}, {ref_name} {b[first]}"
+        )
     return True
 
 
@@ -92,8 +123,13 @@ def requires_package(name: str, *more: str) -> Callable[[Any], Any]:
 def requires_cuda_compute_version(major: int, minor: int = 0, mode: str = "ge") -> Callable[[Any], Any]:
     """Skips: there is no CUDA device of any compute version. The arguments are checked all the same."""
     if mode not in ("ge", "gt", "le", "lt", "eq"):
-        fail(Kind.OPTION_VALUE, f"mode is {mode!r}", span_of_caller(), because='known are "ge", "gt", "le", "lt" and "eq"',
-             help="leave it out for at least that version")
+        fail(
+            Kind.OPTION_VALUE,
+            f"mode is {mode!r}",
+            span_of_caller(),
+            because='known are "ge", "gt", "le", "lt" and "eq"',
+            help="leave it out for at least that version",
+        )
     return _skipped(f"needs CUDA compute version {mode} {major}.{minor}; {_NO_GPU}")
 
 

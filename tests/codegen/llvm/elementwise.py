@@ -42,8 +42,9 @@ class Elementwise:
         self.module.target_triple = target.triple
         parsed = llvm.parse_assembly(self.module.text())
         parsed.verify()
-        machine = llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.llvm_cpu, features=target.llvm_features, opt=1,
-                                                                               reloc="pic", codemodel="small")
+        machine = llvm.Target.from_triple(target.triple).create_target_machine(
+            cpu=target.llvm_cpu, features=target.llvm_features, opt=1, reloc="pic", codemodel="small"
+        )
         return parsed, machine
 
     def undefined_symbols(self, target: CpuTarget) -> list[str]:
@@ -74,13 +75,24 @@ class Elementwise:
 def undefined_symbols_of_elf(image: bytes) -> list[str]:
     """The undefined symbols in the symbol table of a 64-bit little-endian ELF object."""
     header = np.frombuffer(image, np.dtype([("x", "V40"), ("offset", "<u8"), ("y", "V10"), ("entry_bytes", "<u2"), ("count", "<u2"), ("names", "<u2")]), 1)[0]
-    section = np.dtype([("name", "<u4"), ("type", "<u4"), ("flags", "<u8"), ("address", "<u8"), ("offset", "<u8"), ("size", "<u8"),
-                        ("link", "<u4"), ("info", "<u4"), ("align", "<u8"), ("entry", "<u8")])
+    section = np.dtype(
+        [
+            ("name", "<u4"),
+            ("type", "<u4"),
+            ("flags", "<u8"),
+            ("address", "<u8"),
+            ("offset", "<u8"),
+            ("size", "<u8"),
+            ("link", "<u4"),
+            ("info", "<u4"),
+            ("align", "<u8"),
+            ("entry", "<u8"),
+        ]
+    )
     sections = np.frombuffer(image, section, int(header["count"]), int(header["offset"]))
     table = next(s for s in sections if s["type"] == 2)
     strings = sections[int(table["link"])]
-    text = image[int(strings["offset"]):int(strings["offset"] + strings["size"])]
+    text = image[int(strings["offset"]) : int(strings["offset"] + strings["size"])]
     symbol = np.dtype([("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")])
     symbols = np.frombuffer(image, symbol, int(table["size"]) // symbol.itemsize, int(table["offset"]))
-    return [text[s["name"]:text.index(b"\0", s["name"])].decode() for s in symbols[1:] if s["section"] == 0]
-
+    return [text[s["name"] : text.index(b"\0", s["name"])].decode() for s in symbols[1:] if s["section"] == 0]

@@ -78,8 +78,9 @@ def serial(extent: int | Expr, body: Callable[[Expr], Stmt]) -> For:
 
 def reduction(kind: ReduceKind, initial: Any, extent: int | Expr, value: Callable[[Expr], Expr], dtype: DType) -> ReduceLoop:
     axis = var("r")
-    return ReduceLoop(SPAN, var("reduced", dtype), kind, const(initial, dtype) if not isinstance(initial, Expr) else initial, axis, as_expr(extent),
-                      value(axis).astype(dtype))
+    return ReduceLoop(
+        SPAN, var("reduced", dtype), kind, const(initial, dtype) if not isinstance(initial, Expr) else initial, axis, as_expr(extent), value(axis).astype(dtype)
+    )
 
 
 def when(condition: Expr, then: Stmt, otherwise: Stmt | None = None) -> If:
@@ -96,8 +97,10 @@ def program(parameters: Sequence[Buffer | Expr], body: Callable[..., Stmt], grid
     blocks = tuple(var("b" + "xyz"[n]) for n in range(len(grid)))
     threads = (var("tx"), var("ty"), var("tz"))
     launch = Launch(tuple(as_expr(n) for n in grid), blocks, (128, 1, 1), threads, (), body(*blocks), SPAN)
-    made = tuple(Parameter(p.name, ParameterKind.TENSOR, SPAN, buffer=p) if isinstance(p, Buffer) else Parameter(p.name, ParameterKind.SCALAR, SPAN, variable=p)
-                 for p in parameters)
+    made = tuple(
+        Parameter(p.name, ParameterKind.TENSOR, SPAN, buffer=p) if isinstance(p, Buffer) else Parameter(p.name, ParameterKind.SCALAR, SPAN, variable=p)
+        for p in parameters
+    )
     return Program(name, made, (launch,), SPAN)
 
 
@@ -151,7 +154,8 @@ def native(made: Program, plans: Mapping[Buffer, TilePlan] | None = None, target
     if module.prints:
         counts = [len(p.values) + (p.buffer is not None) for p in module.prints]
         callback = ctypes.CFUNCTYPE(None, ctypes.c_int32, ctypes.POINTER(ctypes.c_int64))(
-            lambda number, values: result.printed.append((number, tuple(values[n] for n in range(counts[number - 1])))))
+            lambda number, values: result.printed.append((number, tuple(values[n] for n in range(counts[number - 1]))))
+        )
         result.callback = callback  # type: ignore[attr-defined]
         symbols["tw_print"] = ctypes.cast(callback, ctypes.c_void_p).value
     result.code = load_object(compile_object(module.text, target), module.entry_name, symbols)
@@ -169,17 +173,32 @@ class _Continue(Exception):
     pass
 
 
-_COMBINE = {ReduceKind.SUM: lambda a, b: a + b, ReduceKind.MAX: maximum, ReduceKind.MIN: minimum, ReduceKind.BIT_AND: lambda a, b: a & b,
-            ReduceKind.BIT_OR: lambda a, b: a | b, ReduceKind.BIT_XOR: lambda a, b: a ^ b}
-_ATOMIC = {AtomicKind.ADD: lambda a, b: a + b, AtomicKind.MAX: maximum, AtomicKind.MIN: minimum, AtomicKind.AND: lambda a, b: a & b,
-           AtomicKind.OR: lambda a, b: a | b, AtomicKind.XOR: lambda a, b: a ^ b, AtomicKind.EXCHANGE: lambda a, b: b, AtomicKind.LOAD: lambda a, b: a}
+_COMBINE = {
+    ReduceKind.SUM: lambda a, b: a + b,
+    ReduceKind.MAX: maximum,
+    ReduceKind.MIN: minimum,
+    ReduceKind.BIT_AND: lambda a, b: a & b,
+    ReduceKind.BIT_OR: lambda a, b: a | b,
+    ReduceKind.BIT_XOR: lambda a, b: a ^ b,
+}
+_ATOMIC = {
+    AtomicKind.ADD: lambda a, b: a + b,
+    AtomicKind.MAX: maximum,
+    AtomicKind.MIN: minimum,
+    AtomicKind.AND: lambda a, b: a & b,
+    AtomicKind.OR: lambda a, b: a | b,
+    AtomicKind.XOR: lambda a, b: a ^ b,
+    AtomicKind.EXCHANGE: lambda a, b: b,
+    AtomicKind.LOAD: lambda a, b: a,
+}
 
 
 class Interpreter:
     """Runs a lowered program statement by statement on copies of the arrays. Elements outside a buffer raise IndexError."""
 
-    def __init__(self, made: Program, tensors: Mapping[str, np.ndarray], scalars: Mapping[str, Any] | None = None,
-                 symbols: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, made: Program, tensors: Mapping[str, np.ndarray], scalars: Mapping[str, Any] | None = None, symbols: Mapping[str, int] | None = None
+    ) -> None:
         self.values: dict[Expr, Any] = {}
         self.memory: dict[Buffer, np.ndarray] = {}
         self.status = 0
@@ -295,8 +314,16 @@ class Interpreter:
                 c[at_c] = total if self.value(node.is_overwriting) else c[at_c] + total
 
 
-def check(made: Program, tensors: Mapping[str, np.ndarray], scalars: Mapping[str, Any] | None = None, symbols: Mapping[str, int] | None = None, *,
-          plans: Mapping[Buffer, TilePlan] | None = None, target: CpuTarget | None = None, tolerance: float = 0.0) -> Native:
+def check(
+    made: Program,
+    tensors: Mapping[str, np.ndarray],
+    scalars: Mapping[str, Any] | None = None,
+    symbols: Mapping[str, int] | None = None,
+    *,
+    plans: Mapping[Buffer, TilePlan] | None = None,
+    target: CpuTarget | None = None,
+    tolerance: float = 0.0,
+) -> Native:
     """Runs both ways on equal inputs and compares every array; exactly, or to a relative tolerance where sums may be reordered."""
     expected = {name: array.copy() for name, array in tensors.items()}
     actual = {name: array.copy() for name, array in tensors.items()}

@@ -59,4 +59,4 @@ def page_end_array(count: int, dtype: Any) -> np.ndarray[Any, Any]:
     if protect(raw.ctypes.data + pages * mmap.PAGESIZE, mmap.PAGESIZE, 0):
         raise OSError(ctypes.get_errno(), "mprotect")
     end = pages * mmap.PAGESIZE
-    return raw[end - size_bytes:end].view(dtype)
+    return raw[end - size_bytes : end].view(dtype)

@@ -27,7 +27,7 @@ def test_cover_exactly_and_fit_the_registers(target, dtype, rows, columns, has_p
         vectors = -(-strip.columns // lanes)
         groups = split_rows(rows, vectors, dtype, target)
         assert sum(group.count * group.rows for group in groups) == rows
-        assert [group.first_row for group in groups] == [0, groups[0].count * groups[0].rows][:len(groups)]
+        assert [group.first_row for group in groups] == [0, groups[0].count * groups[0].rows][: len(groups)]
         sizes = [group.rows for group in groups]
         assert max(sizes) - min(sizes) <= 1
         for size in sizes:

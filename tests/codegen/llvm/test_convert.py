@@ -69,8 +69,19 @@ def sample(dtype: DType) -> np.ndarray:
 def float_boundaries() -> np.ndarray:
     """float64: the values of all narrow floats and the middles between neighbours, each with near misses; infinities, NaN and zeros."""
     found = [np.array([0.0, np.inf, np.nan, 2.0**31, 2.0**32, 2.0**63, 2.0**64, 3.4028235677973366e38, 1e-50])]
-    for name in ("float8_e3m4", "float8_e4m3", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e4m3b11fnuz", "float8_e5m2", "float8_e5m2fnuz",
-                 "float8_e8m0fnu", "float4_e2m1fn", "float16", "bfloat16"):
+    for name in (
+        "float8_e3m4",
+        "float8_e4m3",
+        "float8_e4m3fn",
+        "float8_e4m3fnuz",
+        "float8_e4m3b11fnuz",
+        "float8_e5m2",
+        "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+        "float4_e2m1fn",
+        "float16",
+        "bfloat16",
+    ):
         grid = np.sort(sample(as_dtype(name)).astype(np.float32).astype(np.float64))
         grid = np.unique(np.abs(grid[np.isfinite(grid)]))[:: 1 if len(grid) <= 256 else 37]
         edges = np.concatenate([grid, (grid[1:] + grid[:-1]) / 2, grid[-1:] * [1.01], grid[-1:] + (grid[-1:] - grid[-2:-1]) / 2])

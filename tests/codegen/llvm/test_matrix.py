@@ -91,10 +91,10 @@ def test_products_are_exact_and_stay_inside(native: NativeFunctions, case: Case)
         b = generator.integers(low, 9, (depth, shape.columns)).astype(numpy_dtype)
         for is_overwriting in (False, True):
             memory = np.full((shape.rows + 2, shape.c_row_stride), GUARD, numpy_dtype)
-            c = memory[1:-1, :shape.columns]
+            c = memory[1:-1, : shape.columns]
             c[...] = generator.integers(low, 9, c.shape)
             expected = memory.copy()
-            expected[1:-1, :shape.columns] = (0 if is_overwriting else c) + a @ b
+            expected[1:-1, : shape.columns] = (0 if is_overwriting else c) + a @ b
             native.call(shape.function_name, stored_a(case, a), stored_b(case, b), memory[1:], depth, is_overwriting)
             np.testing.assert_array_equal(memory, expected)
 
@@ -105,7 +105,7 @@ def test_overwriting_ignores_nan_in_c(native: NativeFunctions) -> None:
     a, b = np.ones((shape.rows, 300), np.float32), np.ones((300, shape.columns), np.float32)
     c = np.full((shape.rows, shape.c_row_stride), np.nan, np.float32)
     native.call(shape.function_name, stored_a(case, a), stored_b(case, b), c, 300, True)
-    np.testing.assert_array_equal(c[:, :shape.columns], 300)
+    np.testing.assert_array_equal(c[:, : shape.columns], 300)
 
 
 def test_integers_wrap() -> None:
@@ -126,8 +126,10 @@ def test_equal_shapes_share_a_function() -> None:
 
 def test_names_tell_shapes_apart() -> None:
     shape = MatrixShape(8, 16, as_dtype("float32"), 64, 1, 16, 16, 16, 1024)
-    changed = [replace(shape, **{field: getattr(shape, field) + 16}) for field in
-               ("rows", "columns", "a_row_stride", "a_k_stride", "b_k_stride", "c_row_stride", "b_panel", "b_panel_stride")]
+    changed = [
+        replace(shape, **{field: getattr(shape, field) + 16})
+        for field in ("rows", "columns", "a_row_stride", "a_k_stride", "b_k_stride", "c_row_stride", "b_panel", "b_panel_stride")
+    ]
     changed += [replace(shape, dtype=as_dtype("float64")), replace(shape, a_row_stride=-64), replace(shape, b_panel=0)]
     assert len({s.function_name for s in (shape, *changed)}) == len(changed) + 1
 
@@ -150,8 +152,9 @@ def test_every_preset_compiles_without_library_calls(target, dtype_name: str) ->
     assert undefined_symbols_of_elf(compile_object(module.text(), target)) in ([], ["_GLOBAL_OFFSET_TABLE_"])
 
 
-@pytest.mark.parametrize(("target", "instruction"), [(AVX2, r"vfmadd\w+ps\s.*%ymm"), (AVX512, r"vfmadd\w+ps\s.*%zmm"), (NEON, r"fmla\s+v\d+\.4s")],
-                         ids=["avx2", "avx512", "neon"])
+@pytest.mark.parametrize(
+    ("target", "instruction"), [(AVX2, r"vfmadd\w+ps\s.*%ymm"), (AVX512, r"vfmadd\w+ps\s.*%zmm"), (NEON, r"fmla\s+v\d+\.4s")], ids=["avx2", "avx512", "neon"]
+)
 def test_sums_stay_in_registers(target, instruction: str) -> None:
     """The inner loop of full tiles: as many fused instructions as sums and turns, and no vector on the stack."""
     module, panel = Module(), panel_columns(target, as_dtype("float32"))
@@ -165,8 +168,13 @@ def test_sums_stay_in_registers(target, instruction: str) -> None:
 
 def touch_page_ends() -> None:
     """Runs products whose operands end where memory ends; a read or write behind them is a segmentation fault."""
-    module, cases = Module(), [make_case(name, rows, columns, transposed, False, 0) for name, rows, columns, transposed in
-                               (("float32", 7, 13, False), ("float32", 1, 3, True), ("float64", 9, 7, False), ("int32", 5, 21, True))]
+    module, cases = (
+        Module(),
+        [
+            make_case(name, rows, columns, transposed, False, 0)
+            for name, rows, columns, transposed in (("float32", 7, 13, False), ("float32", 1, 3, True), ("float64", 9, 7, False), ("int32", 5, 21, True))
+        ],
+    )
     functions = NativeFunctions(module, {emit_matrix_multiply(module, host_target(), case.shape): PARAMETERS for case in cases})
     for case in cases:
         shape = case.shape
@@ -181,5 +189,9 @@ def touch_page_ends() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
 def test_nothing_behind_the_operands_is_touched() -> None:
-    subprocess.run([sys.executable, "-c", "from tests.codegen.llvm.test_matrix import touch_page_ends; touch_page_ends()"], check=True, timeout=60,
-                   cwd=Path(__file__).parents[3])
+    subprocess.run(
+        [sys.executable, "-c", "from tests.codegen.llvm.test_matrix import touch_page_ends; touch_page_ends()"],
+        check=True,
+        timeout=60,
+        cwd=Path(__file__).parents[3],
+    )

@@ -23,8 +23,18 @@ from tilewright.target.cpu import PRESETS, host_target
 
 PARAMETERS = ("ptr", "ptr", "i64", "i64", "i64")
 GUARD = 99
-SOURCES = [("float32", "float32"), ("float16", "float32"), ("bfloat16", "float32"), ("float8_e4m3fn", "float32"), ("float64", "float64"),
-           ("int8", "int32"), ("uint8", "int32"), ("int16", "int32"), ("int32", "int32"), ("uint16", "int64")]
+SOURCES = [
+    ("float32", "float32"),
+    ("float16", "float32"),
+    ("bfloat16", "float32"),
+    ("float8_e4m3fn", "float32"),
+    ("float64", "float64"),
+    ("int8", "int32"),
+    ("uint8", "int32"),
+    ("int16", "int32"),
+    ("int32", "int32"),
+    ("uint16", "int64"),
+]
 
 
 def make_shape(source: str, compute: str, rows: int, columns: int, has_panels: bool, is_transposed: bool, pad: int) -> PackShape:
@@ -79,12 +89,20 @@ def packed(shape: PackShape, matrix: np.ndarray, destination: np.ndarray) -> np.
 def test_packed_tiles_are_exact_and_stay_inside(native: NativeFunctions, shape: PackShape) -> None:
     panels = -(-shape.columns // shape.panel) if shape.panel else 0
     stored_columns = panels * shape.panel or shape.columns
-    extents = [(shape.rows, shape.columns), (shape.rows + 5, shape.columns + 5), (shape.rows - 1, shape.columns), (shape.rows, shape.columns - 1),
-               (shape.rows // 2, shape.columns // 2), (0, shape.columns), (shape.rows, 0), (-3, -4)]
+    extents = [
+        (shape.rows, shape.columns),
+        (shape.rows + 5, shape.columns + 5),
+        (shape.rows - 1, shape.columns),
+        (shape.rows, shape.columns - 1),
+        (shape.rows // 2, shape.columns // 2),
+        (0, shape.columns),
+        (shape.rows, 0),
+        (-3, -4),
+    ]
     for valid_rows, valid_columns in extents:
         rows, columns = min(max(valid_rows, 0), shape.rows), min(max(valid_columns, 0), shape.columns)
         source = source_matrix(shape, rows, columns, 3)
-        matrix = source[:, :source.shape[1] - 3]
+        matrix = source[:, : source.shape[1] - 3]
         expected = np.zeros((shape.rows, stored_columns), shape.dtype.numpy)
         expected[:rows, :columns] = (matrix.T if shape.is_transposed else matrix).astype(np.float64).astype(shape.dtype.numpy)
         size = panels * shape.panel_stride if shape.panel else shape.rows * shape.row_stride
@@ -114,8 +132,12 @@ def test_equal_shapes_share_a_function_and_others_do_not() -> None:
     assert list(module.functions) == [shape.function_name]
     base = PackShape(8, 16, as_dtype("float16"), as_dtype("float32"), 16, 16, 128)
     changed = [replace(base, **{field: getattr(base, field) + 16}) for field in ("rows", "columns", "row_stride", "panel", "panel_stride")]
-    changed += [replace(base, source_dtype=as_dtype("bfloat16")), replace(base, dtype=as_dtype("float64")), replace(base, is_transposed=True),
-                replace(base, panel=0)]
+    changed += [
+        replace(base, source_dtype=as_dtype("bfloat16")),
+        replace(base, dtype=as_dtype("float64")),
+        replace(base, is_transposed=True),
+        replace(base, panel=0),
+    ]
     assert len({s.function_name for s in (base, *changed)}) == len(changed) + 1
 
 
@@ -140,8 +162,12 @@ def test_every_preset_compiles_without_library_calls(target) -> None:
 def touch_page_ends() -> None:
     """Packs sources and fills destinations that end where memory ends; an access behind them is a segmentation fault."""
     module = Module()
-    shapes = [make_shape(source, compute, 13, 21, has_panels, is_transposed, 0) for source, compute in (("float32", "float32"), ("float16", "float32"))
-              for has_panels in (False, True) for is_transposed in (False, True)]
+    shapes = [
+        make_shape(source, compute, 13, 21, has_panels, is_transposed, 0)
+        for source, compute in (("float32", "float32"), ("float16", "float32"))
+        for has_panels in (False, True)
+        for is_transposed in (False, True)
+    ]
     functions = NativeFunctions(module, {emit_pack(module, host_target(), shape): PARAMETERS for shape in shapes})
     for shape in shapes:
         lines, length = (21, 13) if shape.is_transposed else (13, 21)
@@ -155,5 +181,9 @@ def touch_page_ends() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
 def test_nothing_behind_the_operands_is_touched() -> None:
-    subprocess.run([sys.executable, "-c", "from tests.codegen.llvm.test_pack import touch_page_ends; touch_page_ends()"], check=True, timeout=60,
-                   cwd=Path(__file__).parents[3])
+    subprocess.run(
+        [sys.executable, "-c", "from tests.codegen.llvm.test_pack import touch_page_ends; touch_page_ends()"],
+        check=True,
+        timeout=60,
+        cwd=Path(__file__).parents[3],
+    )

@@ -34,20 +34,45 @@ def test_slots_follow_parameters_workspaces_and_symbols() -> None:
     a = tensor("a", float32, m, n, strides=(s, 1))
     scale, address = var("scale", float32), var("address", uint64)
     work = tensor("work", float32, n)
-    made = dataclasses.replace(program([a], lambda bx: store(a, [0, 0], scale)), workspaces=(work,), parameters=(
-        Parameter("a", ParameterKind.TENSOR, SPAN, buffer=a), Parameter("m", ParameterKind.SCALAR, SPAN, variable=m),
-        Parameter("scale", ParameterKind.SCALAR, SPAN, variable=scale), Parameter("p", ParameterKind.POINTER, SPAN, variable=address)))
+    made = dataclasses.replace(
+        program([a], lambda bx: store(a, [0, 0], scale)),
+        workspaces=(work,),
+        parameters=(
+            Parameter("a", ParameterKind.TENSOR, SPAN, buffer=a),
+            Parameter("m", ParameterKind.SCALAR, SPAN, variable=m),
+            Parameter("scale", ParameterKind.SCALAR, SPAN, variable=scale),
+            Parameter("p", ParameterKind.POINTER, SPAN, variable=address),
+        ),
+    )
     slots = slots_of(made)
-    assert [slot.kind for slot in slots] == [SlotKind.TENSOR, SlotKind.SCALAR, SlotKind.SCALAR, SlotKind.POINTER, SlotKind.WORKSPACE, SlotKind.SYMBOL,
-                                             SlotKind.SYMBOL,
-                                             SlotKind.STATUS]
+    assert [slot.kind for slot in slots] == [
+        SlotKind.TENSOR,
+        SlotKind.SCALAR,
+        SlotKind.SCALAR,
+        SlotKind.POINTER,
+        SlotKind.WORKSPACE,
+        SlotKind.SYMBOL,
+        SlotKind.SYMBOL,
+        SlotKind.STATUS,
+    ]
     assert next(slot.symbol for slot in slots[5:7]) is n and slots[6].symbol is s
     assert slots[4].workspace is work
 
 
-@pytest.mark.parametrize("dtype, value", [(int8, -3), (int32, -70000), (int64, -(1 << 40)), (uint8, 200), (uint64, (1 << 63) + 5), (float16, 1.5),
-                                          (float32, -2.75),
-                                          (float64, 1e-200), (bool_, True)])
+@pytest.mark.parametrize(
+    "dtype, value",
+    [
+        (int8, -3),
+        (int32, -70000),
+        (int64, -(1 << 40)),
+        (uint8, 200),
+        (uint64, (1 << 63) + 5),
+        (float16, 1.5),
+        (float32, -2.75),
+        (float64, 1e-200),
+        (bool_, True),
+    ],
+)
 def test_scalars_arrive_with_their_value(dtype, value) -> None:
     x, c = var("x", dtype), tensor("c", dtype, 40)
     check(program([c, x], lambda bx: parallel([40], lambda i: store(c, [i], x))), {"c": np.zeros(40, dtype.numpy)}, scalars={"x": value})
@@ -89,8 +114,11 @@ def test_a_pointer_parameter_becomes_a_tensor() -> None:
 def test_views_share_the_memory_of_their_buffer() -> None:
     a, t = tensor("a", int32, 6, 8), tile("t", int32, 6, 8)
     flat = Buffer("flat", int32, (48,), Scope.SHARED, SPAN, source=t)
-    body = seq(parallel([6, 8], lambda i, j: store(t, [i, j], at(a, i, j))), serial(47, lambda s: store(flat, [s + 1], at(flat, s + 1) + at(flat, s))),
-               parallel([6, 8], lambda i, j: store(a, [i, j], at(t, i, j))))
+    body = seq(
+        parallel([6, 8], lambda i, j: store(t, [i, j], at(a, i, j))),
+        serial(47, lambda s: store(flat, [s + 1], at(flat, s + 1) + at(flat, s))),
+        parallel([6, 8], lambda i, j: store(a, [i, j], at(t, i, j))),
+    )
     check(program([a], lambda bx: body), {"a": np.arange(48, dtype=np.int32).reshape(6, 8)})
 
 
@@ -110,15 +138,19 @@ def test_an_address_beyond_32_bits() -> None:
     assert "trunc" not in text and "mul i64 %v" in text
 
 
-
-
 def large_program() -> Program:
     n = var("n")
     a, c = tensor("a", float16, n, 96), tensor("c", float32, n, 96)
     t = tile("t", float16, 32, 96)
-    return program([a, c], lambda bx: seq(parallel([32, 96], lambda i, j: store(t, [i, j], at(a, bx * 32 + i, j))),
-                                          parallel([32, 96], lambda i,
-                                                   j: store(c, [bx * 32 + i, j], cast(at(t, i, j), float32) * 2.0))), [n // 32], "large-program")
+    return program(
+        [a, c],
+        lambda bx: seq(
+            parallel([32, 96], lambda i, j: store(t, [i, j], at(a, bx * 32 + i, j))),
+            parallel([32, 96], lambda i, j: store(c, [bx * 32 + i, j], cast(at(t, i, j), float32) * 2.0)),
+        ),
+        [n // 32],
+        "large-program",
+    )
 
 
 def test_text_is_the_same_in_every_run() -> None:

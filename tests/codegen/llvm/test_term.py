@@ -24,17 +24,36 @@ Y = np.array([2.0, 0.5, -1.0, 1.0, -7.25, 1.0, 2.0, -3.0], np.float32)
 
 
 @pytest.mark.parametrize("lanes", [1, 8])
-@pytest.mark.parametrize("expression", [
-    lambda x, y: x + y, lambda x, y: 2.0 - x * y, lambda x, y: x / y, lambda x, y: 1.0 / y, lambda x, y: 3.0 * x + (-y), lambda x, y: 1.0 + y,
-], ids=range(6))
+@pytest.mark.parametrize(
+    "expression",
+    [
+        lambda x, y: x + y,
+        lambda x, y: 2.0 - x * y,
+        lambda x, y: x / y,
+        lambda x, y: 1.0 / y,
+        lambda x, y: 3.0 * x + (-y),
+        lambda x, y: 1.0 + y,
+    ],
+    ids=range(6),
+)
 def test_float_operators_are_those_of_numpy(expression, lanes: int) -> None:
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(run("float", expression, X, Y, lanes=lanes), expression(X, Y))
 
 
-@pytest.mark.parametrize("expression", [
-    lambda x, y: x + y * 3, lambda x, y: (x & y) | 5, lambda x, y: ~x ^ y, lambda x, y: x << 3, lambda x, y: x >> 2, lambda x, y: 7 - x, lambda x, y: -x,
-], ids=range(7))
+@pytest.mark.parametrize(
+    "expression",
+    [
+        lambda x, y: x + y * 3,
+        lambda x, y: (x & y) | 5,
+        lambda x, y: ~x ^ y,
+        lambda x, y: x << 3,
+        lambda x, y: x >> 2,
+        lambda x, y: 7 - x,
+        lambda x, y: -x,
+    ],
+    ids=range(7),
+)
 def test_integer_operators_are_those_of_numpy(expression) -> None:
     x, y = np.random.default_rng(0).integers(-(2**31), 2**31, (2, 64)).astype(np.int32)
     assert np.array_equal(run("i32", expression, x, y), expression(x, y))

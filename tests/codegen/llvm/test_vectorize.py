@@ -34,8 +34,10 @@ def integers(*shape: int, low: int = -50, high: int = 50, dtype: DType = int32) 
 @pytest.mark.parametrize("extent", [1, 3, 4, 5, 8, 31, 32, 33, 64, 77, 100, 128])
 def test_every_extent_is_covered_exactly(extent: int) -> None:
     a, b, c = (tensor(n, float32, extent) for n in "abc")
-    check(program([a, b, c], lambda bx: parallel([extent], lambda i: store(c, [i], at(a, i) + at(b, i)))),
-          {"a": floats(extent), "b": floats(extent), "c": floats(extent)})
+    check(
+        program([a, b, c], lambda bx: parallel([extent], lambda i: store(c, [i], at(a, i) + at(b, i)))),
+        {"a": floats(extent), "b": floats(extent), "c": floats(extent)},
+    )
 
 
 @pytest.mark.parametrize("extent", [0, 1, 7, 8, 40, 41])
@@ -50,15 +52,24 @@ def test_arithmetic_rounds_in_the_dtype_of_each_node(dtype: str) -> None:
     kind = as_dtype(dtype)
     a, b, c = (tensor(n, kind, 70) for n in "abc")
     make = floats if kind.is_float else integers
-    check(program([a, b, c], lambda bx: parallel([70], lambda i: store(c, [i], (at(a, i) + at(b, i)) - at(b, i) * at(a, i)))),
-          {n: make(70, dtype=kind) for n in "abc"}, tolerance=1e-5 if kind is float32 else 0)
+    check(
+        program([a, b, c], lambda bx: parallel([70], lambda i: store(c, [i], (at(a, i) + at(b, i)) - at(b, i) * at(a, i)))),
+        {n: make(70, dtype=kind) for n in "abc"},
+        tolerance=1e-5 if kind is float32 else 0,
+    )
 
 
 def test_one_loop_may_mix_element_sizes() -> None:
     a, b, c, d = tensor("a", int8, 67), tensor("b", float64, 67), tensor("c", float16, 67), tensor("d", bool_, 67)
-    check(program([a, b, c, d], lambda bx: parallel([67], lambda i: seq(store(c, [i], cast(at(a, i), float16) + cast(at(b, i), float16)),
-                                                                        store(d, [i], at(b, i) > cast(at(a, i), float64))))),
-          {"a": integers(67, dtype=int8), "b": floats(67, dtype=float64), "c": floats(67, dtype=float16), "d": np.zeros(67, np.bool_)})
+    check(
+        program(
+            [a, b, c, d],
+            lambda bx: parallel(
+                [67], lambda i: seq(store(c, [i], cast(at(a, i), float16) + cast(at(b, i), float16)), store(d, [i], at(b, i) > cast(at(a, i), float64)))
+            ),
+        ),
+        {"a": integers(67, dtype=int8), "b": floats(67, dtype=float64), "c": floats(67, dtype=float16), "d": np.zeros(67, np.bool_)},
+    )
 
 
 def test_the_axis_that_is_contiguous_becomes_the_lanes() -> None:
@@ -78,8 +89,11 @@ def test_strides_may_be_numbers_or_symbols() -> None:
     b = tensor("b", float32, 6, 20, strides=(s, 1))
     c = tensor("c", float32, 6, 20, strides=(1, s))
     memory = {"a": floats(6 * 40), "b": floats(6 * 24), "c": floats(24 * 20)}
-    views = {"a": np.lib.stride_tricks.as_strided(memory["a"], (6, 20), (160, 8)), "b": np.lib.stride_tricks.as_strided(memory["b"], (6, 20), (96, 4)),
-             "c": np.lib.stride_tricks.as_strided(memory["c"], (6, 20), (4, 96))}
+    views = {
+        "a": np.lib.stride_tricks.as_strided(memory["a"], (6, 20), (160, 8)),
+        "b": np.lib.stride_tricks.as_strided(memory["b"], (6, 20), (96, 4)),
+        "c": np.lib.stride_tricks.as_strided(memory["c"], (6, 20), (4, 96)),
+    }
     made = program([a, b, c], lambda bx: parallel([6, 20], lambda i, j: store(c, [i, j], at(a, i, j) - at(b, i, j))))
     expected = {n: v.copy() for n, v in views.items()}
     Interpreter(made, expected, symbols={"s": 24})
@@ -96,31 +110,41 @@ def test_loads_and_stores_of_one_turn_keep_their_order() -> None:
 
 def test_lanes_read_pairs_where_the_index_is_halved() -> None:
     a, c = tensor("a", uint8, 32), tensor("c", int32, 64)
-    code = check(program([a, c], lambda bx: parallel([64], lambda i: store(c, [i], (cast(at(a, i // 2), int32) >> ((i % 2) * 4)) & 15))),
-                 {"a": integers(32, low=0, high=255, dtype=uint8), "c": integers(64)})
+    code = check(
+        program([a, c], lambda bx: parallel([64], lambda i: store(c, [i], (cast(at(a, i // 2), int32) >> ((i % 2) * 4)) & 15))),
+        {"a": integers(32, low=0, high=255, dtype=uint8), "c": integers(64)},
+    )
     assert "load <16 x i8>" in code.module.text
 
 
 @pytest.mark.parametrize("divisor", [2, 3, 4, 5])
 def test_divided_indices_in_any_loop(divisor: int) -> None:
     a, c = tensor("a", int32, 40), tensor("c", int32, 77)
-    check(program([a, c], lambda bx: parallel([77], lambda i: store(c, [i], at(a, i // divisor) + at(a, i % divisor) * 100 + i // divisor))),
-          {"a": integers(40), "c": integers(77)})
+    check(
+        program([a, c], lambda bx: parallel([77], lambda i: store(c, [i], at(a, i // divisor) + at(a, i % divisor) * 100 + i // divisor))),
+        {"a": integers(40), "c": integers(77)},
+    )
 
 
 def test_products_of_quotients_and_remainders_in_indices() -> None:
     a, c, n = tensor("a", int32, 4000), tensor("c", int32, 128), var("n")
-    check(program([a, c, n], lambda bx: parallel([128], lambda i: store(c, [i],
-                                                                        at(a, (i // 64) * (i % 64)) + at(a,
-                                                                                                         (i % 8) * n + i // 32 * (i // 8)) + (i // 64) * i))),
-          {"a": integers(4000), "c": integers(128)}, scalars={"n": 13})
+    check(
+        program(
+            [a, c, n],
+            lambda bx: parallel([128], lambda i: store(c, [i], at(a, (i // 64) * (i % 64)) + at(a, (i % 8) * n + i // 32 * (i // 8)) + (i // 64) * i)),
+        ),
+        {"a": integers(4000), "c": integers(128)},
+        scalars={"n": 13},
+    )
 
 
 def test_indices_from_memory() -> None:
     a, index, c = tensor("a", float32, 50, 3), tensor("index", int32, 40), tensor("c", float32, 50)
     order = RNG.permutation(50)[:40].astype(np.int32)
-    check(program([a, index, c], lambda bx: parallel([40], lambda i: store(c, [at(index, i)], at(a, at(index, i), 1) + at(a, at(index, i), 2)))),
-          {"a": floats(50, 3), "index": order, "c": floats(50)})
+    check(
+        program([a, index, c], lambda bx: parallel([40], lambda i: store(c, [at(index, i)], at(a, at(index, i), 1) + at(a, at(index, i), 2)))),
+        {"a": floats(50, 3), "index": order, "c": floats(50)},
+    )
 
 
 @pytest.mark.parametrize("is_given", [True, False])
@@ -130,8 +154,12 @@ def test_a_scalar_tile_that_a_loop_writes_is_its_own_in_every_turn(is_given: boo
 
     def body(i: Expr) -> Stmt:
         first = [store(x, [0], at(a, i) if is_given else at(x, 0) + at(a, i)), store(y, [2], cast(i, float32))]
-        return seq(*first, when(at(x, 0) > 0, store(x, [0], at(x, 0) * 2)), serial(3, lambda s: store(y, [2], at(y, 2) * 1.5 + cast(s, float32))),
-                   store(c, [i], at(x, 0) + cast(at(y, 2), int32)))
+        return seq(
+            *first,
+            when(at(x, 0) > 0, store(x, [0], at(x, 0) * 2)),
+            serial(3, lambda s: store(y, [2], at(y, 2) * 1.5 + cast(s, float32))),
+            store(c, [i], at(x, 0) + cast(at(y, 2), int32)),
+        )
 
     code = check(program([a, c], lambda bx: seq(store(x, [0], 5), parallel([70], body))), {"a": integers(70), "c": integers(70)})
     assert ("<32 x i32>" in code.module.text) == is_given
@@ -140,8 +168,7 @@ def test_a_scalar_tile_that_a_loop_writes_is_its_own_in_every_turn(is_given: boo
 def test_accumulators_of_inner_loops_stay_in_registers() -> None:
     a, b, c = tensor("a", int32, 20, 30), tensor("b", int32, 30, 40), tensor("c", int32, 20, 40)
     t = tile("t", int32, 20, 40)
-    step = lambda i, j: serial(30, lambda s: seq(store(t, [i, j], at(t, i, j) + at(a, i, s) * at(b, s, j)),
-                                                 when(at(b, s, j) > 40, store(t, [i, j], 0))))
+    step = lambda i, j: serial(30, lambda s: seq(store(t, [i, j], at(t, i, j) + at(a, i, s) * at(b, s, j)), when(at(b, s, j) > 40, store(t, [i, j], 0))))
     body = seq(parallel([20, 40], lambda i, j: seq(store(t, [i, j], i), step(i, j))), parallel([20, 40], lambda i, j: store(c, [i, j], at(t, i, j))))
     code = check(program([a, b, c], lambda bx: body), {"a": integers(20, 30), "b": integers(30, 40), "c": integers(20, 40)})
     assert "alloca <8 x i32>" in code.module.text
@@ -163,8 +190,11 @@ def test_a_guarded_store_runs_where_the_guard_holds(low: int, high: int) -> None
     n = var("n")
     a, c = tensor("a", int32, 128), tensor("c", int32, 128)
     for bound in (const(high), n):
-        check(program([a, c, n], lambda bx, bound=bound: parallel([128], lambda i: when((i >= low) & (i < bound), store(c, [i], at(a, i) + i)))),
-              {"a": integers(128), "c": integers(128)}, scalars={"n": high})
+        check(
+            program([a, c, n], lambda bx, bound=bound: parallel([128], lambda i: when((i >= low) & (i < bound), store(c, [i], at(a, i) + i)))),
+            {"a": integers(128), "c": integers(128)},
+            scalars={"n": high},
+        )
 
 
 @pytest.mark.parametrize("rows, columns", [(64, 32), (100, 70), (1, 1), (65, 33)])
@@ -177,24 +207,34 @@ def test_a_tile_copy_beyond_the_edges(rows: int, columns: int) -> None:
         def inside(i: Expr, j: Expr) -> Expr:
             return (by * 64 + i < m) & (bx * 32 + j < n)
 
-        return seq(parallel([64, 32], lambda i, j: store(t, [i, j], select(inside(i, j), at(a, by * 64 + i, bx * 32 + j), 0.0, is_lazy=True))),
-                   parallel([64, 32], lambda i, j: store(t, [i, j], at(t, i, j) * 2.0 + 1.0)),
-                   parallel([64, 32], lambda i, j: when(inside(i, j), store(c, [by * 64 + i, bx * 32 + j], at(t, i, j)))))
+        return seq(
+            parallel([64, 32], lambda i, j: store(t, [i, j], select(inside(i, j), at(a, by * 64 + i, bx * 32 + j), 0.0, is_lazy=True))),
+            parallel([64, 32], lambda i, j: store(t, [i, j], at(t, i, j) * 2.0 + 1.0)),
+            parallel([64, 32], lambda i, j: when(inside(i, j), store(c, [by * 64 + i, bx * 32 + j], at(t, i, j)))),
+        )
 
     check(program([a, c], body, [3, 2]), {"a": floats(rows, columns), "c": floats(rows, columns)}, symbols={"m": rows, "n": columns})
 
 
 def test_different_guards_in_one_body() -> None:
     a, b, c = tensor("a", int32, 40), tensor("b", int32, 60), tensor("c", int32, 50)
-    check(program([a, b, c], lambda bx: parallel([64], lambda i: when(i < 50, store(
-        c, [i], select(i < 40, at(a, i), -1, is_lazy=True) + select(i >= 4, at(b, i - 4), -2, is_lazy=True))))),
-          {"a": integers(40), "b": integers(60), "c": integers(50)})
+    check(
+        program(
+            [a, b, c],
+            lambda bx: parallel(
+                [64], lambda i: when(i < 50, store(c, [i], select(i < 40, at(a, i), -1, is_lazy=True) + select(i >= 4, at(b, i - 4), -2, is_lazy=True)))
+            ),
+        ),
+        {"a": integers(40), "b": integers(60), "c": integers(50)},
+    )
 
 
 def test_a_causal_mask_with_both_branches() -> None:
     s = tensor("s", float32, 48, 48)
-    check(program([s], lambda bx: parallel([48, 48], lambda i, j: when(i + 3 <= j, store(s, [i, j], -5.0), store(s, [i, j], at(s, i, j) + 1.0)))),
-          {"s": floats(48, 48)})
+    check(
+        program([s], lambda bx: parallel([48, 48], lambda i, j: when(i + 3 <= j, store(s, [i, j], -5.0), store(s, [i, j], at(s, i, j) + 1.0)))),
+        {"s": floats(48, 48)},
+    )
 
 
 @pytest.mark.parametrize("slope", [1, -1, 2, -3])
@@ -202,14 +242,19 @@ def test_a_causal_mask_with_both_branches() -> None:
 def test_every_comparison_bounds_the_range(op: Op, slope: int) -> None:
     c, k = tensor("c", int32, 40), var("k")
     for bound in (-7, 0, 20, 21, 100):
-        check(program([c, k], lambda bx: parallel([40], lambda i: when(binary(op, i * slope + 1, k), store(c, [i], i)))), {"c": integers(40)},
-              scalars={"k": bound})
+        check(
+            program([c, k], lambda bx: parallel([40], lambda i: when(binary(op, i * slope + 1, k), store(c, [i], i)))),
+            {"c": integers(40)},
+            scalars={"k": bound},
+        )
 
 
 def test_a_condition_on_data_protects_a_store() -> None:
     a, c = tensor("a", int32, 70), tensor("c", int32, 70)
-    check(program([a, c], lambda bx: parallel([70], lambda i: when(at(a, i) > 0, store(c, [i], at(a, i) * 2), store(c, [i], -1)))),
-          {"a": integers(70), "c": integers(70)})
+    check(
+        program([a, c], lambda bx: parallel([70], lambda i: when(at(a, i) > 0, store(c, [i], at(a, i) * 2), store(c, [i], -1)))),
+        {"a": integers(70), "c": integers(70)},
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn", "float32", "uint8", "int64"])
@@ -218,12 +263,18 @@ def test_moving_keeps_every_bit_and_masks_work_for_every_width(dtype: str) -> No
     a, c, d, index = tensor("a", kind, 90), tensor("c", kind, 70), tensor("d", kind, 90), tensor("index", int32, 70)
     t = tile("t", kind, 70)
     is_positive = lambda i: at(index, i) > 0
-    body = seq(parallel([70], lambda i: store(t, [i], select(i < 50, at(a, i + 3), const(1, kind), is_lazy=True))),
-               parallel([70], lambda i: when(is_positive(i), store(t, [i], at(a, i)))),
-               parallel([70], lambda i: store(c, [i], select(is_positive(i), at(t, i), at(a, at(index, i) + 50), is_lazy=True))),
-               parallel([70], lambda i: when(is_positive(i), store(d, [at(index, i)], at(t, i)))))
-    data = {"a": RNG.integers(0, 256, 90 * kind.itemsize).astype(np.uint8).view(kind.numpy), "c": np.zeros(70, kind.numpy), "d": np.zeros(90, kind.numpy),
-            "index": (RNG.permutation(89)[:70] - 44).astype(np.int32)}
+    body = seq(
+        parallel([70], lambda i: store(t, [i], select(i < 50, at(a, i + 3), const(1, kind), is_lazy=True))),
+        parallel([70], lambda i: when(is_positive(i), store(t, [i], at(a, i)))),
+        parallel([70], lambda i: store(c, [i], select(is_positive(i), at(t, i), at(a, at(index, i) + 50), is_lazy=True))),
+        parallel([70], lambda i: when(is_positive(i), store(d, [at(index, i)], at(t, i)))),
+    )
+    data = {
+        "a": RNG.integers(0, 256, 90 * kind.itemsize).astype(np.uint8).view(kind.numpy),
+        "c": np.zeros(70, kind.numpy),
+        "d": np.zeros(90, kind.numpy),
+        "index": (RNG.permutation(89)[:70] - 44).astype(np.int32),
+    }
     expected = {n: x.copy() for n, x in data.items()}
     made = program([a, c, d, index], lambda bx: body)
     Interpreter(made, expected)
@@ -234,9 +285,13 @@ def test_moving_keeps_every_bit_and_masks_work_for_every_width(dtype: str) -> No
 
 def test_a_condition_on_data_protects_a_load() -> None:
     a, index, c = tensor("a", int32, 20), tensor("index", int32, 70), tensor("c", int32, 70)
-    check(program([a, index, c], lambda bx: parallel([70], lambda i: store(
-        c, [i], select((at(index, i) >= 0) & (at(index, i) < 20), at(a, at(index, i)), -1, is_lazy=True)))),
-          {"a": integers(20), "index": integers(70, low=-5, high=30), "c": integers(70)})
+    check(
+        program(
+            [a, index, c],
+            lambda bx: parallel([70], lambda i: store(c, [i], select((at(index, i) >= 0) & (at(index, i) < 20), at(a, at(index, i)), -1, is_lazy=True))),
+        ),
+        {"a": integers(20), "index": integers(70, low=-5, high=30), "c": integers(70)},
+    )
 
 
 # -- reductions
@@ -256,8 +311,11 @@ def test_reductions_along_rows_and_columns(kind: ReduceKind, extent: int) -> Non
         columns = reduction(kind, 0.5, extent, lambda r: at(b, r, i), float32)
         return seq(rows, store(c, [0, i], rows.result), columns, store(c, [1, i], columns.result))
 
-    check(program([a, b, c], lambda bx: parallel([20], body)), {"a": floats(20, max(extent, 1)), "b": floats(max(extent, 1), 20), "c": floats(2, 20)},
-          tolerance=exact_or_close(kind, float32))
+    check(
+        program([a, b, c], lambda bx: parallel([20], body)),
+        {"a": floats(20, max(extent, 1)), "b": floats(max(extent, 1), 20), "c": floats(2, 20)},
+        tolerance=exact_or_close(kind, float32),
+    )
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int32", "uint32", "int64"])
@@ -331,8 +389,9 @@ def test_a_widened_tile_keeps_the_values_of_its_dtype() -> None:
     a, c = tensor("a", float32, 24, 40), tensor("c", float32, 24, 40)
     t = tile("t", float16, 24, 40)
     plans = {t: TilePlan(float32, Storage.ROW_MAJOR, 48)}
-    made = program([a, c], lambda bx: seq(parallel([24, 40], lambda i, j: store(t, [i, j], at(a, i, j))),
-                                          parallel([24, 40], lambda i, j: store(c, [i, j], at(t, i, j)))))
+    made = program(
+        [a, c], lambda bx: seq(parallel([24, 40], lambda i, j: store(t, [i, j], at(a, i, j))), parallel([24, 40], lambda i, j: store(c, [i, j], at(t, i, j))))
+    )
     code = check(made, {"a": floats(24, 40), "c": floats(24, 40)}, plans=plans)
     assert code.module.scratch_bytes == (24 * 48 * 4,)
 
@@ -344,8 +403,10 @@ def test_two_elements_share_a_byte_in_global_memory(dtype: str, extent: int, shi
     a, b, c = tensor("a", kind, 70), tensor("b", kind, 70), tensor("c", float32, 70)
     codes = {"a": integers(70, low=0, high=16, dtype=uint8), "b": integers(70, low=0, high=16, dtype=uint8)}
     made = program([a, b, c], lambda bx: parallel([extent], lambda i: seq(store(b, [i + shift], at(a, i)), store(c, [i], cast(at(a, i + shift), float32)))))
-    elements = {n: (x.view(np.int8) << 4 >> 4 if kind.is_signed and kind.is_integer else x).astype(np.int8).view(kind.numpy) if kind.is_integer
-                else x.view(kind.numpy) for n, x in codes.items()}
+    elements = {
+        n: (x.view(np.int8) << 4 >> 4 if kind.is_signed and kind.is_integer else x).astype(np.int8).view(kind.numpy) if kind.is_integer else x.view(kind.numpy)
+        for n, x in codes.items()
+    }
     expected: dict[str, Any] = {**{n: x.copy() for n, x in elements.items()}, "c": np.zeros(70, np.float32)}
     Interpreter(made, expected)
     packed = {n: x[0::2] | x[1::2] << 4 for n, x in codes.items()}
@@ -431,15 +492,22 @@ class RandomBody:
         match self.rng.integers(9):
             case 7:
                 x = tile("x", int32, 1, scope=Scope.VARIABLE)
-                return seq(store(x, [0], self.expression(i, j, 1)), when(self.condition(i, j, at(x, 0)), store(x, [0], at(x, 0) - self.expression(i, j, 1))),
-                           store(target, [i, j], at(x, 0)))
+                return seq(
+                    store(x, [0], self.expression(i, j, 1)),
+                    when(self.condition(i, j, at(x, 0)), store(x, [0], at(x, 0) - self.expression(i, j, 1))),
+                    store(target, [i, j], at(x, 0)),
+                )
             case 8:
                 there = self.n - 1 - j
-                return seq(store(self.e, [i, there], 1), when(self.condition(i, j, self.expression(i, j, 0)),
-                                                              store(self.e, [i, there], self.expression(i, j, 1))))
+                return seq(
+                    store(self.e, [i, there], 1), when(self.condition(i, j, self.expression(i, j, 0)), store(self.e, [i, there], self.expression(i, j, 1)))
+                )
             case 0:
-                return when(self.condition(i, j, self.expression(i, j, 0)), store(target, [i, j], self.expression(i, j)),
-                            self.pick(None, store(target, [i, j], self.expression(i, j, 1))))
+                return when(
+                    self.condition(i, j, self.expression(i, j, 0)),
+                    store(target, [i, j], self.expression(i, j)),
+                    self.pick(None, store(target, [i, j], self.expression(i, j, 1))),
+                )
             case 1:
                 return let(int32, self.expression(i, j), lambda x: store(target, [i, j], x * 3 + x))
             case 2:
@@ -457,9 +525,12 @@ class RandomBody:
             return seq(fill, parallel([self.m, self.n], lambda i, j: seq(*(self.statement(i, j) for _ in range(int(self.rng.integers(1, 4)))))))
 
         shape = (self.m, self.n)
-        check(program([self.a, self.c, self.d, self.e, self.row, self.k], body),
-              {**{name: integers(*shape) for name in "acde"}, "row": integers(self.n)}, scalars={"k": int(self.rng.integers(-3, 40))},
-              target=self.pick(host_target(), GENERIC_128) if host_target().vector_bytes > 16 and "x86_64" in host_target().triple else host_target())
+        check(
+            program([self.a, self.c, self.d, self.e, self.row, self.k], body),
+            {**{name: integers(*shape) for name in "acde"}, "row": integers(self.n)},
+            scalars={"k": int(self.rng.integers(-3, 40))},
+            target=self.pick(host_target(), GENERIC_128) if host_target().vector_bytes > 16 and "x86_64" in host_target().triple else host_target(),
+        )
 
 
 @settings(max_examples=60, deadline=None)

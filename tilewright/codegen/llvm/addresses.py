@@ -78,8 +78,13 @@ class Prefix:
 
 def refuse_vector_dtype(what: str, dtype: DType, span: Span | None = None) -> NoReturn:
     """A diagnostic for dtypes of several lanes."""
-    fail(Kind.DTYPE_UNSUPPORTED, f"{what} is {dtype!s}, which code for a CPU cannot handle", span, because="only dtypes of one lane exist there",
-         help=f"use {dtype.scalar!s} and one more dimension of {dtype.lanes}")
+    fail(
+        Kind.DTYPE_UNSUPPORTED,
+        f"{what} is {dtype!s}, which code for a CPU cannot handle",
+        span,
+        because="only dtypes of one lane exist there",
+        help=f"use {dtype.scalar!s} and one more dimension of {dtype.lanes}",
+    )
 
 
 class Addressing:

@@ -10,8 +10,14 @@ from tilewright.ir.buffer import Scope
 from tilewright.ir.expr import load
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, MemoryOrder
 
-_ORDERS = {MemoryOrder.RELAXED: "monotonic", MemoryOrder.CONSUME: "acquire", MemoryOrder.ACQUIRE: "acquire", MemoryOrder.RELEASE: "release",
-           MemoryOrder.ACQ_REL: "acq_rel", MemoryOrder.SEQ_CST: "seq_cst"}
+_ORDERS = {
+    MemoryOrder.RELAXED: "monotonic",
+    MemoryOrder.CONSUME: "acquire",
+    MemoryOrder.ACQUIRE: "acquire",
+    MemoryOrder.RELEASE: "release",
+    MemoryOrder.ACQ_REL: "acq_rel",
+    MemoryOrder.SEQ_CST: "seq_cst",
+}
 # A load can only acquire, and so can the failing side of a compare and exchange.
 _LOAD_ORDERS = {"release": "monotonic", "acq_rel": "acquire"}
 _BITWISE = {AtomicKind.AND: "and", AtomicKind.OR: "or", AtomicKind.XOR: "xor"}

@@ -79,8 +79,15 @@ def round_to(f: Function, value: Value, dtype: DType, features: frozenset[Featur
     return _round_term(Scope(f, features)(value), dtype, rounding).value
 
 
-def convert(f: Function, value: Value, source: DType, target: DType, features: frozenset[Feature], rounding: Rounding = Rounding.NEAREST_EVEN,
-            is_saturating: bool = False) -> Value:
+def convert(
+    f: Function,
+    value: Value,
+    source: DType,
+    target: DType,
+    features: frozenset[Feature],
+    rounding: Rounding = Rounding.NEAREST_EVEN,
+    is_saturating: bool = False,
+) -> Value:
     """`value`, the value form of `source`, as the value form of `target`.
 
     Floats round as asked; float to integer truncates, saturates and gives 0 for NaN; integers wrap; to bool means `!= 0`. With `is_saturating`
@@ -101,8 +108,12 @@ def convert(f: Function, value: Value, source: DType, target: DType, features: f
     if _is_exact(source, target) and not is_saturating:
         return (x if source.is_float else _float_of_integer(x, source, "float")).value
     if not source.is_float:
-        x = _float_of_integer(x, source, "double" if target.bits == 64 or rounding is not Rounding.NEAREST_EVEN else "float",
-                              to_odd=target.bits < 64 and rounding is not Rounding.NEAREST_EVEN)
+        x = _float_of_integer(
+            x,
+            source,
+            "double" if target.bits == 64 or rounding is not Rounding.NEAREST_EVEN else "float",
+            to_odd=target.bits < 64 and rounding is not Rounding.NEAREST_EVEN,
+        )
     if target.bits == 64:
         return x.convert("fpext", "double").value
     if is_saturating:
@@ -159,8 +170,18 @@ def float_format(dtype: DType) -> FloatFormat:
         smallest_normal = np.array([1 << dtype.mantissa_bits], raw_type).view(dtype.numpy).astype(np.float32)
     bias = 1 - round(math.log2(smallest_normal[0]))
     nan_code, infinity_code, _ = codes.view(raw_type).tolist()
-    return FloatFormat(dtype.exponent_bits, dtype.mantissa_bits, bias, float(dtype.maximum), bool(np.isinf(back[1])), bool(np.isnan(back[0])),
-                       bool(np.signbit(back[2])), infinity_code, nan_code, 1 << (dtype.bits - 1))
+    return FloatFormat(
+        dtype.exponent_bits,
+        dtype.mantissa_bits,
+        bias,
+        float(dtype.maximum),
+        bool(np.isinf(back[1])),
+        bool(np.isnan(back[0])),
+        bool(np.signbit(back[2])),
+        infinity_code,
+        nan_code,
+        1 << (dtype.bits - 1),
+    )
 
 
 def _is_power_format(dtype: DType) -> bool:

@@ -82,8 +82,7 @@ class _MultiplyEmitter:
         self.strips = split_columns(shape.rows, shape.columns, shape.dtype, target, shape.b_panel)
         row_bytes = max(strip.columns for strip in self.strips) * self.itemsize
         self.stretch = max(_STRIP_BYTES // row_bytes // _K_UNROLL, 1) * _K_UNROLL
-        parameters = [("ptr noalias", "a"), ("ptr noalias", "b"), ("ptr noalias", "c"), ("i64", "depth"),
-                      ("i1 zeroext", "is_overwriting")]
+        parameters = [("ptr noalias", "a"), ("ptr noalias", "b"), ("ptr noalias", "c"), ("i64", "depth"), ("i1 zeroext", "is_overwriting")]
         self.function = module.function(shape.function_name, "internal void", parameters, "noinline nounwind")
 
     # -- numbers and addresses
@@ -127,8 +126,11 @@ class _MultiplyEmitter:
                     a_tile, c_tile, ahead = down.carried
                     for line in range(lines):
                         self.prefetch(self.offset(ahead, line * _CACHE_LINE_BYTES // self.itemsize), _INTO_L2)
-                    down.next = [self.offset(a_tile, group.rows * shape.a_row_stride), self.offset(c_tile, group.rows * shape.c_row_stride),
-                                 self.offset(ahead, lines * _CACHE_LINE_BYTES // self.itemsize)]
+                    down.next = [
+                        self.offset(a_tile, group.rows * shape.a_row_stride),
+                        self.offset(c_tile, group.rows * shape.c_row_stride),
+                        self.offset(ahead, lines * _CACHE_LINE_BYTES // self.itemsize),
+                    ]
                     self.emit_micro_kernel(group.rows, strip.columns, a_tile, b, c_tile, turns, is_overwriting)
                 pointers = down.results
 
@@ -207,8 +209,14 @@ class _MultiplyEmitter:
             return self.function.load(self.vector, address, self.itemsize)
         mask = ", ".join(f"i1 {scalar_constant(lane < valid, 'i1')}" for lane in range(self.lanes))
         zeros = constant(0, self.vector)
-        return self.function.intrinsic(f"llvm.masked.load.{zeros.overload}.p0", self.vector, address, constant(self.itemsize, "i32"),
-                                       Value(f"<{mask}>", vector_type("i1", self.lanes)), zeros)
+        return self.function.intrinsic(
+            f"llvm.masked.load.{zeros.overload}.p0",
+            self.vector,
+            address,
+            constant(self.itemsize, "i32"),
+            Value(f"<{mask}>", vector_type("i1", self.lanes)),
+            zeros,
+        )
 
     def store_lanes(self, value: Value, address: Value, valid: int) -> None:
         """Writes the first `valid` lanes in pieces of powers of two: masked stores are slow on some processors."""

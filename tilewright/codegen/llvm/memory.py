@@ -94,9 +94,14 @@ class Memory(Addressing):
     def _gather_masked(self, location: Location, mask: Value) -> Value:
         f, type_ = self.task.f, self.task.type_of(registers.memory_type(location.plan.dtype))
         overload = Value("", type_).overload
-        return f.intrinsic(f"llvm.masked.gather.{overload}.v{mask.lanes}p0", type_, self._lane_addresses(location),
-                           constant(location.plan.dtype.itemsize, "i32"),
-                           mask, constant(0, type_))
+        return f.intrinsic(
+            f"llvm.masked.gather.{overload}.v{mask.lanes}p0",
+            type_,
+            self._lane_addresses(location),
+            constant(location.plan.dtype.itemsize, "i32"),
+            mask,
+            constant(0, type_),
+        )
 
     def _lane_addresses(self, location: Location) -> Value:
         addresses = Value("poison", self.task.type_of("ptr"))

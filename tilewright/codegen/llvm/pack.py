@@ -39,8 +39,7 @@ class PackShape:
     @property
     def function_name(self) -> str:
         kind = f"p{self.panel}s{self.panel_stride}" if self.panel else "rows"
-        return (f"pack_{self.source_dtype!s}_{self.dtype!s}_{self.rows}x{self.columns}_{kind}_r{self.row_stride}"
-                f"{'_transposed' if self.is_transposed else ''}")
+        return f"pack_{self.source_dtype!s}_{self.dtype!s}_{self.rows}x{self.columns}_{kind}_r{self.row_stride}{'_transposed' if self.is_transposed else ''}"
 
 
 def emit_pack(module: Module, target: CpuTarget, shape: PackShape) -> str:
@@ -67,8 +66,7 @@ class _PackEmitter:
         if shape.panel % self.lanes:
             raise CompilerBug(f"a panel of {shape.panel} columns is no multiple of {self.lanes} lanes")
         self.chunk = shape.panel or 4 * self.lanes  # columns that are handled together
-        parameters = [("ptr noalias", "source"), ("ptr noalias", "destination"), ("i64", "source_stride"), ("i64", "valid_rows"),
-                      ("i64", "valid_columns")]
+        parameters = [("ptr noalias", "source"), ("ptr noalias", "destination"), ("i64", "source_stride"), ("i64", "valid_rows"), ("i64", "valid_columns")]
         self.function = module.function(shape.function_name, "internal void", parameters, "noinline nounwind")
         self.source_element = storage_type(shape.source_dtype)
         self.source, self.destination, self.stride = (self.function.arguments[n] for n in ("source", "destination", "source_stride"))
@@ -222,5 +220,4 @@ class _PackEmitter:
             return [mix(a, b, (0, 2)), mix(a, b, (1, 3))]
         a, b, c, d = registers
         low_ab, high_ab, low_cd, high_cd = mix(a, b, (0, 4, 1, 5)), mix(a, b, (2, 6, 3, 7)), mix(c, d, (0, 4, 1, 5)), mix(c, d, (2, 6, 3, 7))
-        return [mix(low_ab, low_cd, (0, 1, 4, 5)), mix(low_ab, low_cd, (2, 3, 6, 7)),
-                mix(high_ab, high_cd, (0, 1, 4, 5)), mix(high_ab, high_cd, (2, 3, 6, 7))]
+        return [mix(low_ab, low_cd, (0, 1, 4, 5)), mix(low_ab, low_cd, (2, 3, 6, 7)), mix(high_ab, high_cd, (0, 1, 4, 5)), mix(high_ab, high_cd, (2, 3, 6, 7))]

@@ -159,8 +159,9 @@ class _ProgramEmitter:
     # -- tasks
     def task(self, number: int, launch: Launch) -> int:
         """Emits the task of a launch; gives its scratch bytes."""
-        f = self.module.function(f"{self.name}.task{number}", "internal void",
-                                 [("i64", "begin"), ("i64", "end"), ("ptr", "slots"), ("ptr", "scratch")], self.attributes)
+        f = self.module.function(
+            f"{self.name}.task{number}", "internal void", [("i64", "begin"), ("i64", "end"), ("ptr", "slots"), ("ptr", "scratch")], self.attributes
+        )
         parts = self.begin(f, launch)
         task = parts.task
         for variable, extent in zip(launch.block_variables, launch.grid, strict=True):
@@ -198,8 +199,15 @@ class _ProgramEmitter:
             for extent in launch.grid:
                 size = f.intrinsic("llvm.smax.i64", "i64", parts.expressions.scalar_index(extent), constant(0, "i64"))
                 count = size if count.text == "1" else f.binary("mul", count, size)
-            f.intrinsic(PARALLEL_FOR_SYMBOL, "void", Value(f"@{self.name}.task{number}", "ptr"), f.arguments["slots"], count,
-                        constant(blocks_per_chunk(launch.body), "i64"), constant(scratch[number], "i64"))
+            f.intrinsic(
+                PARALLEL_FOR_SYMBOL,
+                "void",
+                Value(f"@{self.name}.task{number}", "ptr"),
+                f.arguments["slots"],
+                count,
+                constant(blocks_per_chunk(launch.body), "i64"),
+                constant(scratch[number], "i64"),
+            )
             if number + 1 < len(self.program.launches) and self.sites.asserts:
                 failed = f.compare("icmp ne", f.load("i32", status, 4), constant(0, "i32"))
                 going_on = f.label("launch")

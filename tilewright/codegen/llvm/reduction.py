@@ -41,8 +41,9 @@ def reduce_lanes(f: Function, kind: ReduceKind, dtype: DType, vector: Value) -> 
         f.module.declare(name, element, [vector.type])
         return f.emit(element, f"call nnan {element} @{name}({vector})")
     if kind in (ReduceKind.MAX, ReduceKind.MIN):
-        operation = _BITWISE[ReduceKind.BIT_OR if kind is ReduceKind.MAX else ReduceKind.BIT_AND] if dtype.is_bool else \
-            ("s" if dtype.is_signed else "u") + kind.value
+        operation = (
+            _BITWISE[ReduceKind.BIT_OR if kind is ReduceKind.MAX else ReduceKind.BIT_AND] if dtype.is_bool else ("s" if dtype.is_signed else "u") + kind.value
+        )
     else:
         operation = "add" if kind is ReduceKind.SUM else _BITWISE[kind]
     return f.intrinsic(f"llvm.vector.reduce.{operation}.{vector.overload}", element, vector)

@@ -60,9 +60,22 @@ class Statements:
         self.vectorizer = Vectorizer(task, memory, expressions, self.emit)
         self._loops: list[tuple[str, str]] = []  # (next, end) labels
         self._handlers: dict[type[Stmt], Callable[[Any], None]] = {
-            Seq: self._seq, For: self._for, While: self._while, If: self._if, Let: self._let, Store: self._store, Break: self._break,
-            Continue: self._continue, Assume: lambda node: None, Assert: self._assert, Print: self._print, MatrixMultiply: self._matrix_multiply,
-            PackPanels: self._pack_panels, AtomicUpdate: self._atomic, ParallelFor: self.vectorizer.parallel_for, ReduceLoop: self.vectorizer.reduce,
+            Seq: self._seq,
+            For: self._for,
+            While: self._while,
+            If: self._if,
+            Let: self._let,
+            Store: self._store,
+            Break: self._break,
+            Continue: self._continue,
+            Assume: lambda node: None,
+            Assert: self._assert,
+            Print: self._print,
+            MatrixMultiply: self._matrix_multiply,
+            PackPanels: self._pack_panels,
+            AtomicUpdate: self._atomic,
+            ParallelFor: self.vectorizer.parallel_for,
+            ReduceLoop: self.vectorizer.reduce,
         }
 
     def emit(self, node: Stmt) -> None:
@@ -179,8 +192,9 @@ class Statements:
     def _matrix_multiply(self, node: MatrixMultiply) -> None:
         f = self.task.f
         dtype = self.memory.element_dtype(node.c)
-        shape = MatrixShape(node.rows, node.columns, dtype, node.a_row_stride, node.a_k_stride, node.b_k_stride, node.c_row_stride, node.b_panel,
-                            node.b_panel_stride)
+        shape = MatrixShape(
+            node.rows, node.columns, dtype, node.a_row_stride, node.a_k_stride, node.b_k_stride, node.c_row_stride, node.b_panel, node.b_panel_stride
+        )
         name = emit_matrix_multiply(self.task.module, self.task.target, shape)
         addresses = []
         for buffer, offset in ((node.a, node.a_offset), (node.b, node.b_offset), (node.c, node.c_offset)):

@@ -203,8 +203,10 @@ class Task(Tables):
 
     def is_bound(self, expression: Expr) -> bool:
         """Whether all variables that an expression needs have values here."""
-        return all(v in self.indices or v in self.values or (v in self.aliases and self.is_bound(self.aliases[v]))
-                   for v in self.facts.dependences(expression).variables)
+        return all(
+            v in self.indices or v in self.values or (v in self.aliases and self.is_bound(self.aliases[v]))
+            for v in self.facts.dependences(expression).variables
+        )
 
     # -- index arithmetic
     def is_index(self, root: Expr) -> bool:

@@ -47,9 +47,16 @@ def one_argument(dtype: str) -> np.ndarray:
         patterns = random.integers(0, 2**64 - 1, 100_000, np.uint64, endpoint=True).view(np.float64)
         count = 25_000
     step = float(np.finfo(dtype).eps)
-    parts = [np.array([s * v for v in SPECIAL for s in (1, -1)] + [np.nan]), patterns, 1 + np.arange(-2000, 2000) * step / 2,
-             random.uniform(-2, 2, count), random.uniform(-110, 110, count), random.uniform(-750, 750, count),
-             2.0 ** random.uniform(-60, 60, count) * random.choice([-1, 1], count), np.arange(-3000, 3000) * (math.pi / 4)]
+    parts = [
+        np.array([s * v for v in SPECIAL for s in (1, -1)] + [np.nan]),
+        patterns,
+        1 + np.arange(-2000, 2000) * step / 2,
+        random.uniform(-2, 2, count),
+        random.uniform(-110, 110, count),
+        random.uniform(-750, 750, count),
+        2.0 ** random.uniform(-60, 60, count) * random.choice([-1, 1], count),
+        np.arange(-3000, 3000) * (math.pi / 4),
+    ]
     with np.errstate(over="ignore", invalid="ignore"):
         return np.concatenate([p.astype(t) for p in parts])
 
@@ -75,7 +82,13 @@ _LONG = {
     "exp10": lambda x: np.power(np.longdouble(10), x),
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "sigmoid": lambda x: np.where(x >= 0, np.longdouble(1), np.exp(-np.abs(x))) / (1 + np.exp(-np.abs(x))),
-    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "atan2": np.arctan2,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
     "pow": np.power,
 }
 

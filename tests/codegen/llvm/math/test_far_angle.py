@@ -21,14 +21,16 @@ def test_pi() -> None:
 def test_remainder_tail_and_quarter() -> None:
     kernels = Elementwise()
     for index, name in enumerate(("remainder", "tail", "quarter")):
+
         def body(f: Function, x: Value, index: int = index) -> Value:
             return reduce_far_angle(f, x)[index]
 
         kernels.add(name, ["double"], "i64" if name == "quarter" else "double", 1, body)
     kernels.compile()
     random = np.random.default_rng(0)
-    angles = np.concatenate([SMALLEST_ANGLE * 2.0 ** random.uniform(0, 1004, 1500), [SMALLEST_ANGLE, 1e6, np.finfo(np.float64).max],
-                             [6381956970095103 * 2.0**797]])  # the double that comes closest to a multiple of pi/2 (Muller, "Elementary Functions")
+    angles = np.concatenate(
+        [SMALLEST_ANGLE * 2.0 ** random.uniform(0, 1004, 1500), [SMALLEST_ANGLE, 1e6, np.finfo(np.float64).max], [6381956970095103 * 2.0**797]]
+    )  # the double that comes closest to a multiple of pi/2 (Muller, "Elementary Functions")
     angles *= random.choice([-1, 1], angles.size)
     results = [kernels(name, angles, output=np.dtype(np.int64 if name == "quarter" else np.float64)) for name in ("remainder", "tail", "quarter")]
     half_pi = pi() / 2

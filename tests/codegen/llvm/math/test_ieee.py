@@ -27,9 +27,12 @@ def operands(dtype: str, count: int) -> tuple[np.ndarray, ...]:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("features", FEATURE_SETS)
 def test_every_operation_in_every_mode(features: frozenset[Feature], dtype: str) -> None:
-    names = [name for name, (operation, _) in IEEE_PARTS.items()
-             if not (dtype == "float64" and operation is IeeeOperation.RECIPROCAL_SQUARE_ROOT)
-             and not (dtype == "float64" and operation is IeeeOperation.FUSED_MULTIPLY_ADD and Feature.FMA not in features)]
+    names = [
+        name
+        for name, (operation, _) in IEEE_PARTS.items()
+        if not (dtype == "float64" and operation is IeeeOperation.RECIPROCAL_SQUARE_ROOT)
+        and not (dtype == "float64" and operation is IeeeOperation.FUSED_MULTIPLY_ADD and Feature.FMA not in features)
+    ]
     kernels = Elementwise()
     for name in names:
         add_intrinsic_of_ieee(kernels, name, dtype, features)

@@ -41,8 +41,12 @@ def test_ldexp_rounds_once(dtype: str) -> None:
     values = one_argument(dtype)[:: 7 if dtype == "float32" else 1]
     with np.errstate(invalid="ignore"):
         to_subnormal = -np.frexp(values)[1] - (1070 if dtype == "float64" else 145)
-    for exponents in (random.integers(-2200, 2200, len(values), np.int32), random.integers(-200, 200, len(values), np.int32),
-                      random.integers(-(2**31), 2**31 - 1, len(values), np.int32), to_subnormal.astype(np.int32)):
+    for exponents in (
+        random.integers(-2200, 2200, len(values), np.int32),
+        random.integers(-200, 200, len(values), np.int32),
+        random.integers(-(2**31), 2**31 - 1, len(values), np.int32),
+        to_subnormal.astype(np.int32),
+    ):
         got, want = kernels("ldexp", values, exponents, output=values.dtype), MATH["ldexp"].meaning(values, exponents)
         assert np.array_equal(bits(got)[~np.isnan(want)], bits(want)[~np.isnan(want)])
         assert np.isnan(got[np.isnan(want)]).all()

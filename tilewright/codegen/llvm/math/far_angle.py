@@ -61,7 +61,8 @@ def _write_function(caller: Function) -> None:
     first = position.shift_right_logical(6)
     words = [f.load("i64", f.element_address(table, "i64", (first + i).value), 8) for i in range(4)]
     high, middle, low = (
-        s(f.intrinsic("llvm.fshl.i64", "i64", words[i], words[i + 1], (position & 63).value)).convert("zext", "i128") * mantissa for i in range(3))
+        s(f.intrinsic("llvm.fshl.i64", "i64", words[i], words[i + 1], (position & 63).value)).convert("zext", "i128") * mantissa for i in range(3)
+    )
     quotient = (high << 64) + middle + low.shift_right_logical(64)  # modulo 4, with 126 bits after the point
     n = (quotient + (1 << 125)).shift_right_logical(126).convert("trunc", "i64")
     fraction = quotient << 2  # signed, 128 bits after the point: what is left beside the nearest integer

@@ -20,8 +20,14 @@ from tilewright.target.cpu import Feature
 # The argument of llvm.set.rounding (LLVM language reference; the values of FLT_ROUNDS in C).
 _MODE = {Rounding.TOWARD_ZERO: 0, Rounding.NEAREST_EVEN: 1, Rounding.UP: 2, Rounding.DOWN: 3}
 
-_INSTRUCTION = {IeeeOperation.ADD: "fadd", IeeeOperation.SUBTRACT: "fsub", IeeeOperation.MULTIPLY: "fmul", IeeeOperation.DIVIDE: "fdiv",
-                IeeeOperation.SQUARE_ROOT: "sqrt", IeeeOperation.FUSED_MULTIPLY_ADD: "fma"}
+_INSTRUCTION = {
+    IeeeOperation.ADD: "fadd",
+    IeeeOperation.SUBTRACT: "fsub",
+    IeeeOperation.MULTIPLY: "fmul",
+    IeeeOperation.DIVIDE: "fdiv",
+    IeeeOperation.SQUARE_ROOT: "sqrt",
+    IeeeOperation.FUSED_MULTIPLY_ADD: "fma",
+}
 
 
 def ieee(operation: IeeeOperation, rounding: Rounding, *terms: Term) -> Term:
@@ -81,8 +87,13 @@ def _write_directed(caller: Function, name: str, operation: IeeeOperation, round
 def _fma_without_instruction(rounding: Rounding, a: Term, b: Term, c: Term) -> Term:
     """float32 in double: the product is exact, the sum is rounded to odd, and so rounds right again to float32."""
     if a.element == "double":
-        fail(Kind.TARGET_FEATURE, "a float64 multiply-add with one rounding is not available on this target", span_of_caller(),
-             because="the processor has no fused multiply-add instruction", help="write a * b + c, or use float32")
+        fail(
+            Kind.TARGET_FEATURE,
+            "a float64 multiply-add with one rounding is not available on this target",
+            span_of_caller(),
+            because="the processor has no fused multiply-add instruction",
+            help="write a * b + c, or use float32",
+        )
     if rounding is Rounding.DOWN:  # as the mirror image, which also gives exact zeros their sign
         return -_fma_without_instruction(Rounding.UP, -a, b, -c)
     wide_a, wide_b, wide_c = (t.convert("fpext", "double") for t in (a, b, c))

@@ -11,8 +11,15 @@ from tilewright.codegen.llvm.term import Term
 from tilewright.target.cpu import Feature
 
 # (2 atanh(s) - 2 s - 2/3 s**3) / s**5 in z = s**2: minimax fit (Remez exchange), error below 2**-66 of the logarithm.
-_LOGARITHM_REST = (0.4000000000000226, 0.28571428570096513, 0.22222222520490353, 0.1818178431578847, 0.15386759767988978, 0.1325675943115199,
-                   0.13196883724801184)
+_LOGARITHM_REST = (
+    0.4000000000000226,
+    0.28571428570096513,
+    0.22222222520490353,
+    0.1818178431578847,
+    0.15386759767988978,
+    0.1325675943115199,
+    0.13196883724801184,
+)
 
 
 def sqrt(x: Term) -> Term:

@@ -1,0 +1,256 @@
+"""Mistakes found before anything is generated: races, indices outside tiles, thread-level code; and programs that must not be refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tilewright
+import tilewright.language as T
+from tests.execution import copied, integers, refused, run
+from tilewright.errors import Kind, TileError
+from tilewright.language.function import PrimFunc
+from tilewright.passes import PassContext
+from tilewright.passes.check_program import check_program
+from tilewright.target.cpu import host_target
+
+
+def check(prim_func: PrimFunc) -> None:
+    assert check_program(prim_func.program, PassContext(host_target())) is prim_func.program
+
+
+def looped(body: Any, extents: tuple[int, ...] = (8,)) -> PrimFunc:
+    """`body` inside T.Parallel, with a tensor to read, one to write, indices, a shared tile, a variable and a local array."""
+
+    @T.prim_func
+    def kernel(A: T.Tensor((64,), "float32"), B: T.Tensor((64,), "float32"), I: T.Tensor((64,), "int32")):
+        with T.Kernel(1, threads=1):
+            s, v, w = T.alloc_shared((64,), "float32"), T.alloc_var("float32"), T.alloc_local((4,), "float32")
+            T.clear(s)
+            for i in T.Parallel(*extents):
+                body(A, B, I, s, v, w, i)
+
+    return kernel
+
+
+def macro(function: Any) -> Any:
+    return T.macro(function)
+
+
+def same_place(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    B[0] = A[i]
+
+
+def update(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    s[3] += 1
+
+
+def named_value(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    x = A[i] * 2
+    B[1] = x
+
+
+def in_a_serial_loop(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    for k in T.serial(4):
+        B[k] = A[i + k]
+
+
+def same_indirect_place(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    B[I[2]] = A[i]
+
+
+def through_a_variable(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    v = A[i]
+    s[0] = v
+
+
+def condition_of_another(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    if A[0] > 0:
+        B[5] = i
+
+
+def carried_variable(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    v += A[i]
+
+
+RACES = [same_place, update, named_value, in_a_serial_loop, same_indirect_place, through_a_variable, condition_of_another, carried_variable]
+
+
+@pytest.mark.parametrize("body", RACES, ids=lambda f: f.__name__)
+def test_races(body: Any) -> None:
+    with refused(Kind.PARALLEL_RACE, "all iterations of `i` write the same element", "any order"):
+        check(looped(macro(body)))
+    if body is not carried_variable:  # private there
+        with pytest.raises(TileError) as caught:
+            tilewright.run_reference(
+                looped(macro(body)).program, {"A": np.arange(64, dtype=np.float32) + 1, "B": np.zeros(64, np.float32), "I": np.arange(64, dtype=np.int32)}
+            )
+        assert caught.value.diagnostic.kind is Kind.PARALLEL_RACE
+
+
+def own_place(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    B[63 - i] = A[i]
+
+
+def one_iteration(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    if i == 3:
+        B[0] = A[i]
+
+
+def one_named_iteration(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    is_last = i == 7
+    if is_last:
+        B[0] = A[i]
+
+
+def same_value(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    B[0] = A[5] + 2
+
+
+def same_value_of_a_variable(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    v = 5
+    B[0] = v
+
+
+def indirect_place(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    B[I[i]] = A[i]
+
+
+def named_place(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    at = I[i] + 1
+    B[at] = A[i]
+
+
+def place_in_a_variable(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    at = T.alloc_var("int32")
+    at = i * 2
+    B[at] = A[i]
+
+
+def own_variable(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    v = A[i]
+    v += 1
+    for k in T.serial(3):
+        w[k] = v * k
+    B[i] = w[2]
+
+
+def left_early(A: Any, B: Any, I: Any, s: Any, v: Any, w: Any, i: Any) -> None:
+    for _ in T.serial(1):
+        if i > 0:
+            break
+        B[0] = A[i]
+
+
+FINE = [
+    own_place,
+    one_iteration,
+    one_named_iteration,
+    same_value,
+    same_value_of_a_variable,
+    indirect_place,
+    named_place,
+    place_in_a_variable,
+    own_variable,
+    left_early,
+]
+
+
+@pytest.mark.parametrize("body", FINE, ids=lambda f: f.__name__)
+def test_programs_without_races(body: Any) -> None:
+    arguments = {"A": integers((64,)), "B": np.zeros(64, np.float32), "I": np.roll(np.arange(64), 3).astype(np.int32)}
+    check(looped(macro(body)))
+    run(looped(macro(body)), **copied(arguments))
+
+
+def test_loops_of_one_iteration_and_of_two_axes() -> None:
+    check(looped(macro(same_place), (1,)))
+
+    @T.prim_func
+    def kernel(A: T.Tensor((4, 8), "float32"), B: T.Tensor((8,), "float32")):
+        with T.Kernel(1):
+            for i, j in T.Parallel(4, 8):
+                B[j] = A[i, j]
+
+    with refused(Kind.PARALLEL_RACE, "all iterations of `i`"):
+        check(kernel)
+
+
+def test_a_mix_of_places_that_differ() -> None:
+    """i * 8 + j is a different place in each iteration, i + j is not: only what is the same for a whole variable is refused."""
+
+    @T.prim_func
+    def kernel(A: T.Tensor((4, 8), "float32"), B: T.Tensor((32,), "float32")):
+        with T.Kernel(1):
+            for i, j in T.Parallel(4, 8):
+                B[i * 8 + j] = A[i, j]
+
+    check(kernel)
+    a = integers((4, 8))
+    np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros(32, np.float32))["B"], a.reshape(-1))
+
+
+# -- indices outside tiles
+
+
+def indexed(statement: Any) -> PrimFunc:
+    @T.prim_func
+    def kernel(A: T.Tensor((8,), "float32"), n: T.int32):
+        with T.Kernel(4) as bx:
+            s = T.alloc_shared((8,), "float32")
+            statement(A, s, bx, n)
+
+    return kernel
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        (lambda A, s, bx, n: s.__setitem__(bx + 8, 0), "at least 8"),
+        (lambda A, s, bx, n: s.__setitem__(bx - 9, 0), "at most -6"),
+        (lambda A, s, bx, n: A.__setitem__(0, s[8 + bx * 2]), "at least 8"),
+        (lambda A, s, bx, n: A.__setitem__(0, s[T.max(n, 10)]), "at least 10"),
+    ],
+)
+def test_indices_that_are_certainly_outside(statement: Any, text: str) -> None:
+    with refused(Kind.INDEX_RANGE, text, "s: float32[8]"):
+        check(indexed(statement))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        lambda A, s, bx, n: s.__setitem__(bx + 5, 0),
+        lambda A, s, bx, n: s.__setitem__(n, 0),
+        lambda A, s, bx, n: A.__setitem__(bx + 100, 0),
+        lambda A, s, bx, n: A.__setitem__(0, T.if_then_else(bx > 9, s[bx + 8], 0)),
+        lambda A, s, bx, n: A.__setitem__(bx, A[bx + 50]),
+    ],
+)
+def test_indices_that_may_be_inside(statement: Any) -> None:
+    check(indexed(statement))
+
+
+def test_statements_that_never_run() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((8,), "float32")):
+        with T.Kernel(4) as bx:
+            s = T.alloc_shared((8,), "float32")
+            if bx > 5:
+                s[bx + 8] = 0
+            for _ in T.serial(0):
+                s[bx + 8] = 0
+
+    check(kernel)
+
+
+def test_thread_level_code() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((8,), "float32")):
+        with T.Kernel(1, threads=8):
+            A[T.get_thread_binding(0)] = 0
+
+    with refused(Kind.THREAD_LEVEL):
+        check(kernel)

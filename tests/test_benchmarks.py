@@ -1,0 +1,26 @@
+"""The benchmarks run, and give a table and a CSV."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_a_quick_run_checks_the_results_and_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "cpu.csv"
+    command = [sys.executable, "-m", "benchmarks.cpu", "--quick", "--only", "softmax", "--rounds", "1", "--batch-ms", "1", "--threads", "1", "--csv", str(path)]
+    finished = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "TILEWRIGHT_CACHE_DIR": str(tmp_path / "cache"), "TILEWRIGHT_CHECK": "0"}, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "softmax" in finished.stdout
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["case"], r["shape"], r["threads"], r["is_met"]) for r in rows] == [("softmax", "64x256", "1", "")]
+    assert float(rows[0]["ours_ms"]) > 0
+    assert float(rows[0]["error"]) < 1e-5
