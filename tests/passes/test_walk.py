@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+import tilewright
 import tilewright.language as T
 from tests.execution import integers, run
 from tilewright import dtypes
@@ -86,6 +87,9 @@ def test_symbols_that_size_tensors_are_not_negative_but_scalars_may_be() -> None
             if x + n >= 0:
                 wanted[x + n] = (a[x] if x < 4 else 0) + 1
         np.testing.assert_array_equal(found["B"], wanted)
+        memory = np.zeros(96, np.int32)
+        tilewright.compile(kernel)(n, a, memory[32:64], np.zeros(32, np.int32))
+        assert not memory[:32].any() and not memory[64:].any()
     (launch,) = kernel.program.launches
     symbols = {v.name: launch_facts(launch).range_of(v).low for e in launch.grid for v in subexpressions(e) if v.op is Op.VAR}
     assert symbols["n"] is None or symbols["n"] < 0

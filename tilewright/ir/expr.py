@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import operator
 import struct
+import threading
 import weakref
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -254,6 +255,9 @@ class Expr:
 _interned: weakref.WeakValueDictionary[tuple[Any, ...], Expr] = weakref.WeakValueDictionary()
 
 
+_interning = threading.Lock()
+
+
 def _new(op: Op, dtype: DType, args: tuple[Expr, ...], attribute: Any) -> Expr:
     node = object.__new__(Expr)
     node.op, node.dtype, node.args, node.attribute = op, dtype, args, attribute
@@ -266,7 +270,10 @@ def _intern(op: Op, dtype: DType, args: tuple[Expr, ...], attribute: Any = None)
     key = (op, dtype, detail, *map(id, args))
     node = _interned.get(key)
     if node is None:
-        node = _interned[key] = _new(op, dtype, args, attribute)
+        with _interning:  # programs may be compiled in several threads
+            node = _interned.get(key)
+            if node is None:
+                node = _interned[key] = _new(op, dtype, args, attribute)
     return node
 
 
@@ -285,6 +292,9 @@ def const(value: Any, dtype: DType | None = None) -> Expr:
             dtype = dtypes.bool_
         elif isinstance(value, int):
             dtype = dtypes.int32 if -(1 << 31) <= value < (1 << 31) else dtypes.int64 if value < (1 << 63) else dtypes.uint64
+            if not dtype.minimum <= value <= dtype.maximum:
+                because = "whole numbers lie between those of int64 and uint64"
+                fail(Kind.VALUE_RANGE, f"no dtype holds the number {value}", span_of_caller(), because=because, help="use a float, as in 1e30")
         else:
             dtype = dtypes.float32
     return _intern(Op.CONST, dtype, (), convert_constant(value, dtype))
@@ -453,22 +463,25 @@ def binary(op: Op, left: Any, right: Any) -> Expr:
     return folded if folded is not None else _intern(op, result, (a, b))
 
 
+def _common_dtype(op: Op, a: Expr, b: Expr) -> DType:
+    """The dtype in which two operands meet; a scalar is given to all lanes of a vector."""
+    if a.dtype.lanes == b.dtype.lanes:
+        return promote(a.dtype, b.dtype)
+    if a.dtype.lanes > 1 and b.dtype.lanes > 1:
+        fail(
+            Kind.OPERAND,
+            f"`{op.value}` has operands of {a.dtype!s} and {b.dtype!s}",
+            span_of_caller(),
+            because="vectors are combined lane by lane",
+            help="give both the same number of lanes",
+        )
+    return promote(a.dtype.scalar, b.dtype.scalar).with_lanes(max(a.dtype.lanes, b.dtype.lanes))
+
+
 def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
-    if a.dtype.lanes != b.dtype.lanes:
-        if a.dtype.lanes > 1 and b.dtype.lanes > 1:
-            fail(
-                Kind.OPERAND,
-                f"`{op.value}` has operands of {a.dtype!s} and {b.dtype!s}",
-                span_of_caller(),
-                because="vectors are combined lane by lane",
-                help="give both the same number of lanes",
-            )
-        wide = a if a.dtype.lanes > b.dtype.lanes else b
-        return promote(a.dtype.scalar, b.dtype.scalar).with_lanes(wide.dtype.lanes)
+    common = _common_dtype(op, a, b)
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and not a.dtype.is_bool:
-        common = a.dtype
-    else:
-        common = promote(a.dtype, b.dtype)
+        common = a.dtype.with_lanes(common.lanes)
     if common.is_bool and op not in COMPARISONS and op not in (Op.BIT_XOR, Op.MIN, Op.MAX):
         return dtypes.int32
     bitwise = op in (Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT)
@@ -492,6 +505,14 @@ def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
             because=f"the count of a shift of {dtype!s} lies in [0, {dtype.bits})",
             help="correct the count, or convert to a wider integer first",
         )
+    if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD) and dtype.is_integer and b.is_const and b.value == 0:
+        fail(
+            Kind.DIVISION_BY_ZERO,
+            f"`{a} {op.value} 0` divides by zero",
+            span_of_caller(),
+            because="an integer has no quotient by zero",
+            help="check the divisor; it is a constant when the kernel is traced",
+        )
     if a.is_const and b.is_const:
         folded = fold_constants(op, a.value, b.value, dtype)
         return None if folded is None else const(folded, None if op in COMPARISONS else dtype)
@@ -505,14 +526,6 @@ def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
                 return a
             if op in (Op.MUL, Op.BIT_AND):
                 return b
-            if op in (Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD):
-                fail(
-                    Kind.DIVISION_BY_ZERO,
-                    f"`{a} {op.value} 0` divides by zero",
-                    span_of_caller(),
-                    because="an integer has no quotient by zero",
-                    help="check the divisor; it is a constant when the kernel is traced",
-                )
         if b.value == 1:
             if op in (Op.MUL, Op.FLOORDIV, Op.TRUNCDIV):
                 return a
@@ -535,7 +548,7 @@ def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
 def divide(left: Any, right: Any) -> Expr:
     """`left / right`, for floats only: on integers it could mean either quotient."""
     a, b = as_expr(left), as_expr(right)
-    common = promote(a.dtype, b.dtype)
+    common = _common_dtype(Op.DIV, a, b)
     if not common.is_float:
         fail(
             Kind.INTEGER_DIVISION,
@@ -587,7 +600,7 @@ def logical(op: Op, left: Any, right: Any) -> Expr:
 def select(condition: Any, if_true: Any, if_false: Any, *, is_lazy: bool = False) -> Expr:
     """`if_true` where the condition holds, else `if_false`; lazy: only the taken side is evaluated."""
     c, a, b = as_condition(condition), as_expr(if_true), as_expr(if_false)
-    common = promote(a.dtype, b.dtype)
+    common = _common_dtype(Op.SELECT, a, b)
     a, b = cast(a, common), cast(b, common)
     if c.is_const:
         return a if c.value else b

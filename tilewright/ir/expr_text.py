@@ -57,5 +57,6 @@ def print_expr(node: Expr, name_of: Any = None, parent: int = 0) -> str:
     if len(node.args) == 1:
         text = f"{'-' if node.op is Op.NEG else '~' if node.op is Op.BIT_NOT else 'not '}{show(node.args[0], level + 1)}"
     else:
-        text = f"{show(node.args[0], level)} {node.op.value} {show(node.args[1], level + 1)}"
+        # Python reads `a < b == c` as a chain, so the left side of a comparison is no comparison without parentheses.
+        text = f"{show(node.args[0], level + (node.op in COMPARISONS))} {node.op.value} {show(node.args[1], level + 1)}"
     return f"({text})" if level < parent else text

@@ -91,6 +91,14 @@ class ProgramBuilder(build.Builder):
             )
         super().emit(stmt)
 
+    def statement_count(self) -> int:
+        """How many statements the innermost open block has."""
+        return len(self._blocks[-1])
+
+    def statements_since(self, count: int) -> list[Stmt]:
+        """Those of the innermost open block after the first `count`."""
+        return self._blocks[-1][count:]
+
     def is_inside(self, kind: FrameKind) -> bool:
         return any(f.kind is kind for f in self.frames)
 

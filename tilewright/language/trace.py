@@ -13,11 +13,11 @@ from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, Op, as_condition, ceildiv, const, describe_operand, logical, select, unary, var
-from tilewright.ir.stmt import Break, Continue, For, If, Let, LoopKind, ParallelFor, Seq, Stmt, While
+from tilewright.ir.stmt import Break, Continue, For, If, Let, LoopKind, ParallelFor, ReduceLoop, Seq, Stmt, While
 from tilewright.ir.visit import subexpressions
 from tilewright.language.builder import FrameKind, ProgramBuilder, is_named, name_buffer, program_builder
 from tilewright.language.loops import BindingLoop, LoopRange, ParallelRange, PersistentRange, SerialRange, range_loop
-from tilewright.language.pipeline_check import check_pipeline
+from tilewright.language.loop_checks import can_end, check_pipeline
 from tilewright.spans import span_of_caller
 
 Reader = Callable[[], Any]
@@ -228,7 +228,7 @@ class Tracer:
         result: Any = None
         symbolic: Expr | None = None
         for operand in operands:
-            value = operand()
+            value = operand() if symbolic is None else self._on_demand(operand, f"`{op.value}`")
             if self._is_symbolic(value):
                 condition = self._condition(value)
                 symbolic = condition if symbolic is None else logical(op, symbolic, condition)
@@ -243,6 +243,21 @@ class Tracer:
                 return symbolic
         return result
 
+    def _on_demand(self, part: Callable[[], Any], what: str) -> Any:
+        """A part of an expression that the kernel evaluates only where it is needed: it cannot be a statement, which would always run."""
+        before = self.builder.statement_count()
+        value = part()
+        for statement in self.builder.statements_since(before):
+            if not isinstance(statement, ReduceLoop):  # T.any_of and T.all_of, which change nothing
+                fail(
+                    Kind.STATEMENT,
+                    f"a part of {what} makes a statement",
+                    statement.span,
+                    because="the kernel evaluates that part on demand, but a statement runs whenever its turn comes",
+                    help="write an `if` with the statement in it, or compute the value before",
+                )
+        return value
+
     def negate(self, value: Any) -> Any:
         return unary(Op.NOT, self._condition(value)) if self._is_symbolic(value) else not value
 
@@ -253,7 +268,7 @@ class Tracer:
         decided = self._condition(condition)
         if decided.is_const:
             return if_true() if decided.value else if_false()
-        return select(decided, if_true(), if_false(), is_lazy=True)
+        return select(decided, self._on_demand(if_true, "a ternary"), self._on_demand(if_false, "a ternary"), is_lazy=True)
 
     @staticmethod
     def _is_symbolic(value: Any) -> bool:
@@ -639,8 +654,11 @@ class WhileState(_LoopScope):
     ) -> None:
         super().__init__(builder, names, readers, places, containers)
         self.test: Expr | None = None
+        self.body: list[Stmt] = []
+        self.prefix_count = 0  # statements at the beginning of the body that compute the condition
 
     def condition(self, value: Any) -> None:
+        self.prefix_count = len(self.body)
         test = as_condition(value) if isinstance(value, (Expr, Buffer, Region)) else const(bool(value))
         here = self.builder.here()
         if test.is_const and test.value:
@@ -656,10 +674,24 @@ class WhileState(_LoopScope):
         self.test = test
 
     def __iter__(self) -> Iterator[None]:
-        with self.builder.frame(FrameKind.WHILE, self.span), self.builder.block() as body:
+        with self.builder.frame(FrameKind.WHILE, self.span), self.builder.block() as self.body:
             yield None
-        if self.test is not None and not (self.test.is_const and not self.test.value):
-            self.builder.emit(While(self.span, self.test, Seq(self.span, tuple(body))))
+        if self.test is None or (self.test.is_const and not self.test.value):
+            return
+        prefix, rest = self.body[: self.prefix_count], self.body[self.prefix_count :]
+        if prefix:
+            leave = If(self.span, unary(Op.NOT, self.test), Seq(self.span, (Break(self.span),)))
+            self.builder.emit(While(self.span, const(True), Seq(self.span, (*prefix, leave, *rest))))
+            return
+        if not can_end(self.test, self.body):
+            fail(
+                Kind.WHILE_CONSTANT,
+                f"nothing in the loop changes its condition `{self.test}`: once begun, it would never end",
+                self.span,
+                because="the condition depends only on values that the body leaves as they are, and there is no `break`",
+                help="update a T.alloc_var that the condition tests",
+            )
+        self.builder.emit(While(self.span, self.test, Seq(self.span, tuple(rest))))
 
 
 # What a rewritten statement does on Python objects: an exception that one of these lets pass belongs to the user's line.

@@ -6,13 +6,19 @@ from collections.abc import Iterator
 
 from tilewright.arith.bounds import Facts
 from tilewright.errors import Kind, Label, fail
-from tilewright.ir.buffer import Buffer, Scope, format_shape
+from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import AtomicUpdate, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store, While
+from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import own_expressions, statements, subexpressions
+from tilewright.ops.atomic import AtomicTile
+from tilewright.ops.copy import Copy
+from tilewright.ops.fill import Fill
 from tilewright.passes.context import PassContext
 from tilewright.passes.walk import statements_with_facts
+
+_CLIPPING = (Copy, Fill, AtomicTile)  # operations that leave out what lies outside a tile
 
 
 def check_program(program: Program, context: PassContext) -> Program:
@@ -38,6 +44,9 @@ def _check_launch(launch: Launch) -> None:
                     _check_index(node.buffer, node.args, stmt, facts)
         if isinstance(stmt, Store):
             _check_index(stmt.buffer, stmt.indices, stmt, facts)
+        if isinstance(stmt, TileOp) and not isinstance(stmt, _CLIPPING):
+            for region in (*stmt.effects().reads, *stmt.effects().writes):
+                _check_region(region, stmt, facts)
         if isinstance(stmt, ParallelFor):
             _check_races(stmt)
 
@@ -72,6 +81,19 @@ def _check_index(buffer: Buffer, indices: tuple[Expr, ...], stmt: Stmt, facts: F
                 because=f"the last index is {extent - 1}; only global tensors are guarded against indices outside",
                 help="correct the index, or allocate a larger tile",
             )
+
+
+def _check_region(region: Region, stmt: Stmt, facts: Facts) -> None:
+    """An operation that needs every element of a tile's region, part of which is certainly outside."""
+    buffer = region.buffer
+    if buffer.scope is Scope.GLOBAL or facts.is_contradictory:
+        return
+    for axis, (start, length, extent) in enumerate(zip(region.starts, region.extents, buffer.shape, strict=True)):
+        known = facts.range_of(start)
+        if isinstance(length, int) and isinstance(extent, int) and ((known.low is not None and known.low + length > extent) or (known.high is not None and known.high < 0)):
+            fail(Kind.REGION_RANGE, f"the region {region} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",
+                 (Label(stmt.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")), because="only T.copy, T.fill and atomics clip a tile's region",
+                 help="correct the region, or allocate a larger tile")
 
 
 def _check_races(loop: ParallelFor) -> None:

@@ -34,9 +34,11 @@ def memory_use(program: Program) -> MemoryUse:
             if node.op is Op.LOAD:
                 add(read, node.buffer)
 
+    for check in program.checks:
+        loads(check.condition)
     for launch in program.launches:
-        for extent in launch.grid:
-            loads(extent)
+        for expression in (*launch.grid, *(value for _, value in launch.safe_values)):
+            loads(expression)
         for stmt in statements(launch.body):
             for expression in own_expressions(stmt):
                 loads(expression)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tilewright.arith.bounds import Facts
-from tilewright.ir.buffer import Buffer, Region
-from tilewright.ir.expr import Op, const
+from tilewright.ir.buffer import Buffer, Region, Scope
+from tilewright.ir.expr import Expr, Op, binary, const
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import Assume, Break, Continue, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, While
 from tilewright.ir.visit import inner_statements, own_expressions, statements, subexpressions
@@ -14,16 +14,19 @@ from tilewright.ops.copy import Copy
 
 
 def launch_facts(launch: Launch) -> Facts:
-    """What holds everywhere in a launch: the ranges of block and thread variables, and symbols that size something are not negative."""
+    """What holds everywhere in a launch: the ranges of block and thread variables, and the sizes of the caller's tensors, which are not negative."""
     facts = Facts()
-    for extent in launch.grid:
-        for node in subexpressions(extent):
-            if node.op is Op.VAR:
-                low = facts.range_of(node).low
-                facts = facts.with_range(node, low=0) if node.dtype.is_integer and (low is None or low < 0) else facts
+    for size in _tensor_sizes(launch):
+        facts = facts.with_range(size, low=0) if size.op is Op.VAR else facts.assuming(binary(Op.GE, size, const(0)))
     for variable, extent in zip((*launch.block_variables, *launch.thread_variables), (*launch.grid, *map(const, launch.threads)), strict=True):
         facts = facts.with_loop(variable, extent)
     return facts
+
+
+def _tensor_sizes(launch: Launch) -> tuple[Expr, ...]:
+    """Dimensions known only at run time of the tensors that a launch uses. (A tensor made over an address may have any numbers as its shape.)"""
+    tensors = dict.fromkeys(b.storage for stmt in statements(launch.body) for b in buffers_of(stmt) if b.storage.scope is Scope.GLOBAL and b.storage.pointer is None)
+    return tuple(dict.fromkeys(n for b in tensors for n in b.shape if isinstance(n, Expr)))
 
 
 def statements_with_facts(launch: Launch) -> Iterator[tuple[Stmt, Facts]]:

@@ -1,13 +1,13 @@
-"""Whether the stages and the order that a user gave to T.Pipelined fit the body of the loop (floor 5; language.md 6)."""
+"""What can be told of a loop from its body (floor 5; language.md 6): whether stages and order fit a pipeline, whether a `while` can end."""
 
 from __future__ import annotations
 
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Op
-from tilewright.ir.stmt import AtomicUpdate, Let, Pipeline, Stmt, Store
+from tilewright.ir.expr import Expr, Op
+from tilewright.ir.stmt import Assert, AtomicUpdate, Break, For, Let, Pipeline, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import own_expressions, statements, subexpressions
+from tilewright.ir.visit import children, own_expressions, statements, subexpressions
 
 
 def check_pipeline(pipeline: Pipeline, body: list[Stmt], span: Span) -> None:
@@ -55,3 +55,25 @@ def _accesses(stmt: Stmt) -> tuple[set[Buffer], set[Buffer]]:
             reads |= {r.buffer.storage for r in effects.reads}
             writes |= {r.buffer.storage for r in effects.writes}
     return {b for b in reads if b.scope is not Scope.GLOBAL}, {b for b in writes if b.scope is not Scope.GLOBAL}
+
+
+def can_end(test: Expr, body: list[Stmt]) -> bool:
+    """Whether a `while` may stop: its condition depends on something that can change, or the body may break out of it.
+
+    Tensors and shared tiles can be changed by other blocks and threads, so a condition on them counts as changing.
+    """
+    nodes = list(subexpressions(test))
+    if any(n.op is Op.CALL and not n.attribute.is_pure for n in nodes) or any(_may_break(s) for s in body):
+        return True
+    read = {n.buffer.storage for n in nodes if n.op is Op.LOAD}
+    written = set().union(*(_accesses(s)[1] for s in body))
+    return any(b.scope in (Scope.GLOBAL, Scope.SHARED) or b in written for b in read)
+
+
+def _may_break(stmt: Stmt) -> bool:
+    """Whether a statement of a loop's body may leave that loop, or stop the kernel."""
+    if isinstance(stmt, (Break, Assert)):
+        return True
+    if isinstance(stmt, (For, While)):  # a `break` in there leaves the inner loop
+        return any(isinstance(inner, Assert) for inner in statements(stmt))
+    return any(_may_break(value) for value in children(stmt))
