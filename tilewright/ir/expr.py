@@ -391,24 +391,12 @@ def refuse_matmul(value: Any) -> NoReturn:
     )
 
 
-_NUMPY_OPERATORS = {
-    "add": Op.ADD,
-    "subtract": Op.SUB,
-    "multiply": Op.MUL,
-    "floor_divide": Op.FLOORDIV,
-    "remainder": Op.FLOORMOD,
-    "bitwise_and": Op.BIT_AND,
-    "bitwise_or": Op.BIT_OR,
-    "bitwise_xor": Op.BIT_XOR,
-    "left_shift": Op.SHIFT_LEFT,
-    "right_shift": Op.SHIFT_RIGHT,
-    "equal": Op.EQ,
-    "not_equal": Op.NE,
-    "less": Op.LT,
-    "less_equal": Op.LE,
-    "greater": Op.GT,
-    "greater_equal": Op.GE,
-}
+_NUMPY_NAMES = (
+    "add subtract multiply floor_divide remainder bitwise_and bitwise_or bitwise_xor left_shift right_shift "
+    "equal not_equal less less_equal greater greater_equal"
+)
+_NUMPY_SYMBOLS = "+ - * // % & | ^ << >> == != < <= > >="
+_NUMPY_OPERATORS = dict(zip(_NUMPY_NAMES.split(), map(Op, _NUMPY_SYMBOLS.split()), strict=True))
 
 
 def numpy_operator(function: Any, method: str, inputs: tuple[Any, ...]) -> Expr:

@@ -7,7 +7,7 @@ from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.stmt import Assert, AtomicUpdate, Break, For, Let, Pipeline, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import children, own_expressions, statements, subexpressions
+from tilewright.ir.visit import own_expressions, statements, subexpressions
 
 
 def check_pipeline(pipeline: Pipeline, body: list[Stmt], span: Span) -> None:
@@ -76,4 +76,5 @@ def _may_break(stmt: Stmt) -> bool:
         return True
     if isinstance(stmt, (For, While)):  # a `break` in there leaves the inner loop
         return any(isinstance(inner, Assert) for inner in statements(stmt))
-    return any(_may_break(value) for value in children(stmt))
+    parts = [item for value in vars(stmt).values() for item in (value if isinstance(value, tuple) else (value,))]
+    return any(isinstance(part, Stmt) and _may_break(part) for part in parts)

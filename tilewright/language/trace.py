@@ -686,7 +686,7 @@ class WhileState(_LoopScope):
         if not can_end(self.test, self.body):
             fail(
                 Kind.WHILE_CONSTANT,
-                f"nothing in the loop changes its condition `{self.test}`: once begun, it would never end",
+                "nothing in this loop changes its condition: once begun, it would never end",
                 self.span,
                 because="the condition depends only on values that the body leaves as they are, and there is no `break`",
                 help="update a T.alloc_var that the condition tests",
