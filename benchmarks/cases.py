@@ -232,9 +232,7 @@ def _attention(heads: int, length: int, width: int, is_causal: bool, is_heads_fi
     if is_heads_first:
         O = np.zeros_like(heads_first[0])
         kernel = kernels.flash_attention_bhsd(1, heads, length, width, is_causal)
-        contest = Contest(
-            lambda: kernel(*heads_first, O), lambda: _to_float64(O).transpose(0, 2, 1, 3), lambda: _attention_reference(rows, is_causal)
-        )
+        contest = Contest(lambda: kernel(*heads_first, O), lambda: _to_float64(O).transpose(0, 2, 1, 3), lambda: _attention_reference(rows, is_causal))
     else:
         ours = _Kept(attention.flash_attention(1, heads, length, length, width, is_causal), *_tensors(*rows))
         contest = Contest(ours, ours.result, lambda: _attention_reference(rows, is_causal))

@@ -98,10 +98,29 @@ def test_conversions(data: st.DataObject) -> None:
     assert same(folded.value, run(cast(variable, target), {variable: x})), (x, source, target)
 
 
-@pytest.mark.parametrize(("value", "dtype", "wanted"), [
-    (2.9, "int32", 2), (-2.9, "int8", -2), (1e10, "int32", 2**31 - 1), (-1e10, "int32", -(2**31)), (float("inf"), "uint8", 255), (-1.0, "uint8", 0), (float("nan"), "int16", 0),
-    (300, "uint8", 44), (-1, "uint64", 2**64 - 1), (2**31, "int32", -(2**31)), (9, "int4", -7), (0.1, "float32", float(np.float32(0.1))), (1e40, "float32", float("inf")),
-    (0.1, "float64", 0.1), (70000.0, "float16", float("inf")), (5, "bool", True), (0.0, "bool", False), (1e30, "int64", 2**63 - 1)])
+@pytest.mark.parametrize(
+    ("value", "dtype", "wanted"),
+    [
+        (2.9, "int32", 2),
+        (-2.9, "int8", -2),
+        (1e10, "int32", 2**31 - 1),
+        (-1e10, "int32", -(2**31)),
+        (float("inf"), "uint8", 255),
+        (-1.0, "uint8", 0),
+        (float("nan"), "int16", 0),
+        (300, "uint8", 44),
+        (-1, "uint64", 2**64 - 1),
+        (2**31, "int32", -(2**31)),
+        (9, "int4", -7),
+        (0.1, "float32", float(np.float32(0.1))),
+        (1e40, "float32", float("inf")),
+        (0.1, "float64", 0.1),
+        (70000.0, "float16", float("inf")),
+        (5, "bool", True),
+        (0.0, "bool", False),
+        (1e30, "int64", 2**63 - 1),
+    ],
+)
 def test_python_numbers_as_elements(value: Any, dtype: str, wanted: Any) -> None:
     found = convert_constant(value, as_dtype(dtype))
     assert found == wanted and type(found) is type(wanted)

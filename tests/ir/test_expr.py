@@ -19,7 +19,26 @@ from tilewright.dtypes import DType, as_dtype, promote
 from tilewright.errors import Kind, Span
 from tilewright.ir import expr
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, Op, Rounding, as_condition, as_expr, binary, call, cast, ceildiv, const, load, logical, maximum, minimum, rebuild, select, unary, var
+from tilewright.ir.expr import (
+    Expr,
+    Op,
+    Rounding,
+    as_condition,
+    as_expr,
+    binary,
+    call,
+    cast,
+    ceildiv,
+    const,
+    load,
+    logical,
+    maximum,
+    minimum,
+    rebuild,
+    select,
+    unary,
+    var,
+)
 from tilewright.ir.intrinsic import Intrinsic
 
 X, Y, F, H, B, U = var("x"), var("y"), var("f", dtypes.float32), var("h", dtypes.float16), var("b", dtypes.bool_), var("u", dtypes.uint8)
@@ -71,9 +90,29 @@ def test_pickling_finds_the_same_object() -> None:
 
 
 IDENTITIES: list[tuple[Any, Any]] = [
-    (X + 0, X), (0 + X, X), (X - 0, X), (X - X, const(0)), (X * 1, X), (1 * X, X), (X * 0, const(0)), (X // 1, X), (X % 1, const(0)), (X & 0, const(0)), (X | 0, X), (X ^ 0, X),
-    (X << 0, X), (X >> 0, X), (minimum(X, X), X), (maximum(X, X), X), (X == X, const(True)), (X != X, const(False)), (X <= X, const(True)), (X < X, const(False)),
-    (binary(Op.TRUNCDIV, X, 1), X), (binary(Op.TRUNCMOD, X, 1), const(0))]
+    (X + 0, X),
+    (0 + X, X),
+    (X - 0, X),
+    (X - X, const(0)),
+    (X * 1, X),
+    (1 * X, X),
+    (X * 0, const(0)),
+    (X // 1, X),
+    (X % 1, const(0)),
+    (X & 0, const(0)),
+    (X | 0, X),
+    (X ^ 0, X),
+    (X << 0, X),
+    (X >> 0, X),
+    (minimum(X, X), X),
+    (maximum(X, X), X),
+    (X == X, const(True)),
+    (X != X, const(False)),
+    (X <= X, const(True)),
+    (X < X, const(False)),
+    (binary(Op.TRUNCDIV, X, 1), X),
+    (binary(Op.TRUNCMOD, X, 1), const(0)),
+]
 
 
 @pytest.mark.parametrize(("made", "wanted"), IDENTITIES)
@@ -89,7 +128,9 @@ def test_floats_have_no_such_identities() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_identities_keep_the_value(data: st.DataObject) -> None:
-    op = data.draw(st.sampled_from([Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD, Op.MIN, Op.MAX, Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR]))
+    op = data.draw(
+        st.sampled_from([Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD, Op.MIN, Op.MAX, Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR])
+    )
     dtype = data.draw(st.sampled_from([dtypes.int32, dtypes.int8, dtypes.uint16]))
     v, value, other = var("v", dtype), data.draw(st.integers(-20, 20)), data.draw(st.sampled_from([0, 1, 2, -1]))
     value = np.asarray(value).astype(dtype.numpy)[()]
@@ -102,9 +143,21 @@ def test_identities_keep_the_value(data: st.DataObject) -> None:
     assert run(binary(op, *sides), {v: value}) == run(unfolded, {v: value, second: constant})
 
 
-@pytest.mark.parametrize(("left", "right", "wanted"), [
-    ("float16", "float32", "float32"), ("bfloat16", "float16", "float16"), ("float16", "int64", "float16"), ("int32", "int64", "int64"), ("int32", "uint32", "uint32"),
-    ("int64", "uint32", "int64"), ("bool", "int8", "int8"), ("bool", "float16", "float16"), ("float8_e4m3fn", "int32", "float8_e4m3fn"), ("float64", "float32", "float64")])
+@pytest.mark.parametrize(
+    ("left", "right", "wanted"),
+    [
+        ("float16", "float32", "float32"),
+        ("bfloat16", "float16", "float16"),
+        ("float16", "int64", "float16"),
+        ("int32", "int64", "int64"),
+        ("int32", "uint32", "uint32"),
+        ("int64", "uint32", "int64"),
+        ("bool", "int8", "int8"),
+        ("bool", "float16", "float16"),
+        ("float8_e4m3fn", "int32", "float8_e4m3fn"),
+        ("float64", "float32", "float64"),
+    ],
+)
 def test_promotion(left: str, right: str, wanted: str) -> None:
     a, b = var("a", as_dtype(left)), var("b", as_dtype(right))
     for made in (a + b, b + a, minimum(a, b), select(X > 0, a, b), select(X > 0, b, a)):
@@ -131,7 +184,9 @@ def test_bools_count_in_arithmetic_and_combine_in_logic() -> None:
 
 def test_conditions() -> None:
     assert as_condition(B) is B and str(as_condition(X)) == "x != 0" and as_condition(F).dtype == "bool"
-    assert logical(Op.AND, B, True) is B and logical(Op.AND, False, B).value is False and logical(Op.OR, B, True).value is True and logical(Op.OR, False, B) is B
+    assert (
+        logical(Op.AND, B, True) is B and logical(Op.AND, False, B).value is False and logical(Op.OR, B, True).value is True and logical(Op.OR, False, B) is B
+    )
     assert logical(Op.AND, B, B) is B and unary(Op.NOT, True).value is False
 
 
@@ -188,8 +243,26 @@ def test_calls() -> None:
     assert run(call(pure, X), {X: 21}) == 42
 
 
-@pytest.mark.parametrize("node", [X + Y, X - Y, -X, ~X, X < Y, select(X > 0, X, Y), select(X > 0, X, Y, is_lazy=True), F / 3.0, cast(F, dtypes.int8), logical(Op.OR, X > 0, Y > 1),
-                                  unary(Op.NOT, X > 0), load(TILE, (X, Y)), expr.reinterpret(F, dtypes.int32), minimum(X, Y), X << 2])
+@pytest.mark.parametrize(
+    "node",
+    [
+        X + Y,
+        X - Y,
+        -X,
+        ~X,
+        X < Y,
+        select(X > 0, X, Y),
+        select(X > 0, X, Y, is_lazy=True),
+        F / 3.0,
+        cast(F, dtypes.int8),
+        logical(Op.OR, X > 0, Y > 1),
+        unary(Op.NOT, X > 0),
+        load(TILE, (X, Y)),
+        expr.reinterpret(F, dtypes.int32),
+        minimum(X, Y),
+        X << 2,
+    ],
+)
 def test_rebuilding(node: Expr) -> None:
     assert rebuild(node, node.args) is node
     fresh = tuple(var("z", a.dtype) if not a.is_const else a for a in node.args)
@@ -210,13 +283,33 @@ def test_numpy_scalars_on_the_left() -> None:
         np.arange(4) + X
 
 
-@pytest.mark.parametrize(("kind", "use"), [
-    (Kind.POWER_OPERATOR, lambda: X**2), (Kind.POWER_OPERATOR, lambda: 2**X), (Kind.EXPRESSION_CONDITION, lambda: bool(X > 0)), (Kind.EXPRESSION_AS_NUMBER, lambda: int(X)),
-    (Kind.EXPRESSION_AS_NUMBER, lambda: list(X)), (Kind.EXPRESSION_AS_NUMBER, lambda: range(X)), (Kind.EXPRESSION_AS_NUMBER, lambda: float(F)), (Kind.INDEX_COUNT, lambda: X[0]),
-    (Kind.STORE_CONSTANT, lambda: X.__setitem__(0, 1)), (Kind.INTEGER_DIVISION, lambda: X / 2), (Kind.DIVISION_BY_ZERO, lambda: X // 0), (Kind.DIVISION_BY_ZERO, lambda: X % 0),
-    (Kind.DIVISION_BY_ZERO, lambda: ceildiv(X, 0)), (Kind.OPERAND, lambda: X << 32), (Kind.OPERAND, lambda: F & 1), (Kind.OPERAND, lambda: ~F), (Kind.OPERAND, lambda: X + None),
-    (Kind.OPERAND, lambda: X + "a"), (Kind.OPERAND, lambda: X + [1]), (Kind.OPERAND, lambda: ceildiv(F, 2)), (Kind.BUFFER_OPERATOR, lambda: X @ Y),
-    (Kind.DTYPE_NAME, lambda: X.astype("flot16"))])
+@pytest.mark.parametrize(
+    ("kind", "use"),
+    [
+        (Kind.POWER_OPERATOR, lambda: X**2),
+        (Kind.POWER_OPERATOR, lambda: 2**X),
+        (Kind.EXPRESSION_CONDITION, lambda: bool(X > 0)),
+        (Kind.EXPRESSION_AS_NUMBER, lambda: int(X)),
+        (Kind.EXPRESSION_AS_NUMBER, lambda: list(X)),
+        (Kind.EXPRESSION_AS_NUMBER, lambda: range(X)),
+        (Kind.EXPRESSION_AS_NUMBER, lambda: float(F)),
+        (Kind.INDEX_COUNT, lambda: X[0]),
+        (Kind.STORE_CONSTANT, lambda: X.__setitem__(0, 1)),
+        (Kind.INTEGER_DIVISION, lambda: X / 2),
+        (Kind.DIVISION_BY_ZERO, lambda: X // 0),
+        (Kind.DIVISION_BY_ZERO, lambda: X % 0),
+        (Kind.DIVISION_BY_ZERO, lambda: ceildiv(X, 0)),
+        (Kind.OPERAND, lambda: X << 32),
+        (Kind.OPERAND, lambda: F & 1),
+        (Kind.OPERAND, lambda: ~F),
+        (Kind.OPERAND, lambda: X + None),
+        (Kind.OPERAND, lambda: X + "a"),
+        (Kind.OPERAND, lambda: X + [1]),
+        (Kind.OPERAND, lambda: ceildiv(F, 2)),
+        (Kind.BUFFER_OPERATOR, lambda: X @ Y),
+        (Kind.DTYPE_NAME, lambda: X.astype("flot16")),
+    ],
+)
 def test_misuse(kind: Kind, use: Any) -> None:
     with refused(kind):
         use()
@@ -229,7 +322,10 @@ def test_queries() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([d for d in dtypes.SCALAR_DTYPES if not d.is_bool and d != "handle"]), st.sampled_from([d for d in dtypes.SCALAR_DTYPES if not d.is_bool and d != "handle"]))
+@given(
+    st.sampled_from([d for d in dtypes.SCALAR_DTYPES if not d.is_bool and d != "handle"]),
+    st.sampled_from([d for d in dtypes.SCALAR_DTYPES if not d.is_bool and d != "handle"]),
+)
 def test_promotion_is_symmetric_and_absorbing(a: DType, b: DType) -> None:
     common = promote(a, b)
     assert common is promote(b, a) and common in (a, b) and promote(common, a) is common and promote(common, b) is common

@@ -81,13 +81,32 @@ def test_the_text_reads_back_as_the_same_object(node: Expr) -> None:
 TILE = Buffer("A", dtypes.float16, (4, 8), Scope.GLOBAL, Span("kernel.py", 1))
 
 
-@pytest.mark.parametrize(("node", "text"), [
-    (X + Y * Z, "x + y * z"), ((X + Y) * Z, "(x + y) * z"), (X - (Y - Z), "x - (y - z)"), (X - Y - Z, "x - y - z"), (-(X + Y), "-(x + y)"), (~X, "~x"),
-    (const(2.5), "2.5"), (const(True), "True"), (const(3, dtypes.int64), "int64(3)"), (const(-1), "-1"), (load(TILE, (X, Y + 1)), "A[x, y + 1]"),
-    (cast(X, dtypes.float16), "cast(x, float16)"), (cast(cast(X, dtypes.float32), dtypes.float16, Rounding.UP), "cast(cast(x, float32), float16, ru)"),
-    (reinterpret(X, dtypes.float32), "reinterpret(x, float32)"), (minimum(X, Y) // 2, "min(x, y) // 2"), (maximum(X, 1), "max(x, 1)"), ((X < Y) == (Y < Z), "(x < y) == (y < z)"),
-    (select(X > 0, X, Y, is_lazy=True), "if_then_else(x > 0, x, y)"), (unary(Op.NOT, logical(Op.AND, X > 0, Y > 0)), "not (x > 0 and y > 0)"), (X << 2, "x << 2"),
-    (binary(Op.TRUNCDIV, X, Y), "truncdiv(x, y)")])
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        (X + Y * Z, "x + y * z"),
+        ((X + Y) * Z, "(x + y) * z"),
+        (X - (Y - Z), "x - (y - z)"),
+        (X - Y - Z, "x - y - z"),
+        (-(X + Y), "-(x + y)"),
+        (~X, "~x"),
+        (const(2.5), "2.5"),
+        (const(True), "True"),
+        (const(3, dtypes.int64), "int64(3)"),
+        (const(-1), "-1"),
+        (load(TILE, (X, Y + 1)), "A[x, y + 1]"),
+        (cast(X, dtypes.float16), "cast(x, float16)"),
+        (cast(cast(X, dtypes.float32), dtypes.float16, Rounding.UP), "cast(cast(x, float32), float16, ru)"),
+        (reinterpret(X, dtypes.float32), "reinterpret(x, float32)"),
+        (minimum(X, Y) // 2, "min(x, y) // 2"),
+        (maximum(X, 1), "max(x, 1)"),
+        ((X < Y) == (Y < Z), "(x < y) == (y < z)"),
+        (select(X > 0, X, Y, is_lazy=True), "if_then_else(x > 0, x, y)"),
+        (unary(Op.NOT, logical(Op.AND, X > 0, Y > 0)), "not (x > 0 and y > 0)"),
+        (X << 2, "x << 2"),
+        (binary(Op.TRUNCDIV, X, Y), "truncdiv(x, y)"),
+    ],
+)
 def test_spellings(node: Expr, text: str) -> None:
     assert str(node) == text and repr(node) == f"<{node.dtype!s} {text}>"
 

@@ -79,11 +79,14 @@ def test_races(body: Any) -> None:
     with refused(Kind.PARALLEL_RACE, "all iterations of `i` write the same element", "any order"):
         check(looped(macro(body)))
     with refused(Kind.PARALLEL_RACE):
-        tilewright.run_reference(looped(macro(body)).program, {"A": np.arange(64, dtype=np.float32) + 1, "B": np.zeros(64, np.float32), "I": np.arange(64, dtype=np.int32)})
+        tilewright.run_reference(
+            looped(macro(body)).program, {"A": np.arange(64, dtype=np.float32) + 1, "B": np.zeros(64, np.float32), "I": np.arange(64, dtype=np.int32)}
+        )
 
 
 def test_a_variable_that_collects() -> None:
     """The sum of all iterations in a variable: each thread would have its own."""
+
     @T.prim_func
     def kernel(A: T.Tensor((8,), "float32"), B: T.Tensor((1,), "float32")):
         with T.Kernel(1):

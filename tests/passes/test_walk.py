@@ -36,8 +36,16 @@ def ranges(prim_func: PrimFunc) -> dict[str, tuple[Any, Any]]:
 
 def test_facts_of_loops_branches_names_and_promises() -> None:
     @T.prim_func
-    def kernel(n: T.int32, A: T.Tensor((9,), "int32"), B: T.Tensor((9,), "int32"), C: T.Tensor((9,), "int32"), D: T.Tensor((9,), "int32"), E: T.Tensor((9,), "int32"),
-               F: T.Tensor((9,), "int32"), G: T.Tensor((9,), "int32")):
+    def kernel(
+        n: T.int32,
+        A: T.Tensor((9,), "int32"),
+        B: T.Tensor((9,), "int32"),
+        C: T.Tensor((9,), "int32"),
+        D: T.Tensor((9,), "int32"),
+        E: T.Tensor((9,), "int32"),
+        F: T.Tensor((9,), "int32"),
+        G: T.Tensor((9,), "int32"),
+    ):
         with T.Kernel(4) as bx:
             A[bx] = 0
             for i in T.serial(2, 7):

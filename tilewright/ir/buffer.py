@@ -254,6 +254,14 @@ class Region:
 
     __rmatmul__ = __matmul__
 
+    def __eq__(self, other: Any) -> Any:
+        return self is other if isinstance(other, Region) else self.as_expression() == other
+
+    def __ne__(self, other: Any) -> Any:
+        return self is not other if isinstance(other, Region) else self.as_expression() != other
+
+    __hash__ = object.__hash__
+
     def __bool__(self) -> bool:
         return self.buffer.__bool__() if not all(n == 1 for n in self.shape) else bool(self.as_expression())
 
@@ -420,7 +428,7 @@ def difference(start: Expr, stop: Expr) -> Extent:
     """stop - start; an int where the symbols cancel (`k * 64 : (k + 1) * 64`)."""
     total = _linear(stop, 1, _linear(start, -1, {}))
     constant = total.pop(None, 0)
-    terms = [(term, factor) for term, factor in total.items() if term is not None and factor]
+    terms = sorted(((term, factor) for term, factor in total.items() if term is not None and factor), key=lambda item: item[1] < 0)
     if not terms:
         return constant
     result = const(constant)

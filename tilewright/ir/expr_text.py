@@ -32,7 +32,7 @@ _PRECEDENCE = {
 
 
 def print_expr(node: Expr, name_of: Any = None, parent: int = 0) -> str:
-    """The expression as Python text; `name_of(var)` gives unique names within a program."""
+    """The expression as Python text; `name_of` gives variables and buffers names that are unique within a program."""
 
     def show(x: Expr, level: int = 0) -> str:
         return print_expr(x, name_of, level)
@@ -45,7 +45,7 @@ def print_expr(node: Expr, name_of: Any = None, parent: int = 0) -> str:
         case Op.VAR:
             return name_of(node) if name_of else node.name
         case Op.LOAD:
-            return f"{node.buffer.name}[{', '.join(show(i) for i in node.args)}]"
+            return f"{name_of(node.buffer) if name_of else node.buffer.name}[{', '.join(show(i) for i in node.args)}]"
         case Op.CALL:
             return f"{node.attribute.name}({', '.join(show(a) for a in node.args)})"
         case Op.CAST | Op.REINTERPRET:

@@ -36,16 +36,19 @@ class Printer:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.depth = 0
-        self.names: dict[Expr, str] = {}
-        self.taken: dict[str, int] = {}
+        self.names: dict[Expr | Buffer, str] = {}
+        self.taken: set[str] = set()
 
-    def name(self, variable: Expr) -> str:
-        """The variable's name, numbered where another variable has it already."""
-        if variable not in self.names:
-            count = self.taken.get(variable.name, 0)
-            self.taken[variable.name] = count + 1
-            self.names[variable] = variable.name if not count else f"{variable.name}_{count}"
-        return self.names[variable]
+    def name(self, owner: Expr | Buffer) -> str:
+        """The name of a variable or buffer, numbered where another one has it already."""
+        if owner not in self.names:
+            name, count = owner.name, 0
+            while name in self.taken:
+                count += 1
+                name = f"{owner.name}_{count}"
+            self.taken.add(name)
+            self.names[owner] = name
+        return self.names[owner]
 
     def expr(self, node: Expr) -> str:
         return print_expr(node, self.name)
@@ -88,7 +91,7 @@ class Printer:
             case Let():
                 self.line(f"{self.name(node.variable)} = {self.expr(node.value)}", node)
             case Store():
-                self.line(f"{node.buffer.name}[{', '.join(map(self.expr, node.indices))}] = {self.expr(node.value)}", node)
+                self.line(f"{self.name(node.buffer)}[{', '.join(map(self.expr, node.indices))}] = {self.expr(node.value)}", node)
             case ReduceLoop():
                 self.line(
                     f"{self.name(node.result)} = {node.kind.value}({self.expr(node.initial)}, {self.expr(node.value)} for {self.name(node.axis)} in "
@@ -96,7 +99,7 @@ class Printer:
                     node,
                 )
             case AtomicUpdate():
-                target = f"{node.buffer.name}[{', '.join(map(self.expr, node.indices))}]"
+                target = f"{self.name(node.buffer)}[{', '.join(map(self.expr, node.indices))}]"
                 previous = f"{self.name(node.previous)} = " if node.previous is not None else ""
                 self.line(f"{previous}atomic_{node.kind.value}({target}, {self.expr(node.value)}, {node.order.value})", node)
             case Assert():
@@ -105,7 +108,7 @@ class Printer:
                 self.line(f"assume({self.expr(node.condition)})", node)
             case Print():
                 self.line(
-                    f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([node.buffer.name] if node.buffer is not None else [])])})", node
+                    f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([self.name(node.buffer)] if node.buffer is not None else [])])})", node
                 )
             case TileOp():
                 self.line(f"{type(node).__name__.lower()}({self.fields(node)})", node)
@@ -120,14 +123,14 @@ class Printer:
             case Expr():
                 return self.expr(item)
             case Buffer():
-                return item.name
+                return self.name(item)
             case Region():
                 if item.is_whole:
-                    return item.buffer.name
+                    return self.name(item.buffer)
                 parts = [
                     f"{self.expr(s)}:+{self.value(n)}" if kept else self.expr(s) for s, n, kept in zip(item.starts, item.extents, item.is_slice, strict=True)
                 ]
-                return f"{item.buffer.name}[{', '.join(parts)}]"
+                return f"{self.name(item.buffer)}[{', '.join(parts)}]"
             case Enum():
                 return str(item.value)
             case tuple():
@@ -140,8 +143,8 @@ class Printer:
         self.line(f"with Kernel({', '.join(map(self.expr, launch.grid))}, threads={launch.threads}) as ({blocks}):  # {launch.span.line}")
         self.depth += 1
         for buffer in launch.buffers:
-            source = f" view of {buffer.source.name}" if buffer.source is not None else ""
-            self.line(f"{buffer.name}: {buffer.scope.value} {format_shape(buffer)}{source}")
+            source = f" view of {self.name(buffer.source)}" if buffer.source is not None else ""
+            self.line(f"{self.name(buffer)}: {buffer.scope.value} {format_shape(buffer)}{source}")
         self.depth -= 1
         self.body(launch.body)
 
@@ -152,11 +155,12 @@ def print_program(program: Program) -> str:
     parameters = []
     for p in program.parameters:
         kind = format_shape(p.buffer) if p.buffer is not None else str(p.variable.dtype) if p.variable is not None else ""
-        parameters.append(f"{p.name}: {kind}{' (output)' if p.is_output else ''}")
+        owner = p.buffer if p.buffer is not None else p.variable
+        parameters.append(f"{p.name if owner is None else printer.name(owner)}: {kind}{' (output)' if p.is_output else ''}")
     printer.line(f"def {program.name}({', '.join(parameters)}):")
     printer.depth += 1
     for workspace in program.workspaces:
-        printer.line(f"{workspace.name}: workspace {format_shape(workspace)}")
+        printer.line(f"{printer.name(workspace)}: workspace {format_shape(workspace)}")
     for launch in program.launches:
         printer.launch(launch)
     return "\n".join(printer.lines) + "\n"

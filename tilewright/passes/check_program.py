@@ -90,10 +90,18 @@ def _check_region(region: Region, stmt: Stmt, facts: Facts) -> None:
         return
     for axis, (start, length, extent) in enumerate(zip(region.starts, region.extents, buffer.shape, strict=True)):
         known = facts.range_of(start)
-        if isinstance(length, int) and isinstance(extent, int) and ((known.low is not None and known.low + length > extent) or (known.high is not None and known.high < 0)):
-            fail(Kind.REGION_RANGE, f"the region {region} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",
-                 (Label(stmt.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")), because="only T.copy, T.fill and atomics clip a tile's region",
-                 help="correct the region, or allocate a larger tile")
+        if (
+            isinstance(length, int)
+            and isinstance(extent, int)
+            and ((known.low is not None and known.low + length > extent) or (known.high is not None and known.high < 0))
+        ):
+            fail(
+                Kind.REGION_RANGE,
+                f"the region {region} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",
+                (Label(stmt.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
+                because="only T.copy, T.fill and atomics clip a tile's region",
+                help="correct the region, or allocate a larger tile",
+            )
 
 
 def _check_races(loop: ParallelFor) -> None:

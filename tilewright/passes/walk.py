@@ -25,7 +25,9 @@ def launch_facts(launch: Launch) -> Facts:
 
 def _tensor_sizes(launch: Launch) -> tuple[Expr, ...]:
     """Dimensions known only at run time of the tensors that a launch uses. (A tensor made over an address may have any numbers as its shape.)"""
-    tensors = dict.fromkeys(b.storage for stmt in statements(launch.body) for b in buffers_of(stmt) if b.storage.scope is Scope.GLOBAL and b.storage.pointer is None)
+    tensors = dict.fromkeys(
+        b.storage for stmt in statements(launch.body) for b in buffers_of(stmt) if b.storage.scope is Scope.GLOBAL and b.storage.pointer is None
+    )
     return tuple(dict.fromkeys(n for b in tensors for n in b.shape if isinstance(n, Expr)))
 
 
