@@ -19,7 +19,6 @@ __all__ = [
     "Category",
     "CompilerBug",
     "Diagnostic",
-    "ErrorList",
     "Kind",
     "Label",
     "Span",
@@ -126,17 +125,6 @@ class TileRuntimeError(TileError, RuntimeError):
 
 class TileNotImplementedError(TileError, NotImplementedError):
     """A construct of the language that this target cannot do."""
-
-
-class ErrorList(TileError):
-    """Several mistakes found in one pass over a program."""
-
-    def __init__(self, errors: tuple[TileError, ...]) -> None:
-        super().__init__(errors[0].diagnostic)
-        self.errors = errors
-
-    def __str__(self) -> str:
-        return "\n\n".join(str(error) for error in self.errors)
 
 
 class CompilerBug(Exception):

@@ -108,7 +108,8 @@ class Printer:
                 self.line(f"assume({self.expr(node.condition)})", node)
             case Print():
                 self.line(
-                    f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([self.name(node.buffer)] if node.buffer is not None else [])])})", node
+                    f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([self.name(node.buffer)] if node.buffer is not None else [])])})",
+                    node,
                 )
             case TileOp():
                 self.line(f"{type(node).__name__.lower()}({self.fields(node)})", node)

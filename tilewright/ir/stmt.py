@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
 
 from tilewright.errors import Span
 from tilewright.ir.buffer import Buffer, Extent
@@ -19,8 +18,6 @@ class Stmt:
     """Something that is executed."""
 
     span: Span
-
-    has_result: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, eq=False)

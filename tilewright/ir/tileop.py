@@ -107,7 +107,3 @@ class TileOp(Stmt):
     def lower(self, context: LoweringContext) -> Stmt:
         """Loops, scalar statements and MatrixMultiply with the same meaning, for a CPU."""
         raise CompilerBug(f"{type(self).__name__} has no CPU lowering")
-
-    def __str__(self) -> str:
-        parts = [str(value) for name, value in vars(self).items() if name != "span" and value not in (None, (), False)]
-        return f"{type(self).__name__}({', '.join(parts)})"

@@ -15,6 +15,7 @@ from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, fail
 from tilewright.ir.buffer import Buffer, Extent, Region, Scope
 from tilewright.ir.expr import Expr
+from tilewright.ir.printer import print_stmt
 from tilewright.ir.program import Launch, ParameterKind, Program
 from tilewright.ir.stmt import (
     Assert,
@@ -186,7 +187,7 @@ class _Interpreter:
                     self._execute(inner)
             case TileOp():
                 if self._access.shape:
-                    raise CompilerBug(f"the tile operation {stmt} stands inside a parallel loop")
+                    raise CompilerBug(f"the tile operation {print_stmt(stmt)} stands inside a parallel loop")
                 stmt.reference(self)
             case For():
                 self._for(stmt)
