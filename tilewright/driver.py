@@ -34,10 +34,13 @@ GPU_NAMES = ("cuda", "hip", "metal", "webgpu", "cutedsl", "simulate")
 
 
 def resolve_target(target: Any) -> CpuTarget:
-    """The target meant by a name, a {"kind": ...} dictionary or None ("auto")."""
+    """The target meant by a name, a {"kind": ...} dictionary, a target of a kernel, or None ("auto")."""
+    if isinstance(target, CpuTarget):
+        return target
     name = target.get("kind") if isinstance(target, dict) else target
     if name is None or (isinstance(name, str) and name == "auto"):
         name = environment().default_target
+        name = CPU_NAMES[0] if name == "auto" else name
     if not isinstance(name, str):
         fail(
             Kind.TARGET_NAME,

@@ -325,6 +325,10 @@ class EagerFunction(_Specialised):
 
     def compile(self, *args: Any, **kwargs: Any) -> Kernel:
         """The kernel for given T.const sizes, named as keywords, and compile-time arguments; tensors may be left out, or given to read the sizes from."""
+        return self._kernel(*self._specialisation(args, kwargs))
+
+    def _specialisation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+        """Compile-time arguments and T.const sizes."""
         values, sizes, given = self._compile_time(args, kwargs)
         signature = self._signature(values)
         missing = [n for n in signature.constants if n not in sizes]
@@ -349,7 +353,7 @@ class EagerFunction(_Specialised):
                     because=f"its arguments are {', '.join((*signature.constants, *self.signature.parameters))}",
                     help=f"did you mean `{close[0]}`?" if close else "remove it",
                 )
-        return self._kernel(values, {n: sizes[n] for n in signature.constants})
+        return values, sizes
 
     def size_names(self, **kwargs: Any) -> tuple[str, ...]:
         """The T.const sizes that a specialisation is named by, for the given compile-time arguments."""
@@ -358,7 +362,7 @@ class EagerFunction(_Specialised):
 
     def get_tir(self, *args: Any, **kwargs: Any) -> PrimFunc:
         """The traced program for given sizes."""
-        return self.compile(*args, **kwargs).prim_func
+        return self._trace(*self._specialisation(args, kwargs))
 
     def get_kernel_source(self, *args: Any, **kwargs: Any) -> str:
         return self.compile(*args, **kwargs).get_kernel_source()
@@ -434,8 +438,10 @@ class EagerFunction(_Specialised):
         return sizes
 
     def _kernel(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Kernel:
-        key = self.key(values), tuple(sizes.items())
+        key = self.key(values), tuple(sorted(sizes.items()))
         if key not in self.kernels:
-            program = trace_eager(self.rewritten, self.annotations, self.runtime, values, sizes)
-            self.kernels[key] = compile(PrimFunc(program), target=self.target)
+            self.kernels[key] = compile(self._trace(values, sizes), target=self.target)
         return self.kernels[key]
+
+    def _trace(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> PrimFunc:
+        return PrimFunc(trace_eager(self.rewritten, self.annotations, self.runtime, values, sizes))

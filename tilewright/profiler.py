@@ -11,8 +11,9 @@ import numpy as np
 
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, fail
-from tilewright.ir.expr import Expr
+from tilewright.ir.expr import Expr, Op, const
 from tilewright.ir.program import Parameter, ParameterKind
+from tilewright.ir.visit import subexpressions, substitute_expr
 from tilewright.spans import span_of_caller
 
 
@@ -103,16 +104,17 @@ class Profiler:
     def _size(self, extent: int | Expr, parameter: Parameter, sizes: Mapping[str, int]) -> int:
         if isinstance(extent, int):
             return extent
-        name = str(extent)
-        if name not in sizes:
-            fail(
-                Kind.UNBOUND_SYMBOL,
-                f"{parameter.name} has the symbolic dimension {name}",
-                parameter.span,
-                because="a profiler needs sizes to make inputs",
-                help=f"pass dynamic_symbolic_constraints={{{name!r}: 1024}}",
-            )
-        return sizes[name]
+        symbols = [node for node in subexpressions(extent) if node.op is Op.VAR]
+        for symbol in symbols:
+            if symbol.name not in sizes:
+                fail(
+                    Kind.UNBOUND_SYMBOL,
+                    f"{parameter.name} has the symbolic dimension {extent}",
+                    parameter.span,
+                    because="a profiler needs sizes to make inputs",
+                    help=f"pass dynamic_symbolic_constraints={{{symbol.name!r}: 1024}}",
+                )
+        return int(substitute_expr(extent, {s: const(sizes[s.name], s.dtype) for s in symbols}).value)
 
     def run_once(self, func: Callable[..., Any] | None = None) -> Any:
         """One call on made-up inputs."""
@@ -170,8 +172,10 @@ def _as_list(value: Any) -> list[Any]:
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, supply: TensorSupplyType) -> Any:
     """Auto: floats uniform in [-1, 1), signed integers in [-2, 3), unsigned in [0, 3), bools, fp8 from small integers."""
-    if supply in (TensorSupplyType.Zero, TensorSupplyType.One):
+    if supply is TensorSupplyType.One or (supply is TensorSupplyType.Zero and dtype.minimum <= 0):
         return np.full(shape, int(supply is TensorSupplyType.One)).astype(dtype.numpy)
+    if dtype.is_float and dtype.minimum > 0:  # a scale: powers of two only
+        return (2.0 ** rng.integers(-2, 3, shape)).astype(np.float32).astype(dtype.numpy)
     if dtype.is_bool:
         return rng.integers(0, 2, shape).astype(np.bool_)
     if dtype.is_integer or supply is TensorSupplyType.Integer or (dtype.is_float and dtype.bits <= 8 and supply is TensorSupplyType.Auto):

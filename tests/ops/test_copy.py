@@ -195,6 +195,18 @@ def test_dynamic_extents_copy_so_many_elements() -> None:
         np.testing.assert_array_equal(found[x], wanted)
 
 
+def test_whole_tensors_of_symbolic_shape() -> None:
+    m, n = T.dynamic("m, n")
+
+    @T.prim_func
+    def kernel(A: T.Tensor((m, n), "float32"), B: T.Tensor((m, n), "float16")):
+        with T.Kernel(1):
+            T.copy(A, B)
+
+    a = integers((5, 7))
+    np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros((5, 7), np.float16))["B"], a)
+
+
 def test_symbols_of_64_bits() -> None:
     m, n = T.dynamic("m, n", "int64")
 

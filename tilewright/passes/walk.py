@@ -11,6 +11,7 @@ from tilewright.ir.program import Launch
 from tilewright.ir.stmt import Assume, Break, Continue, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, While
 from tilewright.ir.visit import inner_statements, own_expressions, statements, subexpressions
 from tilewright.ops.copy import Copy
+from tilewright.ops.operand import same_extent
 
 
 def launch_facts(launch: Launch) -> Facts:
@@ -94,7 +95,7 @@ def covers_matrix(region: Region) -> bool:
     return (
         buffer.rank >= 2
         and all(n == 1 for n in region.extents[:-2])
-        and all(s.is_const and s.value == 0 and n == m for s, n, m in zip(region.starts[-2:], region.extents[-2:], buffer.shape[-2:], strict=True))
+        and all(s.is_const and s.value == 0 and same_extent(n, m) for s, n, m in zip(region.starts[-2:], region.extents[-2:], buffer.shape[-2:], strict=True))
     )
 
 
@@ -107,5 +108,5 @@ def fills_whole(copy: Copy) -> bool:
     return (
         copy.dst_axes == (*(-1,) * leading, 0, 1)
         and len(copy.extents) == 2
-        and all(e.is_const and e.value == n for e, n in zip(copy.extents, dst.buffer.shape[-2:], strict=True))
+        and all(e.is_const and same_extent(e, n) for e, n in zip(copy.extents, dst.buffer.shape[-2:], strict=True))
     )

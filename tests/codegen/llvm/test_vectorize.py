@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.codegen.llvm.lowered import Interpreter, at, check, let, native, parallel, program, reduction, seq, serial, store, tensor, tile, when
+from tilewright.codegen.llvm.program import emit_program
 from tilewright.dtypes import DType, as_dtype, bool_, float16, float32, float64, int8, int32, int64, uint8
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, binary, cast, const, maximum, minimum, select, var
@@ -110,11 +111,9 @@ def test_loads_and_stores_of_one_turn_keep_their_order() -> None:
 
 def test_lanes_read_pairs_where_the_index_is_halved() -> None:
     a, c = tensor("a", uint8, 32), tensor("c", int32, 64)
-    code = check(
-        program([a, c], lambda bx: parallel([64], lambda i: store(c, [i], (cast(at(a, i // 2), int32) >> ((i % 2) * 4)) & 15))),
-        {"a": integers(32, low=0, high=255, dtype=uint8), "c": integers(64)},
-    )
-    assert "load <16 x i8>" in code.module.text
+    made = program([a, c], lambda bx: parallel([64], lambda i: store(c, [i], (cast(at(a, i // 2), int32) >> ((i % 2) * 4)) & 15)))
+    check(made, {"a": integers(32, low=0, high=255, dtype=uint8), "c": integers(64)})
+    assert "load <16 x i8>" in emit_program(made, {}, AVX2).text
 
 
 @pytest.mark.parametrize("divisor", [2, 3, 4, 5])
@@ -161,8 +160,9 @@ def test_a_scalar_tile_that_a_loop_writes_is_its_own_in_every_turn(is_given: boo
             store(c, [i], at(x, 0) + cast(at(y, 2), int32)),
         )
 
-    code = check(program([a, c], lambda bx: seq(store(x, [0], 5), parallel([70], body))), {"a": integers(70), "c": integers(70)})
-    assert ("<32 x i32>" in code.module.text) == is_given
+    made = program([a, c], lambda bx: seq(store(x, [0], 5), parallel([70], body)))
+    check(made, {"a": integers(70), "c": integers(70)})
+    assert ("<32 x i32>" in emit_program(made, {}, AVX2).text) == is_given
 
 
 def test_accumulators_of_inner_loops_stay_in_registers() -> None:
@@ -170,8 +170,9 @@ def test_accumulators_of_inner_loops_stay_in_registers() -> None:
     t = tile("t", int32, 20, 40)
     step = lambda i, j: serial(30, lambda s: seq(store(t, [i, j], at(t, i, j) + at(a, i, s) * at(b, s, j)), when(at(b, s, j) > 40, store(t, [i, j], 0))))
     body = seq(parallel([20, 40], lambda i, j: seq(store(t, [i, j], i), step(i, j))), parallel([20, 40], lambda i, j: store(c, [i, j], at(t, i, j))))
-    code = check(program([a, b, c], lambda bx: body), {"a": integers(20, 30), "b": integers(30, 40), "c": integers(20, 40)})
-    assert "alloca <8 x i32>" in code.module.text
+    made = program([a, b, c], lambda bx: body)
+    check(made, {"a": integers(20, 30), "b": integers(30, 40), "c": integers(20, 40)})
+    assert "alloca <8 x i32>" in emit_program(made, {}, AVX2).text
 
 
 def test_an_accumulator_of_a_scalar_loop_is_seen_by_parallel_loops_inside() -> None:

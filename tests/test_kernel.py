@@ -1,0 +1,171 @@
+"""Compiled kernels: calls, what can be looked at, and the comparison with the reference that the environment asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import tilewright
+import tilewright.language as T
+from tests.execution import integers, refused
+from tilewright.errors import Kind
+from tilewright.kernel import Kernel, make_kernel
+from tilewright.target.cpu import host_target
+
+
+@T.prim_func
+def scale(A: T.Tensor((40, 40), "float32"), factor: T.float32, B: T.Tensor((40, 40), "float16")):
+    with T.Kernel(4) as bx:
+        held = T.alloc_shared((10, 40), "float32")
+        T.copy(A[bx * 10, 0], held)
+        for i, j in T.Parallel(10, 40):
+            held[i, j] = held[i, j] * factor
+        T.copy(held, B[bx * 10, 0])
+
+
+def product() -> Any:
+    @T.prim_func
+    def kernel(A: T.Tensor((64, 64), "float16"), B: T.Tensor((64, 64), "float16")):
+        C = T.empty((64, 64), "float32")
+        D = T.empty((64,), "float32")
+        with T.Kernel(2, 2) as (bx, by):
+            a, b, c = T.alloc_shared((32, 64), "float16"), T.alloc_shared((64, 32), "float16"), T.alloc_fragment((32, 32), "float32")
+            T.copy(A[by * 32, 0], a)
+            T.copy(B[0, bx * 32], b)
+            T.gemm(a, b, c, clear_accum=True)
+            T.copy(c, C[by * 32, bx * 32])
+        with T.Kernel(1):
+            T.reduce_sum(C, D, dim=1)
+        return C, D
+
+    return kernel
+
+
+def test_calls_with_and_without_outputs() -> None:
+    a = integers((40, 40))
+    kernel = tilewright.compile(scale)
+    b = np.zeros((40, 40), np.float16)
+    assert kernel(a, 3.0, b) is None
+    np.testing.assert_array_equal(b, a * 3)
+    (returned,) = [tilewright.compile(scale, out_idx=-1)(a, 3.0)]
+    np.testing.assert_array_equal(returned, b)
+    many = tilewright.compile(product())(a[:32, :32].repeat(2, 0).repeat(2, 1).astype(np.float16), np.eye(64, dtype=np.float16))
+    assert isinstance(many, list) and [x.shape for x in many] == [(64, 64), (64,)]
+
+
+def test_outputs_come_in_the_order_asked_for() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((4,), "int32"), B: T.Tensor((4,), "int32"), C: T.Tensor((4,), "int32")):
+        with T.Kernel(1):
+            T.fill(A, 1)
+            T.copy(B, C)
+
+    b = np.arange(4, dtype=np.int32)
+    c, a = tilewright.compile(kernel, out_idx=[2, 0])(b)
+    np.testing.assert_array_equal(c, b)
+    np.testing.assert_array_equal(a, 1)
+
+
+def test_what_can_be_looked_at() -> None:
+    kernel = tilewright.compile(product())
+    assert kernel.target is host_target() and [p.name for p in kernel.params] == ["A", "B", "C", "D"] and kernel.out_idx == (2, 3)
+    assert repr(kernel) == f"<kernel kernel for {host_target().name}>"
+    assert kernel.source == kernel.kernel_source == kernel.get_kernel_source() == kernel.get_host_source() and "define" in kernel.source
+    assert kernel.ir() == kernel.prim_func.script() and "Parallel(" in kernel.ir("lowered") and "gemm(" not in kernel.ir("lowered")
+    assert any("panels" in remark.text for remark in kernel.remarks) and kernel.assembly
+    assert kernel.latency is None and kernel.config is None and kernel.ref_latency is None
+    with refused(Kind.OPTION_VALUE, "stage"):
+        kernel.ir("machine")
+
+
+def test_sources_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kernel = tilewright.compile(scale)
+    kernel.export_sources(kernel_path=str(tmp_path / "k.ll"))
+    kernel.export_sources(host_path=str(tmp_path / "h.ll"))
+    assert (tmp_path / "k.ll").read_text() == (tmp_path / "h.ll").read_text() == kernel.source
+    kernel.show_source()
+    assert capsys.readouterr().out.strip() == kernel.source.strip()
+
+
+def test_profiling_makes_inputs() -> None:
+    kernel = tilewright.compile(product())
+    c, d = kernel.run_once()
+    assert c.shape == (64, 64) and np.isfinite(d).all() and kernel.get_profiler().result_idx == (2, 3)
+
+
+# -- TILEWRIGHT_CHECK=1
+
+
+@pytest.fixture
+def checking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEWRIGHT_CHECK", "1")
+
+
+def wrong(kernel: Any, other: Any) -> Kernel:
+    """A kernel with the machine code of another program: a compiler that makes mistakes."""
+    made = tilewright.compile(other)
+    made.prim_func = kernel
+    return made
+
+
+def filling(value: float, dtype: str = "float32") -> Any:
+    @T.prim_func
+    def kernel(B: T.Tensor((5, 3), dtype)):
+        with T.Kernel(1):
+            T.fill(B, value)
+
+    return kernel
+
+
+@pytest.mark.usefixtures("checking")
+def test_right_kernels_pass_the_check() -> None:
+    a = integers((40, 40))
+    b = np.zeros((40, 40), np.float16)
+    tilewright.compile(scale)(a, 3.0, b)
+    np.testing.assert_array_equal(b, a * 3)
+    rng = np.random.default_rng(0)
+    tilewright.compile(product())(rng.standard_normal((64, 64)).astype(np.float16), rng.standard_normal((64, 64)).astype(np.float16))
+
+
+@pytest.mark.usefixtures("checking")
+@pytest.mark.parametrize(
+    ("dtype", "right", "found"), [("float32", 1.0, 1.5), ("int32", 4, 5), ("float16", 1.0, float("nan")), ("bool", 1, 0), ("bfloat16", 2.0, 2.5)]
+)
+def test_wrong_kernels_are_found(dtype: str, right: float, found: float) -> None:
+    kernel = wrong(filling(right, dtype), filling(found, dtype))
+    with refused(Kind.CHECK_MISMATCH, "B[0, 0]", "15 of 15 elements differ", "report"):
+        kernel(np.zeros((5, 3), T.dtype(dtype).numpy))
+
+
+@pytest.mark.usefixtures("checking")
+def test_mistakes_of_the_caller_are_reported_as_without_the_check() -> None:
+    with refused(Kind.ARGUMENT_COUNT):
+        tilewright.compile(scale)(1)
+    with refused(Kind.ARGUMENT_SHAPE):
+        tilewright.compile(filling(1.0))(np.zeros((4, 3), np.float32))
+
+
+@pytest.mark.usefixtures("checking")
+def test_tensors_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+
+    @T.prim_func
+    def kernel(A: T.Tensor((7,), "bfloat16"), B: T.Tensor((7,), "bfloat16"), C: T.Tensor((7,), "float8_e4m3fn")):
+        with T.Kernel(1):
+            for i in T.Parallel(7):
+                B[i] = A[i] * 2
+                C[i] = A[i]
+
+    a, b, c = torch.arange(7, dtype=torch.bfloat16), torch.zeros(7, dtype=torch.bfloat16), torch.zeros(7, dtype=torch.float8_e4m3fn)
+    tilewright.compile(kernel)(a, b, c)
+    assert b.tolist() == [2.0 * k for k in range(7)] and c.float().tolist() == [float(k) for k in range(7)]
+
+
+def test_making_a_kernel() -> None:
+    kernel = make_kernel(scale, host_target(), (2,))
+    made = kernel(np.ones((40, 40), np.float32), 2.0)
+    assert made.dtype == np.float16 and (made == 2).all() and made.astype(ml_dtypes.bfloat16).shape == (40, 40)
