@@ -10,7 +10,7 @@ from tilewright.errors import Span
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import const, load, var
 from tilewright.ir.printer import Printer, print_program, print_stmt
-from tilewright.ir.stmt import For, LoopKind, PackPanels, Seq, Store
+from tilewright.ir.stmt import Barrier, BarrierScope, For, LoopKind, PackPanels, Seq, Store, WarpExchange, WarpExchangeKind
 
 HERE = Span("kernel.py", 7)
 
@@ -138,3 +138,19 @@ def test_outputs_and_views() -> None:
 
     text = print_program(kernel.program)
     assert "B: float32[8] (output)" in text and "flat[0, 0] = 1.0" in text
+
+
+def test_barriers_and_exchanges() -> None:
+    mask, x, y = const(0xFFFFFFFF, dtypes.uint32), var("x"), var("y")
+    body = Seq(
+        HERE,
+        (
+            Barrier(HERE),
+            Barrier(HERE, BarrierScope.BLOCK, 3, 64),
+            WarpExchange(HERE, x, WarpExchangeKind.SHUFFLE_DOWN, const(5), const(16), 32, mask),
+            WarpExchange(HERE, y, WarpExchangeKind.SUM, x, None, 32, mask),
+        ),
+    )
+    assert stripped(print_stmt(body)).splitlines() == [
+        "barrier_block()", "barrier_block(3, 64)",
+        "x = warp_shfl_down(5, 16, 32, uint32(4294967295))", "y = warp_reduce_sum(x, uint32(4294967295))"]  # fmt: skip

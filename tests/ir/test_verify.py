@@ -11,7 +11,23 @@ from tilewright.errors import CompilerBug, Span
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, const, load, var
 from tilewright.ir.program import Launch, Parameter, ParameterKind, Program
-from tilewright.ir.stmt import Break, For, If, Let, LoopKind, ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt, Store, While
+from tilewright.ir.stmt import (
+    Barrier,
+    Break,
+    For,
+    If,
+    Let,
+    LoopKind,
+    ParallelFor,
+    ReduceKind,
+    ReduceLoop,
+    Seq,
+    Stmt,
+    Store,
+    WarpExchange,
+    WarpExchangeKind,
+    While,
+)
 from tilewright.ir.verify import Level, verify
 from tilewright.ops.fill import Fill
 from tilewright.passes import PassContext, run_passes
@@ -35,6 +51,10 @@ def store(index: Expr = ZERO, value: Expr | None = None, buffer: Buffer = TILE) 
     return Store(SPAN, buffer, (index,), const(1.0) if value is None else value)
 
 
+def exchange(result: Expr, kind: WarpExchangeKind, value: Expr, operand: Expr | None = None, width: int = 32) -> WarpExchange:
+    return WarpExchange(SPAN, result, kind, value, operand, width, const(0xFFFFFFFF, T.dtype("uint32")))
+
+
 BROKEN: dict[str, tuple[Stmt, Level]] = {
     "`i` is used where it is not bound": (store(I), Level.TILE),
     "`x` is used where it is not bound": (Seq(SPAN, (If(SPAN, const(True), Let(SPAN, (x := var("x")), const(1))), store(x))), Level.TILE),
@@ -50,6 +70,12 @@ BROKEN: dict[str, tuple[Stmt, Level]] = {
         ReduceLoop(SPAN, var("r", T.dtype("float32")), ReduceKind.SUM, const(0.0), var("k"), const(4), const(1)),
         Level.TILE,
     ),
+    "x is float32, but this exchange gives int32": (exchange(var("x", T.dtype("float32")), WarpExchangeKind.ANY, const(True)), Level.TILE),
+    "a vote on `1`, which is int32": (exchange(var("x"), WarpExchangeKind.ALL, const(1)), Level.TILE),
+    "shfl needs a lane": (exchange(var("x"), WarpExchangeKind.SHUFFLE, const(1)), Level.TILE),
+    "reduce_sum takes no lane": (exchange(var("x"), WarpExchangeKind.SUM, const(1), ZERO), Level.TILE),
+    "a lane is `0.5`, which is float32": (exchange(var("x"), WarpExchangeKind.SHUFFLE, const(1), const(0.5)), Level.TILE),
+    "the width 3 is no power of two": (exchange(var("x"), WarpExchangeKind.SHUFFLE, const(1), ZERO, 3), Level.TILE),
     "a region of s has 2 starts for 1 dimensions": (Fill(SPAN, Region(TILE, (ZERO, ZERO), (8, 8), (True, True), SPAN), const(1.0)), Level.TILE),
     "a tile operation is left": (Fill(SPAN, Region(TILE, (ZERO,), (8,), (True,), SPAN), const(1.0)), Level.LOWERED),
 }
@@ -101,3 +127,11 @@ def test_a_launch_with_too_few_block_variables() -> None:
     launch = dataclasses.replace(whole.launches[0], grid=(const(2), const(2)))
     with pytest.raises(CompilerBug, match="2 grid extents have 1 variables"):
         verify(dataclasses.replace(whole, launches=(launch,)), Level.TILE, "tracing")
+
+
+def test_the_result_of_an_exchange_is_visible_after_it() -> None:
+    x = var("x")
+    body = Seq(SPAN, (Barrier(SPAN), exchange(x, WarpExchangeKind.SHUFFLE_XOR, const(1), const(16)), store(value=x.astype("float32"))))
+    verify(program(body), Level.TILE, "a pass")
+    with pytest.raises(CompilerBug, match="`x` is used where it is not bound"):
+        verify(program(Seq(SPAN, (store(x), *body.body))), Level.TILE, "a pass")

@@ -14,6 +14,7 @@ from tilewright.ir.stmt import (
     Assert,
     Assume,
     AtomicUpdate,
+    Barrier,
     Break,
     Continue,
     For,
@@ -25,6 +26,7 @@ from tilewright.ir.stmt import (
     Seq,
     Stmt,
     Store,
+    WarpExchange,
     While,
 )
 from tilewright.ir.tileop import TileOp
@@ -102,6 +104,13 @@ class Printer:
                 target = f"{self.name(node.buffer)}[{', '.join(map(self.expr, node.indices))}]"
                 previous = f"{self.name(node.previous)} = " if node.previous is not None else ""
                 self.line(f"{previous}atomic_{node.kind.value}({target}, {self.expr(node.value)}, {node.order.value})", node)
+            case Barrier():
+                named = "" if node.num_threads is None else f"{node.barrier_id}, {node.num_threads}"
+                self.line(f"barrier_{node.scope.value}({named})", node)
+            case WarpExchange():
+                operand = () if node.operand is None else (self.expr(node.operand), str(node.width))
+                arguments = ", ".join((self.expr(node.value), *operand, self.expr(node.mask)))
+                self.line(f"{self.name(node.result)} = warp_{node.kind.value}({arguments})", node)
             case Assert():
                 self.line(f"device_assert({self.expr(node.condition)}, {node.message!r})", node)
             case Assume():

@@ -167,6 +167,66 @@ class AtomicUpdate(Stmt):
     previous: Expr | None = None
 
 
+class BarrierScope(Enum):
+    """Who waits for each other at a barrier."""
+
+    WARP = "warp"
+    BLOCK = "block"
+    GRID = "grid"
+
+
+@dataclass(frozen=True, eq=False)
+class Barrier(Stmt):
+    """All threads of the scope wait for each other; what they wrote before is visible to all of them afterwards.
+
+    Where `num_threads` is not None, the barrier is a named one: that many threads of the block take part, and `barrier_id` tells it from others.
+    """
+
+    scope: BarrierScope = BarrierScope.BLOCK
+    barrier_id: int = 0
+    num_threads: int | None = None
+
+
+class WarpExchangeKind(Enum):
+    """What a thread receives from the threads of its warp (32 threads with consecutive flat numbers; x fastest)."""
+
+    SHUFFLE = "shfl"  # the value of lane `operand` of its group
+    SHUFFLE_UP = "shfl_up"  # of the lane `operand` below; its own where there is none in its group
+    SHUFFLE_DOWN = "shfl_down"  # of the lane `operand` above; its own where there is none in its group
+    SHUFFLE_XOR = "shfl_xor"  # of the lane whose number differs in the bits of `operand`; its own where that lies in a later group
+    ANY = "any"  # int32: 1 where the value, a bool, holds on some lane, else 0
+    ALL = "all"  # int32: 1 where it holds on all lanes, else 0
+    BALLOT = "ballot"  # uint32: bit k is the value, a bool, of lane k
+    ACTIVE_MASK = "activemask"  # uint32: bit k is set where lane k runs this statement; the value is not used
+    MATCH_ANY = "match_any"  # uint32: bit k is set where lane k has the same value
+    MATCH_ALL = "match_all"  # uint32: the lanes that take part where all have the same value, else 0
+    SUM = "reduce_sum"
+    MAX = "reduce_max"
+    MIN = "reduce_min"
+    BIT_AND = "reduce_bitand"
+    BIT_OR = "reduce_bitor"
+
+
+WARP_THREADS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class WarpExchange(Stmt):
+    """The threads of each warp give a value and receive a result, which `result` names for the rest of the sequence.
+
+    operand   int32: the lane, distance or lane bits of a shuffle; None for the other kinds.
+    width     a power of two up to 32: shuffles stay in groups of that many lanes, and lanes are counted from the start of the group.
+    mask      uint32: the lanes that take part, as the user stated them.
+    """
+
+    result: Expr
+    kind: WarpExchangeKind
+    value: Expr
+    operand: Expr | None
+    width: int
+    mask: Expr
+
+
 @dataclass(frozen=True, eq=False)
 class Print(Stmt):
     """Prints a message and values when it runs."""
@@ -243,10 +303,13 @@ class PackPanels(Stmt):
 
 
 __all__ = [
+    "WARP_THREADS",
     "Assert",
     "Assume",
     "AtomicKind",
     "AtomicUpdate",
+    "Barrier",
+    "BarrierScope",
     "Break",
     "Continue",
     "Extent",
@@ -265,5 +328,7 @@ __all__ = [
     "Seq",
     "Stmt",
     "Store",
+    "WarpExchange",
+    "WarpExchangeKind",
     "While",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
+from tilewright.dtypes import int32, uint32
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op
@@ -30,6 +31,8 @@ from tilewright.ir.stmt import (
     Seq,
     Stmt,
     Store,
+    WarpExchange,
+    WarpExchangeKind,
     While,
 )
 from tilewright.ir.tileop import TileOp
@@ -44,6 +47,16 @@ class Level(Enum):
 
 
 _ONLY_LOWERED = (MatrixMultiply, PackPanels)
+_SHUFFLES = (WarpExchangeKind.SHUFFLE, WarpExchangeKind.SHUFFLE_UP, WarpExchangeKind.SHUFFLE_DOWN, WarpExchangeKind.SHUFFLE_XOR)
+_VOTES = (WarpExchangeKind.ANY, WarpExchangeKind.ALL, WarpExchangeKind.BALLOT, WarpExchangeKind.ACTIVE_MASK)
+_EXCHANGE_RESULTS = {
+    WarpExchangeKind.ANY: int32,
+    WarpExchangeKind.ALL: int32,
+    WarpExchangeKind.BALLOT: uint32,
+    WarpExchangeKind.ACTIVE_MASK: uint32,
+    WarpExchangeKind.MATCH_ANY: uint32,
+    WarpExchangeKind.MATCH_ALL: uint32,
+}
 
 
 def verify(program: Program, level: Level, after: str) -> None:
@@ -113,12 +126,27 @@ class _Verifier:
                 self.access(node, node.buffer, node.indices)
                 if node.value.dtype != node.buffer.dtype:
                     self.fail(node, f"{node.value.dtype!s} is stored to {node.buffer.name}, which is {node.buffer.dtype!s}")
+            case WarpExchange():
+                self.exchange(node)
             case Let():
                 if node.variable.dtype != node.value.dtype:
                     self.fail(node, f"{node.variable.name} is {node.variable.dtype!s}, its value {node.value.dtype!s}")
             case ReduceLoop():
                 if not node.result.dtype == node.initial.dtype == node.value.dtype:
                     self.fail(node, f"{node.result.name} is {node.result.dtype!s}, combined from {node.initial.dtype!s} and {node.value.dtype!s}")
+
+    def exchange(self, node: WarpExchange) -> None:
+        expected = _EXCHANGE_RESULTS.get(node.kind, node.value.dtype)
+        if node.result.dtype != expected:
+            self.fail(node, f"{node.result.name} is {node.result.dtype!s}, but this exchange gives {expected!s}")
+        if node.kind in _VOTES and not node.value.dtype.is_bool:
+            self.fail(node, f"a vote on `{node.value}`, which is {node.value.dtype!s}")
+        if (node.operand is not None) != (node.kind in _SHUFFLES):
+            self.fail(node, f"{node.kind.value} {'takes no' if node.operand is not None else 'needs a'} lane")
+        if node.operand is not None:
+            self.integer(node, node.operand, "a lane")
+        if node.width not in (1, 2, 4, 8, 16, 32):
+            self.fail(node, f"the width {node.width} is no power of two up to 32")
 
     def own_parts(self, node: Stmt, names: set[Expr]) -> None:
         inner = names | {node.axis} if isinstance(node, ReduceLoop) else names
@@ -177,7 +205,7 @@ def _names_made(node: Stmt) -> tuple[Expr, ...]:
     """Variables that a statement binds for the rest of its sequence."""
     if isinstance(node, Let):
         return (node.variable,)
-    if isinstance(node, ReduceLoop):
+    if isinstance(node, (ReduceLoop, WarpExchange)):
         return (node.result,)
     if isinstance(node, AtomicUpdate) and node.previous is not None:
         return (node.previous,)
