@@ -154,3 +154,30 @@ def test_a_product_in_a_branch() -> None:
     assert not is_folded(kernel)
     arguments = operands(16, 16, 64)
     np.testing.assert_array_equal(run(kernel, **arguments)["C"], arguments["A"][:, 24:] @ arguments["B"][24:])
+
+
+@pytest.mark.parametrize("is_read_between", [False, True])
+def test_a_clear_before_a_product(is_read_between: bool) -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((16, 64), "float32"), B: T.Tensor((64, 16), "float32"), C: T.Tensor((16, 16), "float32")):
+        with T.Kernel(1):
+            a, b, c = T.alloc_shared((16, 8), "float32"), T.alloc_shared((8, 16), "float32"), T.alloc_fragment((16, 16), "float32")
+            largest = T.alloc_fragment((16, 16), "float32")
+            T.fill(largest, -T.infinity("float32"))
+            for k in T.serial(8):
+                T.clear(c)
+                T.copy(A[0, k * 8], a)
+                T.copy(B[k * 8, 0], b)
+                if is_read_between:
+                    for i, j in T.Parallel(16, 16):
+                        largest[i, j] = T.max(largest[i, j], c[i, j])
+                T.gemm(a, b, c)
+                for i, j in T.Parallel(16, 16):
+                    largest[i, j] = T.max(largest[i, j], c[i, j])
+            T.copy(largest, C)
+
+    assert is_folded(kernel) is not is_read_between
+    arguments = operands(16, 16, 64)
+    steps = [arguments["A"][:, k : k + 8] @ arguments["B"][k : k + 8] for k in range(0, 64, 8)]
+    wanted = np.max(steps, axis=0)
+    np.testing.assert_array_equal(agree(kernel, arguments, fold_clear)["C"], np.maximum(wanted, 0) if is_read_between else wanted)

@@ -54,11 +54,14 @@ def flash_attention(
             last = T.min(T.ceildiv(length_k, block_N), T.ceildiv((bx + 1) * block_M + past, block_N)) if is_causal else T.ceildiv(length_k, block_N)
             for k in T.Pipelined(last, num_stages=2):
                 T.copy(K[bz, k * block_N : (k + 1) * block_N, by, :], K_tile)
-                for i, j in T.Parallel(block_M, block_N):
-                    if is_causal:
+                if is_causal:
+                    for i, j in T.Parallel(block_M, block_N):
                         scores[i, j] = T.if_then_else(bx * block_M + i + past >= k * block_N + j, 0, -T.infinity("float32"))
-                    else:
+                elif length_k % block_N:
+                    for i, j in T.Parallel(block_M, block_N):
                         scores[i, j] = T.if_then_else(k * block_N + j < length_k, 0, -T.infinity("float32"))
+                else:
+                    T.clear(scores)
                 T.gemm(Q_tile, K_tile, scores, transpose_B=True)
 
                 T.copy(largest, previous)

@@ -20,6 +20,7 @@ from tilewright.passes.guard_accesses import guard_accesses
 from tilewright.passes.lower_tile_ops import lower_tile_ops
 from tilewright.passes.merge_depth import merge_depth
 from tilewright.passes.plan_tiles import plan_tiles
+from tilewright.passes.reuse_tiles import reuse_tiles
 
 Pass = Callable[[Program, PassContext], Program]
 
@@ -27,6 +28,7 @@ CPU_PASSES: tuple[Pass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
     merge_depth,  # while copies and products are still whole operations
     forward_operands,  # after merging, which only knows staged operands
+    reuse_tiles,  # before tiles are planned, while a copy is one operation
     fold_clear,  # after merging, which wants products that only add
     group_blocks,  # last of those that rearrange, so that it sees which copies are left to share
     plan_tiles,  # how tiles are stored: before lowering, which reads it

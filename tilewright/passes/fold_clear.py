@@ -1,4 +1,4 @@
-"""Lets the first product of a loop overwrite its accumulator (floor 5), where a clear before the loop is all that the accumulator held.
+"""Lets a product overwrite its accumulator (floor 5), where a clear before it, or before the loop it stands in, is all that the accumulator held.
 
 Writing zeros, and reading them back in the first step, costs two passes over the accumulator that a product can do without.
 """
@@ -6,6 +6,7 @@ Writing zeros, and reading them back in the first step, costs two passes over th
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeGuard
 
 from tilewright.ir.buffer import Buffer
 from tilewright.ir.expr import Op as ExprOp
@@ -20,7 +21,7 @@ from tilewright.passes.walk import buffers_of, may_leave_loop, viewed_tiles
 
 
 def fold_clear(program: Program, context: PassContext) -> Program:
-    """Replaces `clear; for k: gemm` by `for k: gemm(clear_accum=(k == 0))`."""
+    """Replaces `clear; gemm` by `gemm(clear_accum=True)`, and `clear; for k: gemm` by `for k: gemm(clear_accum=(k == 0))`."""
     return dataclasses.replace(program, launches=tuple(map(_fold_launch, program.launches)))
 
 
@@ -33,23 +34,25 @@ def _fold(stmt: Seq, viewed: frozenset[Buffer]) -> Seq:
     body = list(stmt.body)
     for position, fill in enumerate(stmt.body):
         if isinstance(fill, Fill) and fill.value.is_const and fill.value.value == 0 and fill.dst.is_whole and fill.dst.buffer not in viewed:
-            folded = _folded_loop(fill, body[position + 1 :])
+            folded = _folded(fill, body[position + 1 :])
             if folded is not None:
-                offset, loop = folded
-                body[position + 1 + offset] = loop
+                offset, made = folded
+                body[position + 1 + offset] = made
                 body[position] = Seq(fill.span, ())
     kept = tuple(s for s in body if not (isinstance(s, Seq) and not s.body))
     return stmt if len(kept) == len(stmt.body) else Seq(stmt.span, kept)
 
 
-def _folded_loop(fill: Fill, rest: list[Stmt]) -> tuple[int, For] | None:
-    """The loop that follows, with its first product overwriting; None where something else may see the zeros."""
+def _folded(fill: Fill, rest: list[Stmt]) -> tuple[int, Stmt] | None:
+    """The product or loop that follows, with its first product overwriting; None where something else may see the zeros."""
     tile = fill.dst.buffer
     for offset, stmt in enumerate(rest):
         if may_leave_loop(stmt):
             return None  # what follows the loop around it may see the zeros
         if not any(tile in buffers_of(inner) for inner in statements(stmt)):
             continue
+        if _only_adds_to(stmt, tile):
+            return offset, dataclasses.replace(stmt, clear=const(True))
         if not isinstance(stmt, For) or not stmt.extent.is_const or stmt.extent.value < 1:
             return None
         body = stmt.body.body if isinstance(stmt.body, Seq) else (stmt.body,)
@@ -57,16 +60,21 @@ def _folded_loop(fill: Fill, rest: list[Stmt]) -> tuple[int, For] | None:
         product = body[first]
         if any(map(may_leave_loop, body[:first])):
             return None  # the turn that clears may not reach the product
-        if (
-            not isinstance(product, Gemm)
-            or product.c.buffer is not tile
-            or not product.c.is_whole
-            or tile in (product.a.buffer, product.b.buffer)
-            or not product.clear.is_const
-            or product.clear.value
-        ):
+        if not _only_adds_to(product, tile):
             return None
         clear = const(True) if stmt.extent.value == 1 else binary(ExprOp.EQ, stmt.variable, const(0, stmt.variable.dtype))
         made = (*body[:first], dataclasses.replace(product, clear=clear), *body[first + 1 :])
         return offset, dataclasses.replace(stmt, body=Seq(stmt.body.span, made))
     return None
+
+
+def _only_adds_to(stmt: Stmt, tile: Buffer) -> TypeGuard[Gemm]:
+    """Whether the statement is a product that adds to all of the tile and does not read it otherwise."""
+    return (
+        isinstance(stmt, Gemm)
+        and stmt.c.buffer is tile
+        and stmt.c.is_whole
+        and tile not in (stmt.a.buffer, stmt.b.buffer)
+        and stmt.clear.is_const
+        and not stmt.clear.value
+    )
