@@ -20,6 +20,11 @@ def test_micro_tile_fits_the_registers(target: CpuTarget) -> None:
     assert tile.rows * tile.column_vectors + tile.column_vectors + 1 <= target.register_count
 
 
+@pytest.mark.parametrize("target", [*PRESETS.values(), host_target()], ids=lambda t: t.name)
+def test_rows_of_a_micro_tile_fit_one_set_of_a_cache(target: CpuTarget) -> None:
+    assert target.micro_tile.rows <= 8
+
+
 @pytest.mark.parametrize(
     ("target", "instruction"), [(GENERIC_128, "mulps"), (AVX2, "vfmadd"), (AVX512, "zmm"), (NEON, "fmla")], ids=["generic", "avx2", "avx512", "neon"]
 )
