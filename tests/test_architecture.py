@@ -20,6 +20,8 @@ FLOORS = {
     "options": 0,
     "pass_configs": 0,
     "source_hash": 0,
+    "cache_entry": 0,
+    "disk_cache": 0,
     "target": 1,
     "layout": 1,
     "ir": 2,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tilewright import source_hash as module
-from tilewright.source_hash import source_hash
+from tilewright.source_hash import source_evidence, source_hash
 
 
 @pytest.fixture
@@ -19,14 +19,29 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "inner" / "b.py").write_text("b = 2\n")
     (folder / "notes.md").write_text("not code")
     monkeypatch.setattr(module, "PACKAGE", folder)
-    source_hash.cache_clear()
+    forget()
     yield folder
+    forget()
+
+
+def forget() -> None:
     source_hash.cache_clear()
+    source_evidence.cache_clear()
 
 
 def fresh(memo: Path | None = None) -> str:
-    source_hash.cache_clear()
+    forget()
     return source_hash(memo)
+
+
+def test_an_edit_after_the_import_is_told_apart(package: Path, tmp_path: Path) -> None:
+    memo = tmp_path / "sources.json"
+    before = fresh()
+    forget()
+    source_evidence()
+    (package / "a.py").write_text("a = 5  # while the old code runs\n")
+    mixed = source_hash(memo)
+    assert mixed not in (before, fresh()) and not memo.exists()
 
 
 def test_only_the_contents_of_python_files_count(package: Path) -> None:

@@ -17,10 +17,13 @@ from tilewright.layout.annotations import LayoutAnnotation as Layout
 from tilewright.pass_configs import PassConfigKey
 from tilewright.profiler import Profiler, TensorSupplyType, do_bench
 from tilewright.reference import run_reference
+from tilewright.source_hash import source_evidence
 
 JITKernel = Kernel
 DataType = DType
 __version__ = VERSION
+
+source_evidence()  # what is compiled from now on is the work of these sources, even if somebody edits them
 
 
 def next_power_of_2(value: int) -> int:

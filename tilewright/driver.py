@@ -11,6 +11,7 @@ import llvmlite
 
 from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, GeneratedModule, Slot, emit_program, slots_of
 from tilewright.codegen.llvm.statements import PRINT_SYMBOL
+from tilewright.disk_cache import cache_key, compiler_hash, open_cache
 from tilewright.errors import Kind, fail
 from tilewright.ir.expr import describe_operand
 from tilewright.ir.fingerprint import fingerprint
@@ -19,12 +20,10 @@ from tilewright.ir.stmt import Assert, Print
 from tilewright.ir.visit import statements
 from tilewright.options import environment
 from tilewright.passes import PassContext, PassRecord, run_passes
-from tilewright.runtime.cache import cache_key, default_directory, open_cache
 from tilewright.runtime.llvm_jit import LoadedCode, load_object
 from tilewright.runtime.object_cache import cached_object, describe_target, load_cached, object_key
 from tilewright.runtime.pool import shared_pool
 from tilewright.runtime.printing import PrintTable
-from tilewright.source_hash import source_hash
 from tilewright.spans import span_of_caller
 from tilewright.target.cpu import CpuTarget, host_target
 
@@ -140,16 +139,18 @@ class CompiledProgram:
         return self.generated.asserts if _reports(self.program) else ()
 
 
-def compile_program(program: Program, target: CpuTarget, records: list[PassRecord] | None = None) -> CompiledProgram:
+def compile_program(program: Program, target: CpuTarget, records: list[PassRecord] | None = None, program_name: str | None = None) -> CompiledProgram:
     """Machine code for a program: from the disk cache where it is there, else through the passes, the code generator and LLVM.
 
     Objects are kept under a hash of the generated source. A second kind of entry leads from the traced program to that hash, so that a program that
     was compiled before needs no pass at all.
+
+    program_name   the program's fingerprint, where it is known.
     """
     start = perf_counter()
     # What a program prints or asserts is reported through tables that only the passes can make.
     is_findable = environment().is_cache_enabled and records is None and not _reports(program)
-    trace_key = _trace_key(program, target) if is_findable else None
+    trace_key = _trace_key(program_name or fingerprint(program), target) if is_findable else None
     pointer = open_cache().load(trace_key) if trace_key is not None else None
     object_bytes = load_cached(pointer["object_key"].decode()) if pointer is not None else None
     compilation: Compilation | None = None
@@ -181,9 +182,7 @@ def _reports(program: Program) -> bool:
     return any(isinstance(stmt, (Assert, Print)) for launch in program.launches for stmt in statements(launch.body))
 
 
-def _trace_key(program: Program, target: CpuTarget) -> str:
-    directory = environment().cache_directory or default_directory()
-    compiler = source_hash(directory / "sources.json" if directory is not None and directory.is_dir() else None)
+def _trace_key(program_name: str, target: CpuTarget) -> str:
     return cache_key(
-        {"program": fingerprint(program), "compiler": compiler, "target": f"{target.name} {describe_target(target)}", "llvmlite": llvmlite.__version__}
+        {"program": program_name, "compiler": compiler_hash(), "target": f"{target.name} {describe_target(target)}", "llvmlite": llvmlite.__version__}
     )

@@ -16,8 +16,8 @@ from tilewright.errors import Kind, Label, Span, TileError, fail
 from tilewright.ir.expr import describe_operand
 from tilewright.ir.program import Program
 from tilewright.kernel import Kernel, make_kernel
-from tilewright.language.eager import Signature, learn_signature, runtime_names, trace_eager
-from tilewright.language.function import PrimFunc, resolve_annotations
+from tilewright.language.eager import Signature, is_runtime, learn_signature, runtime_names, trace_eager
+from tilewright.language.function import PrimFunc, find_origin, resolve_annotations
 from tilewright.language.mistakes import bind_arguments
 from tilewright.language.rewrite import has_inner_prim_func, rewrite_function
 from tilewright.spans import span_of_caller
@@ -444,4 +444,6 @@ class EagerFunction(_Specialised):
         return self.kernels[key]
 
     def _trace(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> PrimFunc:
-        return PrimFunc(trace_eager(self.rewritten, self.annotations, self.runtime, values, sizes))
+        runtime = {name: self.annotations[name] for name in self.runtime if is_runtime(self.annotations.get(name))}
+        origin = find_origin(self.rewritten.original, runtime, {"arguments": tuple(values.items()), "sizes": tuple(sizes.items())})
+        return PrimFunc.of(origin, lambda: trace_eager(self.rewritten, self.annotations, self.runtime, values, sizes))

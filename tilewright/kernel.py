@@ -37,21 +37,6 @@ class Kernel:
 
     def __init__(self, prim_func: PrimFunc, compiled: CompiledProgram, out_idx: tuple[int, ...]) -> None:
         self.prim_func, self.compiled, self.out_idx = prim_func, compiled, out_idx
-        program = prim_func.program
-        use = memory_use(program)
-        # Memory reached through a raw pointer may be that of any tensor of the same kind of argument; pointers themselves count as used.
-        names = {p.buffer: p.name for p in program.parameters if p.buffer is not None}
-        touched = {names[b] for b in (*use.read, *use.written) if b in names}
-        self._plan = CallPlan(
-            program,
-            compiled.slots,
-            compiled.code.entry_address,
-            written=[names[b] for b in use.written if b in names],
-            unused=[n for n in names.values() if n not in touched],
-            outputs=out_idx,
-            asserts=compiled.asserts,
-            owner=(compiled.code, compiled.prints),
-        )
         self._is_checked = environment().is_check_enabled  # once: reading the environment takes longer than a launch
         self.latency: float | None = None
         self.config: Any = None
@@ -63,6 +48,25 @@ class Kernel:
         except TileError as error:
             error.add_call(span_of_caller())
             raise
+
+    @cached_property
+    def _plan(self) -> CallPlan:
+        """Made by the first call: many kernels of a search are compiled and never called."""
+        program, compiled = self.compiled.program, self.compiled
+        use = memory_use(program)
+        # Memory reached through a raw pointer may be that of any tensor of the same kind of argument; pointers themselves count as used.
+        names = {p.buffer: p.name for p in program.parameters if p.buffer is not None}
+        touched = {names[b] for b in (*use.read, *use.written) if b in names}
+        return CallPlan(
+            program,
+            compiled.slots,
+            compiled.code.entry_address,
+            written=[names[b] for b in use.written if b in names],
+            unused=[n for n in names.values() if n not in touched],
+            outputs=self.out_idx,
+            asserts=compiled.asserts,
+            owner=(compiled.code, compiled.prints),
+        )
 
     def __repr__(self) -> str:
         return f"<kernel {self.prim_func.name} for {self.compiled.target.name}>"
@@ -133,7 +137,9 @@ class Kernel:
 
 def make_kernel(prim_func: PrimFunc, target: CpuTarget, out_idx: tuple[int, ...]) -> Kernel:
     """Compiles a traced function."""
-    return Kernel(prim_func, compile_program(prim_func.program, target), out_idx)
+    compiled = compile_program(prim_func.program, target, program_name=prim_func.fingerprint)
+    prim_func.keep()
+    return Kernel(prim_func, compiled, out_idx)
 
 
 def check_call(kernel: Kernel, args: Sequence[Any]) -> Any:

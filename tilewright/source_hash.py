@@ -17,9 +17,10 @@ def source_hash(memo_file: Path | None = None) -> str:
 
     memo_file   where the result may be kept between processes, under the names, sizes and modification times of the files: the same evidence by which
                 Python trusts its own bytecode. A memo that cannot be read or written is done without.
+
+    Files that were edited after the import do not run: then the hash is one that no unedited sources have.
     """
-    files = sorted(_python_files(str(PACKAGE)))
-    evidence = hashlib.sha256(json.dumps([(os.path.relpath(path, PACKAGE), size, time) for path, size, time in files]).encode()).hexdigest()
+    evidence = source_evidence()
     if memo_file is not None:
         try:
             memo = json.loads(memo_file.read_text())
@@ -28,11 +29,13 @@ def source_hash(memo_file: Path | None = None) -> str:
         except (OSError, ValueError, KeyError, TypeError):
             pass
     digest = hashlib.sha256()
-    for path, _, _ in files:
-        content = Path(path).read_bytes()
-        digest.update(f"{os.path.relpath(path, PACKAGE)} {len(content)}\n".encode())
+    for name, _, _ in sorted(_python_files(str(PACKAGE), "")):
+        content = (PACKAGE / name).read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode())
         digest.update(content)
     made = digest.hexdigest()
+    if _evidence_now() != evidence:
+        return hashlib.sha256(f"edited after {evidence}".encode()).hexdigest()
     if memo_file is not None:
         try:
             temporary = memo_file.with_name(f".{memo_file.name}.{os.getpid()}")
@@ -43,14 +46,25 @@ def source_hash(memo_file: Path | None = None) -> str:
     return made
 
 
-def _python_files(folder: str) -> list[tuple[str, int, int]]:
+@lru_cache(maxsize=1)
+def source_evidence() -> str:
+    """A hash of the names, sizes and modification times of the files when it was first asked for: by the import of the package."""
+    return _evidence_now()
+
+
+def _evidence_now() -> str:
+    return hashlib.sha256(repr(sorted(_python_files(str(PACKAGE), ""))).encode()).hexdigest()
+
+
+def _python_files(folder: str, prefix: str) -> list[tuple[str, int, int]]:
+    """Names below the package with slashes, sizes in bytes, modification times in nanoseconds."""
     found: list[tuple[str, int, int]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name != "__pycache__":
-                    found += _python_files(entry.path)
-            elif entry.name.endswith(".py"):
+            name = entry.name
+            if name.endswith(".py"):
                 status = entry.stat()
-                found.append((entry.path, status.st_size, status.st_mtime_ns))
+                found.append((prefix + name, status.st_size, status.st_mtime_ns))
+            elif name != "__pycache__" and entry.is_dir(follow_symlinks=False):
+                found += _python_files(entry.path, f"{prefix}{name}/")
     return found

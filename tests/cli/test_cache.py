@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tilewright.cli import cache as cli_module
 from tilewright.cli.cache import SizeType, cache, format_age, format_size, print_table
-from tilewright.runtime.cache import DiskCache, cache_key
+from tilewright.disk_cache import DiskCache, cache_key
 
 KEYS = [cache_key({"number": str(number)}) for number in range(3)]
 

@@ -15,10 +15,10 @@ import numpy as np
 
 import tilewright.language as T
 from tilewright.cli.cache import format_size
+from tilewright.disk_cache import open_cache
 from tilewright.driver import VERSION
 from tilewright.jit import compile
 from tilewright.options import Environment, environment
-from tilewright.runtime.cache import open_cache
 from tilewright.runtime.pool import available_cpu_count, shared_pool
 from tilewright.runtime.stub import native_stub_obstacle
 from tilewright.target.cpu import host_target

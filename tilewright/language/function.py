@@ -6,8 +6,9 @@ import ast
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType, FunctionType
 from typing import Any, NoReturn
 
@@ -17,22 +18,49 @@ from tilewright.errors import CompilerBug, Kind, Label, Span, TileError, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, describe_operand, var
+from tilewright.ir.fingerprint import fingerprint
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Parameter, ParameterKind, Program
 from tilewright.language.builder import ProgramBuilder
+from tilewright.language.definitions import Expanded
+from tilewright.language.dependencies import Origin, origin_of
 from tilewright.language.mistakes import bind_arguments, explain_exception
-from tilewright.language.rewrite import Rewritten, annotation_nodes, rewrite_function
+from tilewright.language.program_cache import keep_program, load_program
+from tilewright.language.rewrite import Rewritten, annotation_nodes, require_function, rewrite_function
 from tilewright.language.scopes import check_scopes
 from tilewright.language.tensor import PointerSpec, TensorSpec
 from tilewright.language.trace import STAND_INS, Tracer
+from tilewright.options import environment
 from tilewright.spans import is_user_file, span_of_caller
 
 
 @dataclass(frozen=True, eq=False)
 class PrimFunc:
-    """A traced kernel function, ready to be compiled."""
+    """A traced kernel function, ready to be compiled.
+
+    origin             what it was traced from, where that can be told: it names the program in the disk cache.
+    known_fingerprint  of a program that came from there.
+    """
 
     program: Program
+    origin: Origin | None = None
+    known_fingerprint: str | None = None
+
+    @classmethod
+    def of(cls, origin: Origin | None, trace: Callable[[], Program]) -> PrimFunc:
+        """The program of that origin from the disk cache, else as `trace` gives it."""
+        found = load_program(origin) if origin is not None else None
+        return cls(trace(), origin) if found is None else cls(found[0], origin, found[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the meaning of the program."""
+        return self.known_fingerprint or fingerprint(self.program)
+
+    def keep(self) -> None:
+        """Leaves a new program in the disk cache."""
+        if self.origin is not None and self.known_fingerprint is None:
+            keep_program(self.origin, self.program, self.fingerprint)
 
     @property
     def name(self) -> str:
@@ -67,14 +95,25 @@ def prim_func(function: Callable[..., Any] | None = None, **options: Any) -> Any
     """Traces a function whose parameters are annotated with T.Tensor, a dtype or T.ptr; gives a `PrimFunc`."""
     if function is None:
         return functools.partial(prim_func, **options)
+    function = require_function(function)
+    annotations = resolve_annotations(function, sys._getframe(1))
+    origin = find_origin(function, annotations, {})
+    return PrimFunc.of(origin, functools.partial(_trace_prim_func, function, annotations))
+
+
+def find_origin(function: FunctionType, annotations: Mapping[str, Any], values: Mapping[str, Any]) -> Origin | None:
+    """The origin of a program that may be kept on disk."""
+    return origin_of(function, annotations, values) if environment().is_cache_enabled else None
+
+
+def _trace_prim_func(function: FunctionType, annotations: Mapping[str, Any]) -> Program:
     rewritten = rewrite_function(function)
     builder = ProgramBuilder(rewritten.node.name, rewritten.span)
-    annotations = resolve_annotations(rewritten.original, sys._getframe(1))
     for parameter in inspect.signature(rewritten.original).parameters.values():
         check_parameter(parameter, parameter_span(rewritten, parameter.name))
     arguments = {name: declare(builder, name, annotations.get(name), parameter_span(rewritten, name)) for name in parameter_names(rewritten.original)}
     with build.detached():
-        return PrimFunc(trace_program(builder, rewritten, arguments))
+        return trace_program(builder, rewritten, arguments)
 
 
 def parameter_names(function: FunctionType) -> list[str]:
@@ -255,10 +294,10 @@ class Ref:
     """Annotation of a macro parameter that is written through: `x: T.Ref`."""
 
 
-class Macro:
+class Macro(Expanded):
     """A function that is traced into its caller. Arguments that are kernel scalars are evaluated once; buffers and Python objects are passed as they are."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: FunctionType) -> None:
         self.function = function
         functools.update_wrapper(self, function)
 

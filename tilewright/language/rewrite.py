@@ -8,23 +8,19 @@ running frame still knows the exact place in the user's file.
 from __future__ import annotations
 
 import ast
-import inspect
-import linecache
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir.expr import describe_operand
+from tilewright.language.definitions import FUNCTIONS, definition_of
 from tilewright.spans import span_of_caller
 
 TRACER = "__tilewright"
 # Python 3.12 added the field, and wants it filled in.
 _NO_TYPE_PARAMETERS: dict[str, Any] = {"type_params": []} if "type_params" in ast.FunctionDef._fields else {}
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,12 @@ class Rewritten:
 
 def rewrite_function(function: Callable[..., Any]) -> Rewritten:
     """Finds the source of a Python function and rewrites it. TileError where there is no source."""
+    function = require_function(function)
+    return _rewrite_code(function.__code__, function)
+
+
+def require_function(function: Callable[..., Any]) -> FunctionType:
+    """The function itself. TileError for what is no Python function."""
     if not isinstance(function, FunctionType):
         fail(
             Kind.NOT_A_PRIM_FUNC,
@@ -56,7 +58,7 @@ def rewrite_function(function: Callable[..., Any]) -> Rewritten:
             because="a kernel is traced from the source of a `def`",
             help="decorate a plain function",
         )
-    return _rewrite_code(function.__code__, function)
+    return function
 
 
 # Equal code objects may stem from different files: code compares without its file name.
@@ -66,7 +68,8 @@ _rewritten: dict[tuple[str, CodeType], tuple[CodeType, Span, ast.FunctionDef]] =
 def _rewrite_code(code: CodeType, function: FunctionType) -> Rewritten:
     key = code.co_filename, code
     if key not in _rewritten:
-        node = _find_definition(code)
+        definition = definition_of(code)
+        node, _ = definition.node, definition.reads  # the names are taken from the tree before it changes
         span = Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("def ") + len(node.name))
         _rewritten[key] = _compile(node, code), span, node
     made, span, node = _rewritten[key]
@@ -75,8 +78,8 @@ def _rewrite_code(code: CodeType, function: FunctionType) -> Rewritten:
 
 def has_inner_prim_func(function: FunctionType) -> bool:
     """Whether the body holds a nested function decorated with `...prim_func`: the lazy style of `jit`."""
-    for node in ast.walk(_find_definition(function.__code__)):
-        if isinstance(node, _FUNCTIONS):
+    for node in ast.walk(definition_of(function.__code__).node):
+        if isinstance(node, FUNCTIONS):
             for decorator in node.decorator_list:
                 target = decorator.func if isinstance(decorator, ast.Call) else decorator
                 if (isinstance(target, ast.Attribute) and target.attr == "prim_func") or (isinstance(target, ast.Name) and target.id == "prim_func"):
@@ -86,64 +89,14 @@ def has_inner_prim_func(function: FunctionType) -> bool:
 
 def annotated_names(function: FunctionType) -> frozenset[str]:
     """Names that a bare `name: annotation` statement in the body declares (eager style)."""
-    node = _find_definition(function.__code__)
+    node = definition_of(function.__code__).node
     return frozenset(s.target.id for s in node.body if isinstance(s, ast.AnnAssign) and s.value is None and isinstance(s.target, ast.Name))
 
 
 def annotation_nodes(function: FunctionType) -> dict[str, ast.expr]:
     """The annotations of the parameters, as they stand in the source."""
-    arguments = _find_definition(function.__code__).args
+    arguments = definition_of(function.__code__).node.args
     return {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if a.annotation is not None}
-
-
-def _find_definition(code: CodeType) -> ast.FunctionDef:
-    lines = linecache.getlines(code.co_filename)
-    if not lines:
-        linecache.checkcache(code.co_filename)
-        try:
-            lines = inspect.findsource(code)[0]
-        except (OSError, TypeError):
-            lines = []
-    tree = _parse("".join(lines)) if lines else None
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, _FUNCTIONS) and node.name == code.co_name:
-            first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
-            if code.co_firstlineno in (first, node.lineno):
-                if isinstance(node, ast.AsyncFunctionDef):
-                    fail(
-                        Kind.STATEMENT,
-                        f"{node.name} is an `async def`",
-                        Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("async def")),
-                        because="a kernel is traced once, from its first to its last statement",
-                        help="write a plain `def`",
-                    )
-                return node
-    if code.co_name == "<lambda>":
-        fail(
-            Kind.NOT_A_PRIM_FUNC,
-            "a lambda cannot be traced",
-            Span(code.co_filename, code.co_firstlineno),
-            because="a kernel is traced from the source of a `def`",
-            help="write it as a function",
-        )
-    fail(
-        Kind.NO_SOURCE,
-        f"the source of {code.co_name} (line {code.co_firstlineno} of {code.co_filename}) cannot be found",
-        Span(code.co_filename, code.co_firstlineno),
-        because="a kernel is traced from its source text, as Python's inspect module finds it",
-        help="define the kernel in a file, a notebook cell or anything that linecache knows; for exec, register the text in linecache",
-    )
-
-
-@lru_cache(maxsize=64)
-def _parse(source: str) -> ast.Module | None:
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        try:
-            return ast.parse(textwrap.dedent(source))
-        except SyntaxError:
-            return None
 
 
 def _compile(node: ast.FunctionDef, code: CodeType) -> CodeType:
@@ -211,7 +164,7 @@ def _assigned_names(statements: list[ast.stmt]) -> list[str]:
     found: dict[str, None] = {}
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             found.setdefault(node.name)
             return
         if isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
@@ -240,9 +193,19 @@ class _Rewriter(ast.NodeTransformer):
         return self.place(ast.Call(target, list(args), []), at)
 
     def place(self, node: Any, at: ast.AST) -> Any:
-        for inner in ast.walk(node):
-            if "lineno" in inner._attributes and not hasattr(inner, "lineno"):
+        pending = [node]
+        while pending:
+            inner = pending.pop()
+            if hasattr(inner, "lineno"):
+                continue  # the user's own node, or one that was placed with all its parts
+            if "lineno" in inner._attributes:
                 ast.copy_location(inner, at)
+            for field in inner._fields:
+                value = getattr(inner, field, None)
+                if isinstance(value, list):
+                    pending += [item for item in value if isinstance(item, ast.AST)]
+                elif isinstance(value, ast.AST):
+                    pending.append(value)
         return node
 
     def delayed(self, body: ast.expr) -> ast.expr:

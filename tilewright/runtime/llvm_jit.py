@@ -108,6 +108,12 @@ def _linker() -> llvm.LLJIT:
     return llvm.create_lljit_compiler()
 
 
+def link_library(builder: llvm.JITLibraryBuilder, purpose: str) -> llvm.ResourceTracker:
+    """Code in memory under a name of its own; all libraries of the process share one linker, which takes long to make."""
+    with _link_lock:
+        return builder.link(_linker(), f"tilewright.{purpose}.{next(_library_numbers)}")
+
+
 def load_object(object_bytes: bytes, entry_name: str, symbols: Mapping[str, int]) -> LoadedCode:
     """Links an object against the given symbols (name to address) and nothing else: generated code calls no library.
 
@@ -120,8 +126,7 @@ def load_object(object_bytes: bytes, entry_name: str, symbols: Mapping[str, int]
     for name, address in symbols.items():
         builder.import_symbol(name, address)
     try:
-        with _link_lock:
-            library = builder.link(_linker(), f"tilewright.kernel.{next(_library_numbers)}")
+        library = link_library(builder, "kernel")
     except RuntimeError as error:
         raise CompilerBug(f"the generated code does not link: {error}") from error
     return LoadedCode(library[entry_name], library)

@@ -6,7 +6,7 @@ import json
 
 import llvmlite
 
-from tilewright.runtime.cache import cache_key, open_cache
+from tilewright.disk_cache import cache_key, open_cache
 from tilewright.runtime.llvm_jit import compile_object
 from tilewright.target.cpu import CpuTarget
 

@@ -32,7 +32,7 @@ import llvmlite.binding as llvm
 
 from tilewright.errors import Kind, fail
 from tilewright.options import environment
-from tilewright.runtime.llvm_jit import initialize_llvm
+from tilewright.runtime.llvm_jit import initialize_llvm, link_library
 from tilewright.runtime.object_cache import cached_object
 from tilewright.runtime.pool_code import C_LIBRARY_SYMBOLS, FIRST_WORKER_ARENA, pool_code
 from tilewright.runtime.pool_platform import Parking, default_parking, parking_symbols
@@ -216,4 +216,4 @@ def _link(code: str, imported: tuple[str, ...]) -> llvm.ResourceTracker:
         builder.import_symbol(name, ctypes.cast(getattr(c_library, name), ctypes.c_void_p).value)
     for name in (*_FUNCTIONS, *_VARIABLES):
         builder.export_symbol(name)
-    return builder.link(llvm.create_lljit_compiler(), "tilewright.pool")
+    return link_library(builder, "pool")

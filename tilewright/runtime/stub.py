@@ -33,7 +33,7 @@ from tilewright.runtime.launch_signature import (
     Stride,
     TensorArgument,
 )
-from tilewright.runtime.llvm_jit import initialize_llvm
+from tilewright.runtime.llvm_jit import initialize_llvm, link_library
 from tilewright.runtime.object_cache import cached_object
 from tilewright.runtime.stub_code import ENTRY_SYMBOL, METH_FASTCALL, layout_obstacle, stub_code, symbol_addresses
 from tilewright.target.cpu import host_target
@@ -94,7 +94,7 @@ class _CompiledStub:
         for name, address in symbol_addresses(signature).items():
             builder.import_symbol(name, address)
         self.signature = signature  # keeps the dtypes alive
-        self.library = builder.link(llvm.create_lljit_compiler(), "tilewright.stub")
+        self.library = link_library(builder, "stub")
         self.method = _MethodDefinition(b"tilewright_launch", self.library[ENTRY_SYMBOL], METH_FASTCALL, None)
 
 

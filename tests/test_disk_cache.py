@@ -17,11 +17,11 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from tilewright.runtime import cache as cache_module
-from tilewright.runtime.cache import CacheWarning, DiskCache, cache_key, default_directory, open_cache
-from tilewright.runtime.cache_entry import encode_entry
+from tilewright import disk_cache as cache_module
+from tilewright.cache_entry import encode_entry
+from tilewright.disk_cache import CacheWarning, DiskCache, cache_key, default_directory, open_cache
 
-ROOT = Path(cache_module.__file__).parents[2]
+ROOT = Path(cache_module.__file__).parents[1]
 KEY = cache_key({"source": "kernel"})
 OTHER_KEY = cache_key({"source": "other kernel"})
 SECTIONS = {"cubin": b"\x7fELF" + bytes(range(256)), "metadata": b'{"registers": 64}'}
@@ -358,7 +358,7 @@ def test_the_system_stopping_a_write_half_way(tmp_path: Path) -> None:
     script = """
 import os, resource, sys, warnings
 from pathlib import Path
-from tilewright.runtime.cache import DiskCache
+from tilewright.disk_cache import DiskCache
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 cache = DiskCache(Path(sys.argv[1]))
 with warnings.catch_warnings(record=True) as messages:
@@ -396,7 +396,7 @@ def test_default_directory_without_home_variables() -> None:
 import os
 for name in ("HOME", "XDG_CACHE_HOME", "USERPROFILE", "LOCALAPPDATA"):
     os.environ.pop(name, None)
-from tilewright.runtime.cache import default_directory
+from tilewright.disk_cache import default_directory
 for home in (None, "", "relative"):
     if home is not None:
         os.environ["HOME"] = home
@@ -472,9 +472,9 @@ def test_two_formats_share_a_directory_without_cross_talk(tmp_path: Path) -> Non
     script = """
 import sys
 from pathlib import Path
-from tilewright.runtime import cache, cache_entry
-cache._SUFFIX, cache_entry._MAGIC = ".tw2", b"tilewright cache 2\\n"
-store = cache.DiskCache(Path(sys.argv[1]))
+from tilewright import cache_entry, disk_cache
+disk_cache._SUFFIX, cache_entry._MAGIC = ".tw2", b"tilewright cache 2\\n"
+store = disk_cache.DiskCache(Path(sys.argv[1]))
 assert store.load(sys.argv[2]) is None
 assert store.store(sys.argv[2], {"cubin": b"next"})
 assert store.load(sys.argv[2]) == {"cubin": b"next"}

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilewright.runtime import cache_entry
-from tilewright.runtime.cache_entry import DamagedEntryError, cache_key, decode_entry, encode_entry
+from tilewright import cache_entry
+from tilewright.cache_entry import DamagedEntryError, cache_key, decode_entry, encode_entry
 
-ROOT = Path(cache_entry.__file__).parents[2]
+ROOT = Path(cache_entry.__file__).parents[1]
 KEY = cache_key({"source": "kernel"})
 SECTIONS = {"cubin": b"\x7fELF" + bytes(range(60)), "metadata": b'{"registers": 64}', "empty": b""}
 PARTS = st.dictionaries(st.text(max_size=4), st.one_of(st.text(max_size=4), st.binary(max_size=4)), max_size=4)
@@ -61,7 +61,7 @@ def test_key_refuses_values_that_are_not_text_or_bytes() -> None:
 def test_key_is_equal_across_processes_hash_seeds_and_dict_orders() -> None:
     script = """
 import sys
-from tilewright.runtime.cache_entry import cache_key
+from tilewright.cache_entry import cache_key
 names = [f"part {i}" for i in range(40)]
 parts = {name: name.encode() * 3 if i % 2 else name for i, name in enumerate(names)}
 order = {"forward": names, "backward": names[::-1], "hash": sorted(names, key=hash)}[sys.argv[1]]

@@ -1,4 +1,4 @@
-"""Keeps compiled kernels on disk between processes, and never hands out a wrong one (floor 7).
+"""Keeps compiled kernels on disk between processes, and never hands out a wrong one (floor 0).
 
 One entry is one file, named by its key; `cache_entry` says what its bytes are. The key is a hash of what the artifact was made from, so
 an entry is never out of date. A writer fills a file with a unique temporary name and publishes it with one `os.replace`; a reader checks
@@ -27,8 +27,9 @@ from pathlib import Path
 
 import platformdirs
 
+from tilewright.cache_entry import FORMAT_VERSION, DamagedEntryError, cache_key, decode_entry, encode_entry
 from tilewright.options import environment
-from tilewright.runtime.cache_entry import FORMAT_VERSION, DamagedEntryError, cache_key, decode_entry, encode_entry
+from tilewright.source_hash import source_hash
 
 __all__ = [
     "CacheEntry",
@@ -38,6 +39,7 @@ __all__ = [
     "DamagedEntry",
     "DiskCache",
     "cache_key",
+    "compiler_hash",
     "default_directory",
     "open_cache",
 ]
@@ -100,6 +102,12 @@ def open_cache() -> DiskCache:
         enabled=settings.is_cache_enabled,
         max_size_bytes=settings.cache_max_size_bytes,
     )
+
+
+def compiler_hash() -> str:
+    """A hash of the compiler's sources, remembered beside the entries."""
+    directory = environment().cache_directory or default_directory()
+    return source_hash(directory / "sources.json" if directory is not None and directory.is_dir() else None)
 
 
 @dataclass(frozen=True, slots=True)

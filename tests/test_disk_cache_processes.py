@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.runtime import cache as cache_module
-from tilewright.runtime.cache import DiskCache, cache_key
+from tilewright import disk_cache as cache_module
+from tilewright.disk_cache import DiskCache, cache_key
 
-CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(cache_module.__file__).parents[2])}
+CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(cache_module.__file__).parents[1])}
 KEY = cache_key({"source": "kernel"})
 OTHER_KEY = cache_key({"source": "other kernel"})
 
 PROCESS = """
 import json, random, sys, warnings
 from pathlib import Path
-from tilewright.runtime.cache import DiskCache, cache_key
+from tilewright.disk_cache import DiskCache, cache_key
 directory, process, round_count, is_evicting = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "evicting"
 warnings.simplefilter("error")
 cache = DiskCache(Path(directory), max_size_bytes=400_000 if is_evicting else None)
@@ -95,7 +95,7 @@ def test_sixteen_processes_on_one_empty_cache(tmp_path: Path, mode: str) -> None
 KILLER = """
 import json, os, random, sys
 from pathlib import Path
-from tilewright.runtime.cache import DiskCache
+from tilewright.disk_cache import DiskCache
 root, key, other_key = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 NAMES = ("makedirs", "mkdir", "open", "write", "close", "replace", "scandir", "unlink", "read", "fstat", "utime")
 
@@ -166,7 +166,7 @@ print(json.dumps(killed))
 SURVIVOR = """
 import json, os, random, sys, warnings
 from pathlib import Path
-from tilewright.runtime.cache import DiskCache
+from tilewright.disk_cache import DiskCache
 warnings.simplefilter("error")
 key, other_key = sys.argv[1], sys.argv[2]
 missing = present = 0
@@ -217,7 +217,7 @@ def test_a_kill_from_outside_at_any_moment(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from tilewright.runtime.cache import DiskCache
+from tilewright.disk_cache import DiskCache
 cache = DiskCache(Path(sys.argv[1]))
 print("ready", flush=True)
 while True:

@@ -1,4 +1,4 @@
-"""What an entry of the disk cache is: the key that names it and the bytes of its file (floor 7; pure, touches no file).
+"""What an entry of the disk cache is: the key that names it and the bytes of its file (floor 0; pure, touches no file).
 
 The file, in this order:
 
