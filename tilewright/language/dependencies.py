@@ -226,7 +226,7 @@ class _Writer:
             self.write("numpy dtype", value.str, value.name)
         elif isinstance(value, np.generic) and kind.__module__ == "numpy" and kind is not np.void:
             self.write("numpy scalar", value.dtype.str, value.tobytes().hex())
-        elif kind is np.ufunc and getattr(np, value.__name__, None) is value:
+        elif isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
             self.write("ufunc", value.__name__)
         elif kind.__module__ == "torch" and kind.__qualname__ == "dtype":
             self.write("torch dtype", str(value))
