@@ -226,8 +226,8 @@ class _Writer:
             self.write("numpy dtype", value.str, value.name)
         elif isinstance(value, np.generic) and kind.__module__ == "numpy" and kind is not np.void:
             self.write("numpy scalar", value.dtype.str, value.tobytes().hex())
-        elif isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
-            self.write("ufunc", value.__name__)
+        elif isinstance(value, np.ufunc):
+            self.ufunc(value.__name__, value)
         elif kind.__module__ == "torch" and kind.__qualname__ == "dtype":
             self.write("torch dtype", str(value))
         else:
@@ -247,6 +247,11 @@ class _Writer:
         if not is_pure or getattr(sys.modules.get(module), name, None) is not value:
             raise _UntellableError
         self.write("builtin", module, name)
+
+    def ufunc(self, name: str, value: Any) -> None:
+        if getattr(np, name, None) is not value:
+            raise _UntellableError
+        self.write("ufunc", name)
 
     def expression(self, value: Expr) -> None:
         """Symbols and sums of them."""
