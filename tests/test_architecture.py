@@ -134,7 +134,6 @@ TESTED_THROUGH: dict[str, str] = {
     "codegen/llvm/addresses.py": "codegen/llvm/test_vectorize.py",
     "codegen/llvm/atomics.py": "codegen/llvm/test_statements.py",
     "codegen/llvm/emitter.py": "codegen/llvm/test_vectorize.py",
-    "codegen/llvm/expressions.py": "codegen/llvm/test_vectorize.py",
     "codegen/llvm/facts.py": "codegen/llvm/test_vectorize.py",
     "codegen/llvm/hoist.py": "codegen/llvm/test_vectorize.py",
     "codegen/llvm/math/__init__.py": "codegen/llvm/test_math.py",

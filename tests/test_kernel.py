@@ -12,7 +12,7 @@ import pytest
 import tilewright
 import tilewright.language as T
 from tests.execution import integers, refused
-from tilewright.errors import Kind
+from tilewright.errors import Kind, TileError
 from tilewright.kernel import Kernel, make_kernel
 from tilewright.target.cpu import host_target
 
@@ -141,12 +141,29 @@ def test_wrong_kernels_are_found(dtype: str, right: float, found: float) -> None
         kernel(np.zeros((5, 3), T.dtype(dtype).numpy))
 
 
-@pytest.mark.usefixtures("checking")
-def test_mistakes_of_the_caller_are_reported_as_without_the_check() -> None:
-    with refused(Kind.ARGUMENT_COUNT):
-        tilewright.compile(scale)(1)
-    with refused(Kind.ARGUMENT_SHAPE):
-        tilewright.compile(filling(1.0))(np.zeros((4, 3), np.float32))
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [
+        pytest.param(scale, (1,), id="count"),
+        pytest.param(filling(1.0), (np.zeros((4, 3), np.float32),), id="shape"),
+        pytest.param(filling(1.0), (np.zeros((5, 3), np.float64),), id="dtype"),
+        pytest.param(filling(1.0), (np.zeros(15, np.float32),), id="rank"),
+        pytest.param(filling(1.0), (np.zeros((5, 6), np.float32)[:, ::2],), id="strides"),
+        pytest.param(filling(1.0), (None,), id="none"),
+        pytest.param(filling(1.0), ("text",), id="text"),
+        pytest.param(filling(1.0), ([1.0, 2.0],), id="list"),
+        pytest.param(filling(1.0), (object(),), id="object"),
+        pytest.param(scale, (np.zeros((40, 40), np.float32), "fast", np.zeros((40, 40), np.float16)), id="scalar"),
+    ],
+)
+def test_mistakes_of_the_caller_are_reported_as_without_the_check(kernel: Any, arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = []
+    for setting in ("0", "1"):
+        monkeypatch.setenv("TILEWRIGHT_CHECK", setting)
+        with pytest.raises(TileError) as caught:
+            tilewright.compile(kernel)(*arguments)
+        texts.append(str(caught.value).splitlines()[0])
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.usefixtures("checking")

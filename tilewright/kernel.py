@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from tilewright.driver import CompiledProgram, compile_program
-from tilewright.errors import Kind, Label, TileError, fail
+from tilewright.errors import CompilerBug, Kind, Label, TileError, fail
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Parameter
 from tilewright.language.function import PrimFunc
@@ -149,12 +149,16 @@ def check_call(kernel: Kernel, args: Sequence[Any]) -> Any:
     """
     program = kernel.prim_func.program
     inputs = [p for k, p in enumerate(program.parameters) if k not in kernel.out_idx]
-    if len(inputs) != len(args):
-        return kernel._plan(*args)  # reports the count
-    before = {p.name: _as_array(a) for p, a in zip(inputs, args, strict=True)}
     # Parameters named by out_idx alone are the reference's to allocate, like those made by T.empty.
     program = replace(program, parameters=tuple(replace(p, is_output=k in kernel.out_idx) for k, p in enumerate(program.parameters)))
-    expected = run_reference(program, {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in before.items()})
+    try:
+        before = {p.name: _as_array(a) for p, a in zip(inputs, args, strict=True)}
+        expected = run_reference(program, {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in before.items()})
+    except CompilerBug:
+        raise
+    except Exception:
+        kernel._plan(*args)  # a mistake in the arguments, or a failed assertion, is reported as it is without the check
+        raise
     result = kernel._plan(*args)
     outputs = [] if result is None else list(result) if isinstance(result, list) else [result]
     found = {program.parameters[k].name: _as_array(o) for k, o in zip(kernel.out_idx, outputs, strict=True)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import linecache
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +61,20 @@ def test_refused_and_invalid_programs_are_told_apart() -> None:
     ordered = DOUBLE.replace("T.Kernel(1,", "T.Kernel(3,").replace("s[i, j] * k", "s[i, j] * k + b")
     assert run_case(ordered, {}, is_checking_validity=True).verdict is Verdict.INVALID
     assert run_case(DOUBLE, {}, is_checking_validity=True).verdict is Verdict.PASSED
+
+
+def test_the_text_of_a_case_is_shown_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    outcome = run_case(DOUBLE.replace("T.copy(X", "T.cpy(X"), {})
+    assert "T.cpy(X[0, 0], s)\n" in outcome.detail and "^" in outcome.detail
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_texts_of_old_cases_are_forgotten() -> None:
+    before = len(linecache.cache)
+    for number in range(600):
+        load_case(f"kernel = {number}\n")
+    assert len(linecache.cache) < before + 300
 
 
 def test_failures_are_alike_by_what_failed() -> None:

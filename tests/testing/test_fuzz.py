@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 
+import tilewright.testing.fuzz as fuzz_module
+from tests.execution import refused
+from tilewright.errors import Kind
 from tilewright.ir.stmt import Stmt
 from tilewright.ir.visit import rewrite
 from tilewright.language import PrimFunc
 from tilewright.ops.scan import Scan
 from tilewright.reference import run_reference
-from tilewright.testing.case import Verdict, run_case
-from tilewright.testing.fuzz import fuzz, fuzz_one, main, write_reproducer
+from tilewright.jit import compile as compile_kernel
+from tilewright.target.cpu import CpuTarget
+from tilewright.testing.case import Verdict, load_case, run_case
+from tilewright.testing.fuzz import executors_of, fuzz, fuzz_one, main, runnable_presets, write_reproducer
 from tilewright.testing.generate import generate
 
 
@@ -46,6 +51,39 @@ def test_a_planted_miscompile_is_found_and_minimised(tmp_path: Path) -> None:
     path = write_reproducer(tmp_path, 1, result)
     assert run_case(path.read_text(), executors).verdict is Verdict.MISMATCH
     assert main(["--replay", str(path)]) == 0  # the compiler itself is right
+
+
+def test_every_processor_that_this_machine_can_be_agrees_with_the_reference() -> None:
+    presets = runnable_presets()
+    assert presets[0] == "host" and len(presets) >= 2 and not {"neon", "generic-128"} <= set(presets)
+    for cpu in presets:
+        executors = executors_of(cpu)
+        assert not [r.outcome.detail for r in fuzz(3, 21, is_minimising=False, length=4, executors=executors) if r.outcome.is_failure]
+
+
+def test_a_processor_is_what_code_is_generated_for() -> None:
+    source = generate(20, 0, 4).source
+    preset = runnable_presets()[1]
+    (executor,) = executors_of(preset).values()
+    case = load_case(source)
+    compiled: list[str] = []
+
+    def recording(kernel: PrimFunc, target: CpuTarget) -> Any:
+        made = compile_kernel(kernel, target=target)
+        compiled.append(made.target.name)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fuzz_module, "compile_kernel", recording)
+        executor(case.kernel, case.arguments())
+    assert compiled == [preset]
+
+
+def test_code_that_this_machine_cannot_run_is_refused() -> None:
+    with refused(Kind.TARGET_NAME, "'neon'" if "neon" not in runnable_presets() else "'avx2'", "this machine runs code for host"):
+        executors_of("neon" if "neon" not in runnable_presets() else "avx2")
+    with pytest.raises(SystemExit):
+        main(["--cpu", "z80"])
 
 
 def test_the_command_line_counts_failures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

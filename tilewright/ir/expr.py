@@ -145,7 +145,10 @@ class Expr:
         return unary(Op.NOT if self.dtype.is_bool else Op.BIT_NOT, self)
 
     def __abs__(self) -> Expr:
-        return select(self < 0, -self, self) if self.dtype.is_integer else binary(Op.MAX, self, -self)
+        if self.dtype.is_integer:
+            return select(self < 0, -self, self)
+        # The difference turns -0.0 into 0.0, which a negation where x < 0 would leave. float8_e8m0fnu has neither zero nor sign.
+        return self if self.dtype.mantissa_bits == 0 else select(self <= 0, 0 - self, self)
 
     def __eq__(self, other: Any) -> Expr:  # type: ignore[override]
         return binary(Op.EQ, self, other)
@@ -446,7 +449,7 @@ def binary(op: Op, left: Any, right: Any) -> Expr:
         return logical(Op.AND if op is Op.BIT_AND else Op.OR, a, b)
     common = _operand_dtype(op, a, b)
     a, b = cast(a, common), cast(b, common)
-    result = dtypes.bool_ if op in COMPARISONS else common
+    result = dtypes.bool_.with_lanes(common.lanes) if op in COMPARISONS else common
     folded = _fold_binary(op, a, b, common)
     return folded if folded is not None else _intern(op, result, (a, b))
 

@@ -18,7 +18,6 @@ from tilewright.layout.banks import bank_conflict_ways
 from tilewright.layout.digits import LANE, OFFSET, REG, REPLICA, STAGE, THREAD, WARP, Axis, LayoutError, factor, place_values, tile_axes
 from tilewright.layout.distribute import Distribution, distribute
 from tilewright.layout.embedding import Embedding, MemoryLayout
-from tilewright.layout.fields import Field, Term, address_fields
 from tilewright.layout.interop import (
     CollisionError,
     fragment_from_function,
@@ -67,7 +66,6 @@ __all__ = [
     "CollisionError",
     "Distribution",
     "Embedding",
-    "Field",
     "FragmentAnnotation",
     "InstructionMatch",
     "Layout",
@@ -82,9 +80,7 @@ __all__ = [
     "SwizzleMatch",
     "SwizzleMode",
     "TableLayout",
-    "Term",
     "VectorRun",
-    "address_fields",
     "bank_conflict_ways",
     "banked_base",
     "common_run",

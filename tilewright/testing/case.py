@@ -7,20 +7,19 @@ each tensor) and TOLERANCES (greatest difference allowed in each tensor; 0 where
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import linecache
 import re
-import tempfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from tilewright.dtypes import DType
-from tilewright.errors import CompilerBug, Kind, TileError
+from tilewright.errors import Kind, TileError
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import ParameterKind, Program
 from tilewright.ir.visit import subexpressions
@@ -29,6 +28,8 @@ from tilewright.reference import ReferenceOptions, run_reference
 from tilewright.reference.arguments import integer
 from tilewright.reference.memory import strided
 
+_MOST_REMEMBERED = 256
+_REMEMBERED: OrderedDict[str, None] = OrderedDict()  # names of the cases whose text is in linecache, the oldest first
 Arrays = dict[str, Any]
 Executor = Callable[[PrimFunc, Mapping[str, Any]], Mapping[str, Any]]
 
@@ -113,26 +114,20 @@ def _spread(elements: Any, strides: tuple[int, ...]) -> Any:
 
 
 def load_case(source: str) -> Case:
-    """Imports a case from its text. The text is kept in a file, so that diagnostics can show it.
+    """Runs the module of a case. Its text is left in `linecache`, so that diagnostics can show it; that of old cases is forgotten.
 
     Raises whatever the module raises, TileError for programs that are refused while they are traced.
     """
-    folder = Path(tempfile.gettempdir()) / "tilewright-cases"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"case_{hashlib.sha256(source.encode()).hexdigest()[:20]}.py"
-    if not path.exists():
-        path.write_text(source)
-    module = _import(path)
+    name = f"case_{hashlib.sha256(source.encode()).hexdigest()[:20]}"
+    file = f"<{name}.py>"
+    _REMEMBERED.pop(file, None)
+    _REMEMBERED[file] = None
+    while len(_REMEMBERED) > _MOST_REMEMBERED:
+        linecache.cache.pop(_REMEMBERED.popitem(last=False)[0], None)
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    module = ModuleType(name)
+    exec(compile(source, file, "exec"), vars(module))
     return Case(module.kernel, getattr(module, "SIZES", {}), getattr(module, "RANGES", {}), getattr(module, "TOLERANCES", {}))
-
-
-def _import(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise CompilerBug(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run_case(source: str, executors: Mapping[str, Executor], *, seed: int = 0, is_checking_validity: bool = False) -> Outcome:

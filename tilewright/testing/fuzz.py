@@ -1,11 +1,13 @@
 """Compares the CPU with the reference on random programs: `python -m tilewright.testing.fuzz --count 100 --seed 1 [--jobs 2]` (floor 9).
 
-A failing program is minimised and written to a file that reproduces it: `python -m tilewright.testing.fuzz --replay FILE`.
+`--cpu avx2` generates code for another processor than this machine's, where this machine can run it too. A failing program is minimised and written to
+a file that reproduces it: `python -m tilewright.testing.fuzz --replay FILE`.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,21 +16,46 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from tilewright.errors import Kind, error_of
 from tilewright.jit import compile as compile_kernel
 from tilewright.language import PrimFunc
+from tilewright.target.cpu import PRESETS, CpuTarget, host_target
 from tilewright.testing.case import Executor, Outcome, Verdict, run_case
 from tilewright.testing.generate import generate
 from tilewright.testing.minimise import minimise
 
 
-def run_on_cpu(kernel: PrimFunc, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """An executor: compiles for this machine and calls; gives the tensors afterwards, by name."""
+HOST = "host"
+
+
+def run_on_cpu(kernel: PrimFunc, arguments: Mapping[str, Any], target: CpuTarget | str = "cpu") -> dict[str, Any]:
+    """An executor: compiles and calls; gives the tensors afterwards, by name."""
     values = [arguments[p.name] for p in kernel.program.parameters]
-    compile_kernel(kernel, target="cpu")(*values)
+    compile_kernel(kernel, target=target)(*values)
     return dict(arguments)
 
 
 EXECUTORS: Mapping[str, Executor] = {"cpu": run_on_cpu}
+
+
+def runnable_presets() -> tuple[str, ...]:
+    """The names of processors whose code this machine can run, this machine's own first."""
+    host = host_target()
+    family = host.triple.split("-")[0]
+    return (HOST, *(name for name, preset in PRESETS.items() if preset.triple.split("-")[0] == family and preset.features <= host.features))
+
+
+def executors_of(cpu: str) -> Mapping[str, Executor]:
+    """The executors that generate code for one of `runnable_presets`.
+
+    Raises TileError (target-name) for another name: the code would end the process with an illegal instruction.
+    """
+    if cpu == HOST:
+        return EXECUTORS
+    if cpu not in runnable_presets():
+        because = f"this machine runs code for {', '.join(runnable_presets())}"
+        raise error_of(Kind.TARGET_NAME, f"code for {cpu!r} cannot be run here", because=because, help="choose one of these")
+    return {cpu: functools.partial(run_on_cpu, target=PRESETS[cpu])}
 
 
 @dataclass(frozen=True)
@@ -85,14 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="programs of different seeds differ")
     parser.add_argument("--first", type=int, default=0, help="number of the first program")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--cpu", choices=runnable_presets(), default=HOST, help="the processor that code is generated for")
     parser.add_argument("--length", type=int, default=8, help="statements per launch, about")
     parser.add_argument("--output", type=Path, default=Path("fuzz-failures"), help="folder for reproducers")
     parser.add_argument("--no-minimise", action="store_true", help="write failing programs as they were generated")
     parser.add_argument("--check-generator", action="store_true", help="also show that each program has no undefined behaviour")
     parser.add_argument("--replay", type=Path, help="run one file instead")
     options = parser.parse_args(arguments)
+    executors = executors_of(options.cpu)
     if options.replay is not None:
-        outcome = run_case(options.replay.read_text(), EXECUTORS, is_checking_validity=options.check_generator)
+        outcome = run_case(options.replay.read_text(), executors, is_checking_validity=options.check_generator)
         print(f"{outcome.verdict.value} {outcome.what}\n{outcome.detail}".strip())
         return int(outcome.is_failure)
     start, failures = perf_counter(), 0
@@ -104,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         length=options.length,
         is_minimising=not options.no_minimise,
         is_checking_validity=options.check_generator,
+        executors=executors,
     ):
         if result.outcome.is_failure:
             failures += 1

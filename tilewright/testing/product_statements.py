@@ -37,13 +37,13 @@ def product_loop(scene: Scene) -> bool:
         for shape in ((depth, rows) if transposed[0] else (rows, depth), (columns, depth) if transposed[1] else (depth, columns))
     )
     c = scene.tile((rows, columns), out, "fragment")
-    a.bound, b.bound = (bounds.convert(t.bound, dtype) for t in (left, right) if t.bound is not None)
-    if a.bound is None or b.bound is None:
+    of_a, of_b = (bounds.convert(t.bound, dtype) for t in (left, right) if t.bound is not None)
+    if of_a is None or of_b is None:
         return False
-    scaled = bounds.multiply(a.bound, Bound(a.bound.dtype, 2.0)) if rng.random() < 0.25 else None
-    a.bound = scaled or a.bound
+    scaled = bounds.multiply(of_a, Bound(of_a.dtype, 2.0)) if rng.random() < 0.25 else None
+    of_a = scaled or of_a
     passes = rng.choice((1, 1, 1, 2))
-    total = product_bound(a.bound, b.bound, out, depth * turns * passes, Bound(out, 0.0))
+    total = product_bound(of_a, of_b, out, depth * turns * passes, Bound(out, 0.0))
     if total is None:
         return False
     is_cleared_inside = rng.random() < 0.3 and passes == 1 and turns > 0
@@ -71,8 +71,9 @@ def product_loop(scene: Scene) -> bool:
         for _ in range(passes):
             scene.emit(f"T.gemm({', '.join([a.name, b.name, c.name, *options])})")
     scene.write(c, total, is_whole=True)
-    if turns == 0:
-        a.bound = b.bound = None
+    if turns:
+        scene.write(a, of_a, is_whole=True)
+        scene.write(b, of_b, is_whole=True)
     return True
 
 

@@ -189,6 +189,11 @@ def _is_power_format(dtype: DType) -> bool:
     return dtype.is_float and dtype.mantissa_bits == 0
 
 
+def is_symmetric(dtype: DType) -> bool:
+    """The negative of every value of a float dtype is a value, the signs of zeros counted."""
+    return dtype.bits >= 32 or not (_is_power_format(dtype) or not float_format(dtype).has_negative_zero)
+
+
 @functools.cache
 def _is_exact(source: DType, target: DType) -> bool:
     """Every value of the source, held as a float, is a value of the target, held as a float."""
@@ -413,8 +418,9 @@ def _float_of_code(code: Term, dtype: DType) -> Term:
     if not format_.has_nan:
         return result
     if format_.has_negative_zero:
-        return magnitude.equals(format_.nan_code).select(math.nan, result)
-    return wide.equals(format_.nan_code).select(math.nan, result)  # the code that is -0 elsewhere
+        return magnitude.equals(format_.nan_code).select(result.operand(math.nan).with_sign_of(result), result)
+    negative_nan = result.operand(math.nan).with_sign_of(result.operand(-1.0))
+    return wide.equals(format_.nan_code).select(negative_nan, result)  # the code that is -0 elsewhere
 
 
 def _code_of_float(x: Term, dtype: DType) -> Term:

@@ -248,7 +248,7 @@ class Expressions:
         if isinstance(a, Ramp):
             return self.task.scale(a, -1)
         if node.dtype.is_float:
-            return self.task.f.emit(a.type, f"fneg {a}")
+            return registers.negated(self.task, a, node.dtype)
         return registers.wrapped(self.task, self.task.f.binary("sub", constant(0, a.type), a), node.dtype)
 
     def _bit_not(self, node: Expr) -> Operand:

@@ -41,6 +41,12 @@ def rounded(task: Task, value: Value, dtype: DType) -> Value:
     return value if dtype.bits >= 32 else convert.round_to(task.f, value, dtype, task.target.features)
 
 
+def negated(task: Task, value: Value, dtype: DType) -> Value:
+    """-x of floats. A dtype without a negative zero, or without negative numbers, needs the result rounded like any other."""
+    flipped = task.f.emit(value.type, f"fneg {value}")
+    return flipped if convert.is_symmetric(dtype) else rounded(task, flipped, dtype)
+
+
 def wrapped(task: Task, value: Value, dtype: DType) -> Value:
     """The result of an integer operation in its dtype: only 4-bit integers are narrower than their registers."""
     if not dtype.is_packed:
