@@ -14,10 +14,10 @@ from tests.execution import refused
 from tilewright.errors import Kind
 from tilewright.ir.stmt import Stmt
 from tilewright.ir.visit import rewrite
+from tilewright.jit import compile as compile_kernel
 from tilewright.language import PrimFunc
 from tilewright.ops.scan import Scan
 from tilewright.reference import run_reference
-from tilewright.jit import compile as compile_kernel
 from tilewright.target.cpu import CpuTarget
 from tilewright.testing.case import Verdict, load_case, run_case
 from tilewright.testing.fuzz import executors_of, fuzz, fuzz_one, main, runnable_presets, write_reproducer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -39,31 +40,36 @@ class _Writer:
         self.parts: list[str] = []
         self.numbers: dict[Any, int] = {}
 
-    def write(self, item: Any) -> None:
-        if isinstance(item, (Expr, Buffer)):
-            number = self.numbers.get(item)
-            if number is not None:
-                self.parts.append(f"#{number}")
-                return
-            self.numbers[item] = len(self.numbers)
+    def write(self, root: Any) -> None:
+        """Each node before what is in it. A stack of our own: sums that Python unrolled are deeper than Python's."""
+        stack = [root]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, (Expr, Buffer)):
+                number = self.numbers.get(item)
+                if number is not None:
+                    self.parts.append(f"#{number}")
+                    continue
+                self.numbers[item] = len(self.numbers)
+            stack.extend(reversed(self._write_one(item)))
+
+    def _write_one(self, item: Any) -> Sequence[Any]:
+        """Writes what a node itself says; gives the nodes in it."""
         if isinstance(item, Expr):
             self.parts.append(f"{item.op.name} {item.dtype!s} {len(item.args)}")
-            self.write(item.attribute)
-            for argument in item.args:
-                self.write(argument)
-        elif isinstance(item, Enum):
+            return (item.attribute, *item.args)
+        if isinstance(item, Enum):
             self.parts.append(f"{type(item).__name__}.{item.name}")
         elif isinstance(item, Intrinsic):
             self.parts.append(f"intrinsic {item.name}")
         elif isinstance(item, tuple):
             self.parts.append(f"({len(item)}")
-            for inner in item:
-                self.write(inner)
+            return item
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
             self.parts.append(type(item).__name__)
-            for name in _fields(type(item)):
-                self.write(getattr(item, name))
+            return [getattr(item, name) for name in _fields(type(item))]
         elif item is None or isinstance(item, (bool, int, float, str)):
             self.parts.append(f"{type(item).__name__} {item!r}")
         else:
             raise TypeError(f"a {type(item).__name__} in a program has no fingerprint")
+        return ()

@@ -53,9 +53,14 @@ def _check_launch(launch: Launch) -> None:
 
 def _always_evaluated(expression: Expr) -> Iterator[Expr]:
     """The nodes that no lazy choice can leave out: a guarded load may stand where its index never is."""
-    yield expression
-    for operand in expression.args[:1] if expression.op in (Op.IF_THEN_ELSE, Op.AND, Op.OR) else expression.args:
-        yield from _always_evaluated(operand)
+    seen: set[Expr] = set()
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            stack.extend(reversed(node.args[:1] if node.op in (Op.IF_THEN_ELSE, Op.AND, Op.OR) else node.args))
 
 
 def _check_index(buffer: Buffer, indices: tuple[Expr, ...], stmt: Stmt, facts: Facts) -> None:

@@ -18,6 +18,8 @@ from tilewright.ir.visit import rewrite, subexpressions
 from tilewright.passes.context import PassContext
 from tilewright.passes.walk import launch_facts
 
+_LAZY = frozenset({Op.IF_THEN_ELSE, Op.AND, Op.OR})
+
 
 def guard_accesses(program: Program, context: PassContext) -> Program:
     """Adds the guards; the program must hold no tile operation."""
@@ -46,22 +48,34 @@ class _Guard:
                     condition = test if condition is None else logical(Op.AND, condition, test)
         return condition
 
-    def expr(self, node: Expr, facts: Facts) -> Expr:
-        """The expression with its global loads guarded."""
-        if not any(n.op is Op.LOAD and n.buffer.scope is Scope.GLOBAL for n in subexpressions(node)):
-            return node
-        if node.op is Op.IF_THEN_ELSE:
-            condition = self.expr(node.args[0], facts)
-            return select(
-                condition, self.expr(node.args[1], facts.assuming(node.args[0])), self.expr(node.args[2], facts.assuming_not(node.args[0])), is_lazy=True
-            )
-        if node.op in (Op.AND, Op.OR):
-            left = self.expr(node.args[0], facts)
-            inner = facts.assuming(node.args[0]) if node.op is Op.AND else facts.assuming_not(node.args[0])
-            return logical(node.op, left, self.expr(node.args[1], inner))
-        made = rebuild(node, tuple(self.expr(a, facts) for a in node.args))
+    def expr(self, root: Expr, facts: Facts) -> Expr:
+        """The expression with its global loads guarded. A stack of our own: sums that Python unrolled are deeper than Python's."""
+        if not any(n.op is Op.LOAD and n.buffer.scope is Scope.GLOBAL for n in subexpressions(root)):
+            return root
+        made: dict[Expr, Expr] = {}
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            waiting = [a for a in (node.args[:1] if node.op in _LAZY else node.args) if a not in made]
+            if waiting and node not in made:
+                stack += waiting
+                continue
+            stack.pop()
+            if node not in made:
+                made[node] = self._lazy(node, made[node.args[0]], facts) if node.op in _LAZY else self._eager(node, tuple(made[a] for a in node.args), facts)
+        return made[root]
+
+    def _lazy(self, node: Expr, first: Expr, facts: Facts) -> Expr:
+        """A node whose other operands count only where the first says so: what it says holds there."""
+        condition = node.args[0]
+        if node.op is not Op.IF_THEN_ELSE:
+            return logical(node.op, first, self.expr(node.args[1], facts.assuming(condition) if node.op is Op.AND else facts.assuming_not(condition)))
+        return select(first, self.expr(node.args[1], facts.assuming(condition)), self.expr(node.args[2], facts.assuming_not(condition)), is_lazy=True)
+
+    def _eager(self, node: Expr, operands: tuple[Expr, ...], facts: Facts) -> Expr:
+        made = node if all(a is b for a, b in zip(operands, node.args, strict=True)) else rebuild(node, operands)
         if node.op is Op.LOAD:
-            is_inside = self.inside(node.buffer, made.args, facts)
+            is_inside = self.inside(node.buffer, operands, facts)
             if is_inside is not None:
                 return select(is_inside, made, self.safe_values.get(node.buffer, const(0, node.dtype)), is_lazy=True)
         return made

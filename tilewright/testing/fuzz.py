@@ -24,7 +24,6 @@ from tilewright.testing.case import Executor, Outcome, Verdict, run_case
 from tilewright.testing.generate import generate
 from tilewright.testing.minimise import minimise
 
-
 HOST = "host"
 
 

@@ -110,6 +110,24 @@ def test_sums_deeper_than_the_stack_of_python() -> None:
     assert run(kernel, A=np.arange(4, dtype=np.int32), B=np.zeros(4, np.int32))["B"].tolist() == [0, 1501, 6004, 13509]
 
 
+def doubled(value: Any, times: int) -> Any:
+    for _ in range(times):
+        value = value + value
+    return value
+
+
+def test_what_is_shared_is_looked_at_once() -> None:
+    """As a tree the expression has 2**40 leaves."""
+
+    @T.prim_func
+    def kernel(A: T.Tensor((4,), "int64"), B: T.Tensor((4,), "int64")):
+        with T.Kernel(1):
+            for i in T.Parallel(4):
+                B[i] = doubled(A[i], 40)
+
+    assert run(kernel, A=np.arange(4), B=np.zeros(4, np.int64))["B"].tolist() == [k << 40 for k in range(4)]
+
+
 @pytest.mark.parametrize(("dtype", "count"), [("int8", 7), ("uint16", 15), ("int32", 31), ("uint64", 63)])
 def test_shifts_up_to_the_width(dtype: str, count: int) -> None:
     @T.prim_func
