@@ -80,19 +80,19 @@ def without(*passes: Pass) -> tuple[Pass, ...]:
     return tuple(p for p in CPU_PASSES if p not in passes)
 
 
-def agree(prim_func: PrimFunc, arguments: dict[str, Any], *passes: Pass) -> Arrays:
-    """The results of the whole pipeline, once they are bit for bit those of the pipeline without the given passes."""
-    whole = call(compile_with(prim_func), prim_func.program, copied(arguments))
-    plain = call(compile_with(prim_func, without(*passes)), prim_func.program, copied(arguments))
+def agree(prim_func: PrimFunc, arguments: dict[str, Any], *passes: Pass, pipeline: tuple[Pass, ...] = CPU_PASSES) -> Arrays:
+    """The results of a pipeline, once they are bit for bit those of the pipeline without the given passes."""
+    whole = call(compile_with(prim_func, pipeline), prim_func.program, copied(arguments))
+    plain = call(compile_with(prim_func, tuple(p for p in pipeline if p not in passes)), prim_func.program, copied(arguments))
     for name, array in plain.items():
         assert_same(whole[name], array, what=f"{name} with and without {', '.join(p.__name__ for p in passes)}")
     return whole
 
 
-def after(prim_func: PrimFunc, last: Pass) -> tuple[Program, PassContext]:
+def after(prim_func: PrimFunc, last: Pass, pipeline: tuple[Pass, ...] = CPU_PASSES) -> tuple[Program, PassContext]:
     """The program after the passes up to and including `last`."""
     context = PassContext(host_target())
-    return run_passes(prim_func.program, context, CPU_PASSES[: CPU_PASSES.index(last) + 1]), context
+    return run_passes(prim_func.program, context, pipeline[: pipeline.index(last) + 1]), context
 
 
 def all_of(launch: Launch, kind: type[Stmt]) -> list[Any]:

@@ -18,13 +18,14 @@ from tilewright.passes.forward_operands import forward_operands
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.merge_depth import merge_depth
 from tilewright.passes.plan_tiles import plan_tiles
+from tilewright.passes.stream_operands import stream_operands
 from tilewright.target.cpu import host_target
 
 
 def plans(prim_func: PrimFunc) -> dict[str, TilePlan]:
     """By the tile's name, with the passes that rearrange left out."""
     context = PassContext(host_target())
-    passes = without(merge_depth, forward_operands, group_blocks)
+    passes = without(stream_operands, merge_depth, forward_operands, group_blocks)
     program = run_passes(prim_func.program, context, passes[: passes.index(plan_tiles) + 1])
     assert set(context.plans) >= {b for launch in program.launches for b in launch.buffers}
     return {buffer.name: plan for buffer, plan in context.plans.items()}

@@ -302,6 +302,37 @@ class PackPanels(Stmt):
     panel_stride: int
 
 
+@dataclass(frozen=True, eq=False)
+class StreamMultiply(Stmt):
+    """A dense product of a few rows whose second operand lies in global memory: c[m, n] += sum over k of a[m, k] * b(k, n).
+
+    a                element address and strides of memory that has the compute dtype.
+    b, b_stride      element address of a matrix in its own stored dtype, contiguous along n, or along k where `is_transposed`; the stride of the other axis.
+    depth            how much of k counts; none where it is not positive.
+    valid_columns    how many columns of b exist; the others count as zeros.
+    blocks, columns  c is that many matrices of that many columns, side by side: column n is column n % columns of number n // columns.
+    """
+
+    rows: int
+    blocks: int
+    columns: int
+    depth: Expr
+    valid_columns: Expr
+    a: Buffer
+    a_offset: Expr
+    a_row_stride: int
+    a_k_stride: int
+    b: Buffer
+    b_offset: Expr
+    b_stride: Expr
+    is_transposed: bool
+    c: Buffer
+    c_offset: Expr
+    c_row_stride: int
+    c_block_stride: int
+    is_overwriting: Expr  # a bool: c = instead of c +=
+
+
 __all__ = [
     "WARP_THREADS",
     "Assert",
@@ -328,6 +359,7 @@ __all__ = [
     "Seq",
     "Stmt",
     "Store",
+    "StreamMultiply",
     "WarpExchange",
     "WarpExchangeKind",
     "While",

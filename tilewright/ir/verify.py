@@ -31,6 +31,7 @@ from tilewright.ir.stmt import (
     Seq,
     Stmt,
     Store,
+    StreamMultiply,
     WarpExchange,
     WarpExchangeKind,
     While,
@@ -46,7 +47,7 @@ class Level(Enum):
     LOWERED = "lowered"
 
 
-_ONLY_LOWERED = (MatrixMultiply, PackPanels)
+_ONLY_LOWERED = (MatrixMultiply, PackPanels, StreamMultiply)
 _SHUFFLES = (WarpExchangeKind.SHUFFLE, WarpExchangeKind.SHUFFLE_UP, WarpExchangeKind.SHUFFLE_DOWN, WarpExchangeKind.SHUFFLE_XOR)
 _VOTES = (WarpExchangeKind.ANY, WarpExchangeKind.ALL, WarpExchangeKind.BALLOT, WarpExchangeKind.ACTIVE_MASK)
 _EXCHANGE_RESULTS = {

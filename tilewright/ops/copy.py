@@ -57,9 +57,10 @@ class Copy(TileOp):
 
     def loops(self, src: Region, src_axes: tuple[int, ...], dst: Region, dst_axes: tuple[int, ...]) -> Stmt:
         """The copy as a parallel loop over its domain."""
-        variables = tuple(var(name, e.dtype) for name, e in zip("ijklmnop", self.extents, strict=False))
-        src_at = tuple(s + variables[a] if a >= 0 else s for s, a in zip(src.starts, src_axes, strict=True))
-        dst_at = tuple(s + variables[a] if a >= 0 else s for s, a in zip(dst.starts, dst_axes, strict=True))
+        at = [const(0, e.dtype) if is_one(e) else var(name, e.dtype) for name, e in zip("ijklmnop", self.extents, strict=False)]
+        variables, extents = tuple(p for p in at if not p.is_const), tuple(e for e in self.extents if not is_one(e))
+        src_at = tuple(s + at[a] if a >= 0 else s for s, a in zip(src.starts, src_axes, strict=True))
+        dst_at = tuple(s + at[a] if a >= 0 else s for s, a in zip(dst.starts, dst_axes, strict=True))
         value = cast(load(src.buffer, src_at), dst.dtype)
         readable = bounds_conditions(src, src_at)
         if readable is not None:
@@ -68,7 +69,7 @@ class Copy(TileOp):
         writable = bounds_conditions(dst, dst_at)
         if writable is not None:
             body = If(self.span, writable, body)
-        return ParallelFor(self.span, variables, self.extents, body) if variables else body
+        return ParallelFor(self.span, variables, extents, body) if variables else body
 
     def _through_scratch(self, context: LoweringContext) -> Stmt:
         """Source and destination share memory: all is read before anything is written."""
@@ -126,8 +127,10 @@ def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> 
     source, target = fixed(_with_extents(source, target, span)), fixed(_with_extents(target, source, span))
     source_axes = [a for a, n in enumerate(source.extents) if not is_one(n)]
     target_axes = [a for a, n in enumerate(target.extents) if not is_one(n)]
-    if len(source_axes) == len(target_axes):
-        pairs: list[tuple[int | None, int | None]] = list(zip(source_axes, target_axes, strict=True))
+    if _are_same_matrices(source, target):
+        pairs: list[tuple[int | None, int | None]] = [(a, a) for a, n in enumerate(source.extents) if not is_one(n) or a >= source.buffer.rank - 2]
+    elif len(source_axes) == len(target_axes):
+        pairs = list(zip(source_axes, target_axes, strict=True))
     else:
         rank = max(len(source.extents), len(target.extents))
         offset, shift = len(source.extents) - rank, len(target.extents) - rank
@@ -157,6 +160,11 @@ def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> 
             dst_axes[b] = len(extents)
         extents.append(as_expr(m if is_stretched or same_extent(n, m) else minimum(as_expr(n), as_expr(m))))
     return Copy(span, source, target, tuple(extents), tuple(src_axes), tuple(dst_axes))
+
+
+def _are_same_matrices(source: Region, target: Region) -> bool:
+    """Equal extents: then a matrix of one row stays a matrix, as products want it."""
+    return source.buffer.rank == target.buffer.rank >= 2 and all(map(same_extent, source.extents, target.extents))
 
 
 def _region_hint(source: Region, target: Region) -> str:

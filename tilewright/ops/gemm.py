@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -13,8 +14,8 @@ from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
-from tilewright.ir.expr import Expr, as_condition, as_expr, cast, const, describe_operand, load, select, var
-from tilewright.ir.stmt import MatrixMultiply, PackPanels, ParallelFor, Seq, Stmt, Store
+from tilewright.ir.expr import Expr, Op, as_condition, as_expr, binary, cast, const, describe_operand, load, logical, minimum, select, var
+from tilewright.ir.stmt import MatrixMultiply, PackPanels, ParallelFor, Seq, Stmt, Store, StreamMultiply
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, Storage, TileOp, TilePlan
 from tilewright.ops.operand import as_flag, as_region, fixed, has_extent, linear_address, may_overlap, name_region, read_box, write_box
 
@@ -42,6 +43,9 @@ class Gemm(TileOp):
     """c = op(a) @ op(b) + (0 if clear else c), with a (m, k) or (k, m), b (k, n) or (n, k), c (m, n) after leading axes of extent 1.
 
     Products and sums are done in `compute_dtype` in any order; the result is rounded once to c's dtype.
+
+    Passes make two more forms. b may be a region of a global tensor: what lies outside the tensor counts as zeros. c may be `blocks` matrices in a
+    leading axis: b then has the columns of all of them side by side.
     """
 
     a: Region
@@ -58,6 +62,16 @@ class Gemm(TileOp):
         (m, n), a = _matrix(self.c), _matrix(self.a)
         return m, n, a[0] if self.transpose_a else a[1]
 
+    @property
+    def blocks(self) -> int:
+        """Matrices of c."""
+        return math.prod(int(n) for n in self.c.extents[:-2])
+
+    @property
+    def is_streamed(self) -> bool:
+        """The second operand is read where the caller has it."""
+        return self.b.buffer.scope is Scope.GLOBAL
+
     def effects(self) -> Effects:
         return Effects(reads=(self.a, self.b, self.c), writes=(self.c,))
 
@@ -73,7 +87,8 @@ class Gemm(TileOp):
         with np.errstate(all="ignore"):
             product = a @ b
             old = read_box(environment, self.c).astype(exact)
-            total = product.reshape(old.shape) + (0 if environment.value(self.clear) else old)
+            side_by_side = product.reshape(product.shape[0], self.blocks, -1).swapaxes(0, 1)
+            total = side_by_side.reshape(old.shape) + (0 if environment.value(self.clear) else old)
         write_box(environment, self.c, environment.convert(total.astype(compute.numpy), compute, self.c.dtype))
 
     # -- CPU
@@ -83,63 +98,93 @@ class Gemm(TileOp):
         before: list[Stmt] = []
         a_buffer, a_offset, a_strides = self._row_major(self.a, compute, context, before, "a")
         a_row, a_k = (a_strides[-1], a_strides[-2]) if self.transpose_a else (a_strides[-2], a_strides[-1])
-        b_plan = context.plan(self.b.buffer)
-        if b_plan.storage is Storage.PANELS and b_plan.dtype == compute:
-            b_buffer, panel = self.b.buffer, b_plan.panel_columns
-            b_k, b_panel_stride = panel, panel_stride(depth, panel)
-            b_offset = panel_tile_offset(self.b, -(-columns // panel) * b_panel_stride)
-        else:
-            b_buffer, b_offset, b_strides = self._row_major(self.b, compute, context, before, "b")
-            panel, b_panel_stride, b_k = 0, 0, b_strides[-2]
-            if self.transpose_b:
-                panel = context.panel_columns(compute)
-                packed = context.scratch("b_panels", compute, (-(-columns // panel), panel_stride(depth, panel)), self.span)
-                before.append(
-                    PackPanels(
-                        self.span,
-                        b_buffer,
-                        b_offset,
-                        as_expr(b_strides[-2]),
-                        True,
-                        const(depth),
-                        const(columns),
-                        packed,
-                        const(0),
-                        depth,
-                        columns,
-                        panel,
-                        panel_stride(depth, panel),
-                    )
-                )
-                b_buffer, b_offset, b_k, b_panel_stride = packed, const(0), panel, panel_stride(depth, panel)
         c_plan = context.plan(self.c.buffer)
         is_direct = c_plan.storage is Storage.ROW_MAJOR and c_plan.dtype == compute
         if is_direct:
             c_buffer, (c_offset, c_strides) = self.c.buffer, linear_address(context, self.c.buffer, self.c.starts)
-            c_row = c_strides[-2]
+            c_row, c_block = c_strides[-2], c_strides[-3] if self.blocks > 1 else 0
         else:
-            c_buffer, c_offset, c_row = context.scratch("accumulator", compute, (rows, columns), self.span), const(0), columns
-        multiply = MatrixMultiply(
-            self.span,
-            rows,
-            columns,
-            const(depth) if self.depth is None else self.depth,
-            a_buffer,
-            a_offset,
-            a_row,
-            a_k,
-            b_buffer,
-            b_offset,
-            b_k,
-            panel,
-            b_panel_stride,
-            c_buffer,
-            c_offset,
-            c_row,
-            self.clear if is_direct else const(True),
-        )
+            c_buffer, c_offset = context.scratch("accumulator", compute, (self.blocks, rows, columns), self.span), const(0)
+            c_row, c_block = columns, rows * columns
+        clear = self.clear if is_direct else const(True)
+        multiply: Stmt
+        if self.is_streamed:
+            b_offset, b_stride, is_transposed, valid_depth, valid_columns = self._clipped_b()
+            multiply = StreamMultiply(
+                self.span,
+                rows,
+                self.blocks,
+                columns,
+                valid_depth,
+                valid_columns,
+                a_buffer,
+                a_offset,
+                a_row,
+                a_k,
+                self.b.buffer,
+                b_offset,
+                b_stride,
+                is_transposed,
+                c_buffer,
+                c_offset,
+                c_row,
+                c_block,
+                clear,
+            )
+        else:
+            b_buffer, b_offset, b_k, panel, b_panel_stride = self._packed_b(compute, context, before)
+            multiply = MatrixMultiply(
+                self.span,
+                rows,
+                columns,
+                const(depth) if self.depth is None else self.depth,
+                a_buffer,
+                a_offset,
+                a_row,
+                a_k,
+                b_buffer,
+                b_offset,
+                b_k,
+                panel,
+                b_panel_stride,
+                c_buffer,
+                c_offset,
+                c_row,
+                clear,
+            )
         after = [] if is_direct and self.c.dtype == compute else [self._write_back(None if is_direct else c_buffer, compute)]
         return Seq(self.span, (*before, multiply, *after))
+
+    def _packed_b(self, compute: DType, context: LoweringContext, before: list[Stmt]) -> tuple[Buffer, Expr, int, int, int]:
+        """The second operand as MatrixMultiply takes it: buffer, offset, stride along k, panel width, panel stride."""
+        _, columns, depth = self.m_n_k
+        plan, panel = context.plan(self.b.buffer), context.panel_columns(compute)
+        stride = panel_stride(depth, panel)
+        if plan.storage is Storage.PANELS and plan.dtype == compute:
+            return self.b.buffer, panel_tile_offset(self.b, -(-columns // panel) * stride), panel, panel, stride
+        buffer, offset, strides = self._row_major(self.b, compute, context, before, "b")
+        if not self.transpose_b:
+            return buffer, offset, strides[-2], 0, 0
+        packed = context.scratch("b_panels", compute, (-(-columns // panel), stride), self.span)
+        row_stride, whole = as_expr(strides[-2]), (const(depth), const(columns))
+        before.append(PackPanels(self.span, buffer, offset, row_stride, True, *whole, packed, const(0), depth, columns, panel, stride))
+        return packed, const(0), panel, panel, stride
+
+    def _clipped_b(self) -> tuple[Expr, Expr, bool, Expr, Expr]:
+        """The second operand as StreamMultiply takes it: offset, stride, is_transposed, and how much there is of k and of the columns."""
+        tensor, starts = self.b.buffer, self.b.starts
+        strides, shape = tensor.element_strides(), tensor.shape
+        k_axis, n_axis = (tensor.rank - 1, tensor.rank - 2) if self.transpose_b else (tensor.rank - 2, tensor.rank - 1)
+        offset: Expr = const(0)
+        for start, stride in zip(starts, strides, strict=True):
+            offset = offset + start * stride
+        valid_depth = minimum(as_expr(self.m_n_k[2]) if self.depth is None else self.depth, binary(Op.SUB, shape[k_axis], starts[k_axis]))
+        valid_columns = binary(Op.SUB, shape[n_axis], starts[n_axis])
+        for start, extent in zip(starts[:-2], shape[:-2], strict=True):
+            is_inside = logical(Op.AND, start >= 0, binary(Op.LT, start, extent))
+            valid_depth, valid_columns = select(is_inside, valid_depth, const(0)), select(is_inside, valid_columns, const(0))
+        is_transposed = not (isinstance(strides[n_axis], int) and strides[n_axis] == 1)
+        return offset, as_expr(strides[n_axis if is_transposed else k_axis]), is_transposed, valid_depth, valid_columns
 
     def _row_major(self, region: Region, compute: DType, context: LoweringContext, before: list[Stmt], name: str) -> tuple[Buffer, Expr, tuple[int, ...]]:
         """An operand as row-major elements of the compute dtype: in place, or copied into scratch first."""
@@ -157,14 +202,17 @@ class Gemm(TileOp):
 
     def _write_back(self, product: Buffer | None, compute: DType) -> Stmt:
         """Rounds the accumulator to its declared dtype, adding a product that was computed beside it."""
-        i, j = var("i"), var("j")
-        at = (*self.c.starts[:-2], self.c.starts[-2] + i, self.c.starts[-1] + j)
+        rows, columns, _ = self.m_n_k
+        p, i, j = var("p"), var("i"), var("j")
+        block = p if self.blocks > 1 else const(0)
+        leading = [s + p if n != 1 else s for s, n in zip(self.c.starts[:-2], self.c.extents[:-2], strict=True)]
+        at = (*leading, self.c.starts[-2] + i, self.c.starts[-1] + j)
         value: Expr = load(self.c.buffer, at)
         if product is not None:
             old = select(self.clear, const(0, compute), cast(value, compute))
-            value = cast(load(product, (i, j)) + old, self.c.dtype)
-        rows, columns, _ = self.m_n_k
-        return ParallelFor(self.span, (i, j), (const(rows), const(columns)), Store(self.span, self.c.buffer, at, value))
+            value = cast(load(product, (block, i, j)) + old, self.c.dtype)
+        loops = {p: self.blocks, i: rows, j: columns} if self.blocks > 1 else {i: rows, j: columns}
+        return ParallelFor(self.span, tuple(loops), tuple(map(const, loops.values())), Store(self.span, self.c.buffer, at, value))
 
 
 # Consecutive panels lie one cache line apart from a power of two, so that they fall into different sets of a cache.

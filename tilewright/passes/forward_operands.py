@@ -13,13 +13,12 @@ from tilewright.arith.prove import decide
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, binary, const
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import AtomicUpdate, Seq, Stmt, Store
-from tilewright.ir.tileop import TileOp
+from tilewright.ir.stmt import Seq, Stmt
 from tilewright.ir.visit import rewrite, statements
 from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import Gemm, compute_dtype
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import buffers_of, fills_whole, statements_with_facts, viewed_tiles
+from tilewright.passes.walk import buffers_of, fills_whole, statements_with_facts, viewed_tiles, written_storages
 
 
 def forward_operands(program: Program, context: PassContext) -> Program:
@@ -28,7 +27,7 @@ def forward_operands(program: Program, context: PassContext) -> Program:
 
 
 def _forward_launch(launch: Launch, context: PassContext) -> Launch:
-    written = _written(launch)
+    written = written_storages(launch)
     if any(b.pointer is not None for b in written):  # a raw pointer may lead into any tensor
         return launch
     users: dict[Buffer, list[Stmt]] = {}
@@ -54,16 +53,6 @@ def _forward_launch(launch: Launch, context: PassContext) -> Launch:
         return stmt
 
     return dataclasses.replace(launch, body=rewrite(launch.body, post=forward), buffers=tuple(b for b in launch.buffers if b not in sources))
-
-
-def _written(launch: Launch) -> set[Buffer]:
-    found: set[Buffer] = set()
-    for stmt in statements(launch.body):
-        if isinstance(stmt, TileOp):
-            found |= {r.buffer.storage for r in stmt.effects().writes}
-        elif isinstance(stmt, (Store, AtomicUpdate)):
-            found.add(stmt.buffer.storage)
-    return found
 
 
 def _source_rows(copy: Copy, users: list[Stmt], facts: Facts) -> Region | None:

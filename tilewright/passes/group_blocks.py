@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
+from tilewright.arith.linear import Linearizer
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, binary, ceildiv, const, load, var
 from tilewright.ir.program import Launch, Program
@@ -21,10 +22,14 @@ from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
 from tilewright.ops.gemm import Gemm
 from tilewright.passes.context import PassContext
+from tilewright.passes.plan_tiles import is_unit
 from tilewright.passes.walk import buffers_of, may_leave_loop, viewed_tiles
 
 # Rows and columns of a group: as large as the packed operand of one step (256 deep) fits a second-level cache. Measured at 1024 and 2048.
 _GROUP_ELEMENTS = 512
+# Where the second operand is read in place, a group is so wide that each of its rows is a run of memory this long: shorter runs cost bandwidth
+# (half as long 0.8, a quarter 0.6 of it), longer ones gain a tenth but leave threads without work.
+_RUN_BYTES = 8 * 1024
 # Fewer tasks than this leave threads idle at the end of a launch.
 _LEAST_TASKS = 8
 
@@ -90,6 +95,9 @@ def _sizes(launch: Launch) -> dict[Expr, int]:
     loops = [s for s in _sequence(launch.body) if _is_stepped(s)]
     if any(_variables_of(loop.extent, extents) for loop in loops if isinstance(loop, For)):
         return {}
+    streamed = [u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body) if isinstance(u, Gemm) and u.is_streamed]
+    if streamed:
+        return _run_sizes(streamed, extents)
     tiles: dict[Expr, int] = {}
     for stmt in (u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body)):
         if isinstance(stmt, Gemm):
@@ -110,6 +118,35 @@ def _sizes(launch: Launch) -> dict[Expr, int]:
             largest = max(sizes, key=lambda v: (sizes[v], order[v]))
             sizes[largest] = max(1, sizes[largest] // 2)
     return sizes if math.prod(sizes.values()) > 1 else {}
+
+
+def _run_sizes(streamed: list[Gemm], extents: Mapping[Expr, Expr]) -> dict[Expr, int]:
+    """Blocks per group where operands are read in place: neighbours along the contiguous axis; empty where there are none."""
+    variables = {_column_variable(g, extents) for g in streamed}
+    variable = variables.pop() if len(variables) == 1 else None
+    if variable is None or any(not is_unit(g.b.buffer.element_strides()[_column_axis(g)]) for g in streamed):
+        return {}
+    run_bytes = min(g.m_n_k[1] * g.b.dtype.itemsize for g in streamed)
+    size = min(_RUN_BYTES // run_bytes, _extent_limit(extents[variable]))
+    return {variable: size} if size > 1 else {}
+
+
+def _column_axis(product: Gemm) -> int:
+    """The axis of a streamed operand along which the columns of the product lie."""
+    return product.b.buffer.rank - (2 if product.transpose_b else 1)
+
+
+def _column_variable(product: Gemm, among: Iterable[Expr]) -> Expr | None:
+    """The block variable that moves the product by its own width and nothing else; None where there is no such one."""
+    at = product.b.starts[_column_axis(product)]
+    others = [e for e in own_expressions(product) if e is not at]
+    for variable in _variables_of(at, among):
+        split = Linearizer(is_expanding=True)
+        parts = split.split(split.form(at), variable)
+        is_apart = not any(_variables_of(e, (variable,)) for e in others)
+        if is_apart and parts is not None and parts[0].is_constant and parts[0].constant == product.m_n_k[1]:
+            return variable
+    return None
 
 
 def _extent_limit(extent: Expr) -> int:
@@ -200,6 +237,8 @@ class _Grouping:
         axes = self._depends(unit, self.variance)
         for buffer in self._written(unit):
             axes |= self.variance.get(buffer, frozenset())
+        if isinstance(unit, Gemm) and unit.is_streamed and axes == frozenset(self.axes) and len(self.axes) == 1:
+            return self._side_by_side(unit)
         inner = {v: var(f"{v.name}_in_group", v.dtype) for v in self.axes if v in axes}
         position = {v: self.outer[v] * self.sizes[v] + inner[v] for v in inner}
         made = self._rewrite(unit, inner, position)
@@ -214,6 +253,15 @@ class _Grouping:
         for v in reversed(inner):
             made = For(unit.span, inner[v], const(self.sizes[v], v.dtype), LoopKind.SERIAL, made)
         return made
+
+    def _side_by_side(self, product: Gemm) -> Stmt:
+        """One product for all blocks of a group. Columns of blocks that the grid does not have go to tiles that nothing reads."""
+        (axis,) = self.axes
+        blocks, columns = self.sizes[axis], _column_axis(product)
+        made = self._rewrite(product, {axis: const(0, axis.dtype)}, {axis: self.outer[axis] * blocks})
+        assert isinstance(made, Gemm)
+        b = dataclasses.replace(made.b, extents=tuple(int(n) * blocks if a == columns else n for a, n in enumerate(made.b.extents)))
+        return dataclasses.replace(made, b=b, c=dataclasses.replace(made.c, extents=(blocks, *made.c.extents[1:])))
 
     def _rewrite(self, unit: Stmt, inner: Mapping[Expr, Expr], position: Mapping[Expr, Expr]) -> Stmt:
         memo: dict[Expr, Expr] = {}

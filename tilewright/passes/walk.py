@@ -8,7 +8,8 @@ from tilewright.arith.bounds import Facts
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, binary, const
 from tilewright.ir.program import Launch
-from tilewright.ir.stmt import Assume, Break, Continue, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, While
+from tilewright.ir.stmt import Assume, AtomicUpdate, Break, Continue, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store, While
+from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import inner_statements, own_expressions, statements, subexpressions
 from tilewright.ops.copy import Copy
 from tilewright.ops.operand import same_extent
@@ -75,6 +76,17 @@ def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
             if node.op is Op.LOAD:
                 found[node.buffer] = None
     return tuple(found)
+
+
+def written_storages(launch: Launch) -> set[Buffer]:
+    """Buffers that own memory which some statement may write."""
+    found: set[Buffer] = set()
+    for stmt in statements(launch.body):
+        if isinstance(stmt, TileOp):
+            found |= {r.buffer.storage for r in stmt.effects().writes}
+        elif isinstance(stmt, (Store, AtomicUpdate)):
+            found.add(stmt.buffer.storage)
+    return found
 
 
 def may_leave_loop(stmt: Stmt) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tilewright.ir.expr import Expr, Op
-from tilewright.ir.stmt import AtomicUpdate, For, If, MatrixMultiply, PackPanels, ParallelFor, ReduceLoop, Seq, Stmt, While
+from tilewright.ir.stmt import AtomicUpdate, For, If, MatrixMultiply, PackPanels, ParallelFor, ReduceLoop, Seq, Stmt, StreamMultiply, While
 from tilewright.ir.visit import own_expressions, subexpressions
 
 # Taking a chunk costs some 50 ns when threads contend for the counter, waking a thread several microseconds.
@@ -14,6 +14,7 @@ CALL_NANOSECONDS = 8.0
 ATOMIC_NANOSECONDS = 8.0
 VECTOR_SPEED_UP = 6.0
 PRODUCT_FLOPS_PER_NANOSECOND = 25.0
+STREAM_BYTES_PER_NANOSECOND = 20.0
 
 
 def blocks_per_chunk(body: Stmt) -> int:
@@ -42,6 +43,9 @@ def statement_nanoseconds(node: Stmt) -> float:
             return _extent(node.extent) * _expressions(node) / VECTOR_SPEED_UP
         case MatrixMultiply():
             return 2.0 * node.rows * node.columns * _extent(node.depth) / PRODUCT_FLOPS_PER_NANOSECOND
+        case StreamMultiply():
+            elements = node.blocks * node.columns * _extent(node.depth)
+            return max(2.0 * node.rows * elements / PRODUCT_FLOPS_PER_NANOSECOND, elements * node.b.dtype.itemsize / STREAM_BYTES_PER_NANOSECOND)
         case PackPanels():
             return node.depth * node.columns * NODE_NANOSECONDS
         case AtomicUpdate():

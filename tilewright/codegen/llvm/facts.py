@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, load
-from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, Let, MatrixMultiply, PackPanels, ParallelFor, Print, ReduceLoop, Stmt, Store
+from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, Let, MatrixMultiply, PackPanels, ParallelFor, Print, ReduceLoop, Stmt, Store, StreamMultiply
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 
 # Operations that may leave all operands but the first alone.
@@ -82,7 +82,7 @@ class Facts:
             for node in statements(root):
                 if isinstance(node, Store) or (isinstance(node, AtomicUpdate) and node.kind is not AtomicKind.LOAD):
                     targets.add(node.buffer.storage)
-                elif isinstance(node, MatrixMultiply):
+                elif isinstance(node, (MatrixMultiply, StreamMultiply)):
                     targets.add(node.c.storage)
                 elif isinstance(node, PackPanels):
                     targets.add(node.panels.storage)
@@ -127,7 +127,7 @@ class Facts:
         for access in self.accesses(body):
             found.setdefault(access.buffer.storage, []).append(access)
         for node in statements(body):
-            if isinstance(node, (MatrixMultiply, PackPanels, AtomicUpdate, Print)):
+            if isinstance(node, (MatrixMultiply, PackPanels, StreamMultiply, AtomicUpdate, Print)):
                 return []
         read = {inner for node in statements(body) for e in own_expressions(node) for inner in subexpressions(e) if inner.op is Op.LOAD}
         elsewhere = {b for node in statements(body) if isinstance(node, ParallelFor) for b in self.written(node)}

@@ -15,6 +15,7 @@ from tilewright.codegen.llvm.hoist import enter_loop
 from tilewright.codegen.llvm.matrix import MatrixShape, emit_matrix_multiply
 from tilewright.codegen.llvm.memory import Memory
 from tilewright.codegen.llvm.pack import PackShape, emit_pack
+from tilewright.codegen.llvm.stream import StreamShape, emit_stream_multiply
 from tilewright.codegen.llvm.task import Task, is_scalar
 from tilewright.codegen.llvm.vectorize import Vectorizer, label_of
 from tilewright.errors import CompilerBug
@@ -37,6 +38,7 @@ from tilewright.ir.stmt import (
     Seq,
     Stmt,
     Store,
+    StreamMultiply,
     While,
 )
 
@@ -73,6 +75,7 @@ class Statements:
             Print: self._print,
             MatrixMultiply: self._matrix_multiply,
             PackPanels: self._pack_panels,
+            StreamMultiply: self._stream_multiply,
             AtomicUpdate: self._atomic,
             ParallelFor: self.vectorizer.parallel_for,
             ReduceLoop: self.vectorizer.reduce,
@@ -216,6 +219,23 @@ class Statements:
         panels = f.element_address(self.memory.base_address(node.panels), registers.memory_type(dtype), self.expressions.scalar_index(node.panels_offset))
         f.line(f"call void @{name}({source}, {panels}, {integers})")
         self.task.forget((node.panels.storage,))
+
+    def _stream_multiply(self, node: StreamMultiply) -> None:
+        f = self.task.f
+        dtype, source_dtype = self.memory.element_dtype(node.c), self.memory.element_dtype(node.b)
+        if self.memory.element_dtype(node.a) != dtype:
+            raise CompilerBug(f"{node.a.name} is stored as {self.memory.element_dtype(node.a)!s}, the product computes in {dtype!s}")
+        strides = (node.a_row_stride, node.a_k_stride, node.c_row_stride, node.c_block_stride)
+        shape = StreamShape(node.rows, node.blocks, node.columns, source_dtype, dtype, *strides, node.is_transposed)
+        name = emit_stream_multiply(self.task.module, self.task.target, shape)
+        addresses = [
+            f.element_address(self.memory.base_address(buffer), registers.memory_type(type_), self.expressions.scalar_index(offset))
+            for buffer, offset, type_ in ((node.a, node.a_offset, dtype), (node.b, node.b_offset, source_dtype), (node.c, node.c_offset, dtype))
+        ]
+        integers = [self.expressions.scalar_index(e) for e in (node.b_stride, node.depth, node.valid_columns)]
+        is_overwriting = self.expressions.scalar(node.is_overwriting)
+        f.line(f"call void @{name}({', '.join(map(str, (*addresses, *integers)))}, i1 zeroext {is_overwriting.text})")
+        self.task.forget((node.c.storage,))
 
     # -- the host
     def _assert(self, node: Assert) -> None:
