@@ -29,6 +29,7 @@ from tilewright.ir.stmt import (
     WarpExchange,
     While,
 )
+from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
 from tilewright.ir.tileop import TileOp
 
 
@@ -120,6 +121,10 @@ class Printer:
                     f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([self.name(node.buffer)] if node.buffer is not None else [])])})",
                     node,
                 )
+            case VectorCopy():
+                self.line(f"{self.value(node.dst)} = vector<{node.elements}>({self.value(node.src)})", node)
+            case InstructionCall():
+                self.line(f"{node.instruction.name}({', '.join(map(self.value, node.operands))})", node)
             case TileOp():
                 self.line(f"{type(node).__name__.lower()}({self.fields(node)})", node)
             case _:
@@ -141,6 +146,10 @@ class Printer:
                     f"{self.expr(s)}:+{self.value(n)}" if kept else self.expr(s) for s, n, kept in zip(item.starts, item.extents, item.is_slice, strict=True)
                 ]
                 return f"{self.name(item.buffer)}[{', '.join(parts)}]"
+            case Address():
+                return f"{self.name(item.buffer)}[{', '.join(map(self.expr, item.indices))}]"
+            case Registers():
+                return f"{self.name(item.buffer)}[{self.expr(item.offset)}:]"
             case Enum():
                 return str(item.value)
             case tuple():

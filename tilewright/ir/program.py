@@ -32,6 +32,17 @@ class Parameter:
 
 
 @dataclass(frozen=True, eq=False)
+class SharedMemoryPlan:
+    """Where a block's shared buffers lie, for launches lowered to threads.
+
+    offsets_bytes   of every SHARED buffer that is no view, from the start of the block's shared memory, which is 1024-byte aligned.
+    """
+
+    offsets_bytes: tuple[tuple[Buffer, int], ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
 class Launch:
     """One `with T.Kernel(...)`: a grid of blocks that all run `body`.
 
@@ -51,6 +62,7 @@ class Launch:
     safe_values: tuple[tuple[Buffer, Expr], ...] = ()
     cluster: tuple[int, int, int] = (1, 1, 1)
     is_thread_level: bool = False  # the body asks which thread it is on
+    shared_memory: SharedMemoryPlan | None = None  # set by the GPU passes
 
 
 @dataclass(frozen=True, eq=False)

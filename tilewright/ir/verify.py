@@ -2,7 +2,8 @@
 
 At both levels: names are bound before they are used and only where they are visible, buffers are known to the launch, indices are integers and as many
 as the rank, values have the dtype of what they are stored to, conditions are bools, and loop control stands in a loop. A TILE program holds what a user
-can write and the tile operations; a LOWERED one holds loops, scalar statements and products, and no tile operation.
+can write and the tile operations; a LOWERED one holds loops, scalar statements and products, and no tile operation; a THREAD one is what each thread of a
+GPU's block runs: no parallel loops, no fragments, shared and local buffers of one axis.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tilewright.ir.stmt import (
     WarpExchangeKind,
     While,
 )
+from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import own_expressions, subexpressions
 
@@ -45,9 +47,12 @@ class Level(Enum):
 
     TILE = "tile"
     LOWERED = "lowered"
+    THREAD = "thread"
 
 
 _ONLY_LOWERED = (MatrixMultiply, PackPanels, StreamMultiply)
+_ONLY_THREAD = (VectorCopy, InstructionCall)
+_NEVER_THREAD = (*_ONLY_LOWERED, ParallelFor, ReduceLoop)
 _SHUFFLES = (WarpExchangeKind.SHUFFLE, WarpExchangeKind.SHUFFLE_UP, WarpExchangeKind.SHUFFLE_DOWN, WarpExchangeKind.SHUFFLE_XOR)
 _VOTES = (WarpExchangeKind.ANY, WarpExchangeKind.ALL, WarpExchangeKind.BALLOT, WarpExchangeKind.ACTIVE_MASK)
 _EXCHANGE_RESULTS = {
@@ -90,10 +95,14 @@ class _Verifier:
 
     # -- statements
     def stmt(self, node: Stmt, names: set[Expr], *, has_loop: bool) -> None:
-        if isinstance(node, TileOp) and self.level is Level.LOWERED:
+        if isinstance(node, TileOp) and self.level is not Level.TILE:
             self.fail(node, "a tile operation is left")
         if isinstance(node, _ONLY_LOWERED) and self.level is Level.TILE:
             self.fail(node, "a lowered statement stands in a tile program")
+        if isinstance(node, _ONLY_THREAD) and self.level is not Level.THREAD:
+            self.fail(node, "a thread-level statement stands in a program that is not lowered to threads")
+        if isinstance(node, _NEVER_THREAD) and self.level is Level.THREAD:
+            self.fail(node, "a statement that no thread can run is left")
         self.own_parts(node, names)
         match node:
             case Seq():
@@ -158,6 +167,10 @@ class _Verifier:
             for item in value if isinstance(value, tuple) else (value,):
                 if isinstance(item, Buffer):
                     self.known(node, item)
+                elif isinstance(item, Address):
+                    self.access(node, item.buffer, item.indices)
+                elif isinstance(item, Registers):
+                    self.access(node, item.buffer, (item.offset,))
                 elif isinstance(item, Region):
                     self.known(node, item.buffer)
                     if not len(item.starts) == len(item.extents) == len(item.is_slice) == item.buffer.rank:
@@ -190,6 +203,8 @@ class _Verifier:
             self.fail(node, f"{buffer.name} has {buffer.rank} dimensions and is indexed with {len(indices)}")
         for index in indices:
             self.integer(node, index, f"an index of {buffer.name}")
+        if self.level is Level.THREAD and (buffer.scope is Scope.FRAGMENT or (buffer.scope is not Scope.GLOBAL and buffer.rank != 1)):
+            self.fail(node, f"the {buffer.scope.value} buffer {buffer.name} has {buffer.rank} axes in a program for threads")
         if buffer.scope is Scope.BARRIER:
             self.fail(node, f"the barrier {buffer.name} is accessed as memory")
 

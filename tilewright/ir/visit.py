@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Expr, rebuild
 from tilewright.ir.stmt import Seq, Stmt
+from tilewright.ir.thread import Address, Registers
 
 Node = TypeVar("Node")
 
@@ -51,6 +52,10 @@ def _in_value(value: Any) -> Iterator[Expr]:
     elif isinstance(value, Region):
         yield from value.starts
         yield from (n for n in value.extents if isinstance(n, Expr))
+    elif isinstance(value, Address):
+        yield from value.indices
+    elif isinstance(value, Registers):
+        yield value.offset
     elif isinstance(value, tuple):
         for item in value:
             yield from _in_value(item)
@@ -109,6 +114,12 @@ def rewrite(
             starts, extents, buffer = tuple(value(s) for s in item.starts), tuple(value(n) for n in item.extents), value(item.buffer)
             same = buffer is item.buffer and _same(starts, item.starts) and _same(extents, item.extents)
             return item if same else Region(buffer, starts, extents, item.is_slice, item.span)
+        if isinstance(item, Address):
+            indices, buffer = tuple(value(i) for i in item.indices), value(item.buffer)
+            return item if buffer is item.buffer and _same(indices, item.indices) else Address(buffer, indices)
+        if isinstance(item, Registers):
+            offset, buffer = value(item.offset), value(item.buffer)
+            return item if buffer is item.buffer and offset is item.offset else Registers(buffer, offset)
         if isinstance(item, Stmt):
             return rewrite(item, on_expr=on_expr, on_buffer=on_buffer, post=post)
         if isinstance(item, tuple):
