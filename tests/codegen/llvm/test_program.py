@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.codegen.llvm.lowered import SPAN, at, check, native, parallel, program, seq, serial, store, tensor, tile
-from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, SlotKind, emit_program, slots_of
+from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, emit_program
 from tilewright.dtypes import as_dtype, bool_, float16, float32, float64, int8, int32, int64, uint8, uint64
 from tilewright.errors import CompilerBug, TileNotImplementedError
 from tilewright.ir.buffer import Buffer, Scope
@@ -27,36 +27,6 @@ from tilewright.target.cpu import PRESETS, host_target
 def launch(body: Stmt, *grid: int | Expr) -> Launch:
     blocks = tuple(var("b" + "xyz"[n]) for n in range(len(grid)))
     return Launch(tuple(as_expr(n) for n in grid), blocks, (1, 1, 1), (var("tx"), var("ty"), var("tz")), (), body, SPAN)
-
-
-def test_slots_follow_parameters_workspaces_and_symbols() -> None:
-    m, n, s = var("m"), var("n"), var("s", int64)
-    a = tensor("a", float32, m, n, strides=(s, 1))
-    scale, address = var("scale", float32), var("address", uint64)
-    work = tensor("work", float32, n)
-    made = dataclasses.replace(
-        program([a], lambda bx: store(a, [0, 0], scale)),
-        workspaces=(work,),
-        parameters=(
-            Parameter("a", ParameterKind.TENSOR, SPAN, buffer=a),
-            Parameter("m", ParameterKind.SCALAR, SPAN, variable=m),
-            Parameter("scale", ParameterKind.SCALAR, SPAN, variable=scale),
-            Parameter("p", ParameterKind.POINTER, SPAN, variable=address),
-        ),
-    )
-    slots = slots_of(made)
-    assert [slot.kind for slot in slots] == [
-        SlotKind.TENSOR,
-        SlotKind.SCALAR,
-        SlotKind.SCALAR,
-        SlotKind.POINTER,
-        SlotKind.WORKSPACE,
-        SlotKind.SYMBOL,
-        SlotKind.SYMBOL,
-        SlotKind.STATUS,
-    ]
-    assert next(slot.symbol for slot in slots[5:7]) is n and slots[6].symbol is s
-    assert slots[4].workspace is work
 
 
 @pytest.mark.parametrize(

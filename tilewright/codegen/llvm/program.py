@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 from tilewright.codegen.llvm.cost import blocks_per_chunk
 from tilewright.codegen.llvm.emitter import Function, Module, Value, constant
@@ -20,40 +19,18 @@ from tilewright.codegen.llvm.memory import Memory
 from tilewright.codegen.llvm.registers import memory_type, register_type
 from tilewright.codegen.llvm.statements import Sites, Statements
 from tilewright.codegen.llvm.task import Task
+from tilewright.codegen.slots import Slot, SlotKind, slots_of, symbols_of
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, Op
-from tilewright.ir.program import Launch, Parameter, ParameterKind, Program
+from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Assert, Print
 from tilewright.ir.tileop import Storage, TilePlan
-from tilewright.ir.visit import subexpressions
 from tilewright.target.cpu import CpuTarget
 
 PARALLEL_FOR_SYMBOL = "tw_parallel_for"
 SCRATCH_ALIGNMENT_BYTES = 64
 # Thread-private tiles up to this size live on the stack, where LLVM can keep them in registers.
 STACK_TILE_BYTES = 256
-
-
-class SlotKind(Enum):
-    """What the host puts into a slot."""
-
-    TENSOR = "tensor"  # the data pointer of a tensor parameter
-    SCALAR = "scalar"  # the value of a scalar parameter: integers extended to 64 bits, float32 and narrower as float32 in the low half, float64 whole
-    POINTER = "pointer"  # the address given for a pointer parameter
-    WORKSPACE = "workspace"  # the data pointer of a workspace
-    SYMBOL = "symbol"  # a dimension or stride, as int64
-    STATUS = "status"  # the address of an int32 that is 0 before the call
-
-
-@dataclass(frozen=True, eq=False)
-class Slot:
-    """One of the 8-byte slots; the field that its kind names is set."""
-
-    kind: SlotKind
-    parameter: Parameter | None = None
-    workspace: Buffer | None = None
-    symbol: Expr | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,26 +57,6 @@ def emit_program(program: Program, plans: Mapping[Buffer, TilePlan], target: Cpu
     Raises CompilerBug for statements that lowering should have removed.
     """
     return _ProgramEmitter(program, plans, target).emit()
-
-
-def slots_of(program: Program) -> tuple[Slot, ...]:
-    """Parameters, workspaces, symbols in order of first appearance, and the status word."""
-    slots = [Slot(SlotKind[p.kind.name], parameter=p) for p in program.parameters]
-    slots += [Slot(SlotKind.WORKSPACE, workspace=w) for w in program.workspaces]
-    slots += [Slot(SlotKind.SYMBOL, symbol=s) for s in symbols_of(program)]
-    return (*slots, Slot(SlotKind.STATUS))
-
-
-def symbols_of(program: Program) -> tuple[Expr, ...]:
-    """Variables in shapes and strides of parameters that are no parameters themselves."""
-    given = {p.variable for p in program.parameters if p.variable is not None}
-    found: dict[Expr, None] = {}
-    for parameter in program.parameters:
-        if parameter.buffer is not None:
-            for extent in (*parameter.buffer.shape, *(parameter.buffer.strides or ())):
-                if isinstance(extent, Expr):
-                    found.update((node, None) for node in subexpressions(extent) if node.op is Op.VAR and node not in given)
-    return tuple(found)
 
 
 class _ProgramEmitter:
@@ -279,4 +236,4 @@ class _Addresses:
         return math.prod(shape[:-1]) * (plan.row_pitch if len(shape) > 1 else shape[-1]) * plan.dtype.itemsize
 
 
-__all__ = ["PARALLEL_FOR_SYMBOL", "GeneratedModule", "ParameterKind", "Slot", "SlotKind", "emit_program", "slots_of", "symbols_of"]
+__all__ = ["PARALLEL_FOR_SYMBOL", "GeneratedModule", "Slot", "SlotKind", "emit_program", "slots_of", "symbols_of"]

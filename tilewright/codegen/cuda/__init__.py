@@ -1,0 +1,1 @@
+"""Thread-level programs as CUDA C++ for NVIDIA GPUs (floor 6)."""
