@@ -107,12 +107,12 @@ class SimulatedCall(Protocol):
         """The int of an immediate operand."""
         ...
 
-    def read(self, name: str) -> Array:
-        """(threads, size_bytes) uint8 at an address operand."""
+    def read(self, name: str, active: Array | None = None) -> Array:
+        """(threads, size_bytes) uint8 at an address operand; rows where `active` (bools, one per thread) is false access nothing and are zeros."""
         ...
 
-    def write(self, name: str, data: Array) -> None:
-        """Writes (threads, size_bytes) uint8 at an address operand."""
+    def write(self, name: str, data: Array, active: Array | None = None) -> None:
+        """Writes (threads, size_bytes) uint8 at an address operand; threads where `active` is false write nothing."""
         ...
 
     def copy_later(self, destination: str, source: str, valid_bytes: Array | None = None) -> None:

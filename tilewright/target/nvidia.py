@@ -15,10 +15,12 @@ class Feature(Enum):
     CP_ASYNC = "cp.async"  # 4, 8 or 16 bytes from global to shared memory without registers
     MMA = "mma.sync"  # fp16, bf16, tf32, fp64, int8, int4 tensor cores with warp-wide operands
     MMA_FP8 = "mma.sync fp8"  # e4m3 and e5m2 operands
+    MMA_FP64_WIDE = "mma.sync m16 fp64"  # shapes with 16 rows; the one with 8 rows is everywhere
     FP8_CONVERT = "fp8 conversions"  # cvt between fp8 pairs and half pairs
     LDMATRIX = "ldmatrix"
     STMATRIX = "stmatrix"
     REDUX = "redux.sync"  # integer reductions over a warp in one instruction
+    ELECT = "elect.sync"  # one lane of a warp, chosen by the hardware
     ATOMIC_BF16 = "bf16 atomics"
     VECTOR_ATOMICS = "vector atomics"  # red.global.add.v2/v4.f32
     CLUSTER = "clusters"
@@ -64,7 +66,16 @@ class NvidiaTarget:
 
 _AMPERE = frozenset({Feature.CP_ASYNC, Feature.MMA, Feature.LDMATRIX, Feature.REDUX})
 _ADA = _AMPERE | {Feature.MMA_FP8, Feature.FP8_CONVERT}
-_HOPPER = _ADA | {Feature.STMATRIX, Feature.ATOMIC_BF16, Feature.VECTOR_ATOMICS, Feature.CLUSTER, Feature.TMA, Feature.DEPENDENT_LAUNCH}
+_HOPPER = _ADA | {
+    Feature.MMA_FP64_WIDE,
+    Feature.STMATRIX,
+    Feature.ELECT,
+    Feature.ATOMIC_BF16,
+    Feature.VECTOR_ATOMICS,
+    Feature.CLUSTER,
+    Feature.TMA,
+    Feature.DEPENDENT_LAUNCH,
+}
 
 SM_80 = NvidiaTarget("sm_80", _AMPERE, 163 * 1024, 164 * 1024, 2048, 32)
 SM_86 = NvidiaTarget("sm_86", _AMPERE, 99 * 1024, 100 * 1024, 1536, 16)
