@@ -12,23 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.arith.evaluate import apply
-from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
+from tilewright.execution.atomics import combine, rounds
+from tilewright.execution.memory import Array, Memory, Storage
 from tilewright.ir.buffer import Buffer, Scope, format_shape
-from tilewright.ir.expr import Op
 from tilewright.ir.stmt import AtomicKind
-from tilewright.reference.memory import Array, Memory, Storage
 from tilewright.reference.races import RaceDetector
 
-_COMBINE = {
-    AtomicKind.ADD: Op.ADD,
-    AtomicKind.MAX: Op.MAX,
-    AtomicKind.MIN: Op.MIN,
-    AtomicKind.AND: Op.BIT_AND,
-    AtomicKind.OR: Op.BIT_OR,
-    AtomicKind.XOR: Op.BIT_XOR,
-}
 _PRIVATE = frozenset({Scope.LOCAL, Scope.VARIABLE})
 
 
@@ -125,7 +115,8 @@ class ElementAccess:
         array, where, lanes, values = self._targets(buffer, indices, value, mask)
         previous = np.full(math.prod(self.shape), self.safe_value(buffer), array.dtype)
         found = np.empty(lanes.size, array.dtype)
-        for turn in _turns(where, array.shape):
+        elements = np.asarray(np.ravel_multi_index(where, array.shape[: len(where)])) if where and lanes.size else np.empty(0, np.int64)
+        for turn in rounds(elements):
             at = tuple(i[turn] for i in where)
             found[turn] = old = array[at]
             for _ in range(repeat):
@@ -164,13 +155,6 @@ class ElementAccess:
         )
 
 
-def combine(kind: AtomicKind, old: Array, value: Array, dtype: DType) -> Array:
-    """What an atomic leaves in its elements."""
-    if kind is AtomicKind.LOAD:
-        return old
-    return value if kind is AtomicKind.EXCHANGE else apply(_COMBINE[kind], dtype.scalar, (old, value))
-
-
 def _inside(indices: tuple[Array, ...], extents: tuple[int, ...]) -> Array | None:
     """Where all indices are in range; None where they all are everywhere."""
     result: Array | None = None
@@ -179,17 +163,3 @@ def _inside(indices: tuple[Array, ...], extents: tuple[int, ...]) -> Array | Non
         if not fits.all():
             result = fits if result is None else result & fits
     return None if result is None else np.broadcast_to(result, np.broadcast_shapes(result.shape, *(i.shape for i in indices)))
-
-
-def _turns(where: tuple[Array, ...], shape: tuple[int, ...]) -> Iterable[Array]:
-    """Splits accesses into rounds in which no element occurs twice; each round as access numbers."""
-    if not where or not where[0].size:
-        return
-    elements = np.asarray(np.ravel_multi_index(where, shape[: len(where)]))
-    order = np.argsort(elements, kind="stable")
-    ordered = elements[order]
-    is_first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    starts = np.maximum.accumulate(np.where(is_first, np.arange(order.size), 0))
-    occurrence = np.arange(order.size) - starts
-    by_round = np.argsort(occurrence, kind="stable")
-    yield from np.split(order[by_round], np.flatnonzero(np.diff(occurrence[by_round])) + 1)

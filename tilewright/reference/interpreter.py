@@ -13,6 +13,8 @@ import numpy as np
 from tilewright.arith.evaluate import convert, evaluate
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, fail
+from tilewright.execution.arguments import bind_arguments, require_bound, result_array
+from tilewright.execution.memory import Array, Memory, poison
 from tilewright.ir.buffer import Buffer, Extent, Region, Scope
 from tilewright.ir.expr import Expr
 from tilewright.ir.printer import print_stmt
@@ -38,8 +40,6 @@ from tilewright.ir.stmt import (
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import statements
 from tilewright.reference.access import ElementAccess
-from tilewright.reference.arguments import bind_arguments, require_bound, result_array
-from tilewright.reference.memory import Array, Memory, poison
 from tilewright.reference.races import RaceDetector
 from tilewright.reference.reduce import reduce_values
 

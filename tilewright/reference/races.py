@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from tilewright.errors import Kind, Label, Span, fail
+from tilewright.execution.memory import Array, bits
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.reference.memory import Array, bits
 
 _WRITES = "two iterations write different values"
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tilewright.dtypes import DType
+from tilewright.execution.memory import Array
 from tilewright.ir.stmt import ReduceKind
-from tilewright.reference.memory import Array
 
 _COMBINE: dict[ReduceKind, tuple[Any, Any]] = {  # for floats, for integers and bools
     ReduceKind.SUM: (np.add, np.add),

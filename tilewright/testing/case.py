@@ -20,13 +20,13 @@ import numpy as np
 
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, TileError
+from tilewright.execution.arguments import integer
+from tilewright.execution.memory import strided
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import ParameterKind, Program
 from tilewright.ir.visit import subexpressions
 from tilewright.language import PrimFunc
 from tilewright.reference import ReferenceOptions, run_reference
-from tilewright.reference.arguments import integer
-from tilewright.reference.memory import strided
 
 _MOST_REMEMBERED = 256
 _REMEMBERED: OrderedDict[str, None] = OrderedDict()  # names of the cases whose text is in linecache, the oldest first

@@ -1,4 +1,4 @@
-"""Memory of a reference run: one flat numpy array per root buffer, views onto it by reshape and reinterpretation (floor 7)."""
+"""Memory of a run in numpy: one flat numpy array per root buffer, views onto it by reshape and reinterpretation (floor 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binds a caller's arguments for a reference run: symbols from shapes and strides, scalars, pointers, copies of all arrays (floor 7)."""
+"""Binds a caller's arguments for a run in numpy: symbols from shapes and strides, scalars, pointers, copies of all arrays (floor 4)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from tilewright.arith.evaluate import evaluate
 from tilewright.dtypes import SCALAR_DTYPES, DType
 from tilewright.errors import CompilerBug, Kind, Label, Span, error_of, fail
+from tilewright.execution.memory import Array, Storage, pack_nibbles, strided, unpack_nibbles
 from tilewright.ir.buffer import Buffer, Extent, format_shape
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Parameter, ParameterKind, Program
 from tilewright.ir.visit import subexpressions
-from tilewright.reference.memory import Array, Storage, pack_nibbles, strided, unpack_nibbles
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class BoundArguments:
             Kind.ARGUMENT_KIND,
             f"{buffer.name} lies at address {address:#x}, which is in no array of this call",
             buffer.span,
-            because="the reference runs on copies of the arrays that it is given",
+            because="the program runs on copies of the arrays that it is given",
             help="pass the array itself, or list it in `pointees`",
         )
 
