@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import tilewright
+from tilewright.backends.compiled import StageTimes
+from tilewright.backends.cpu import Compilation, CpuProgram
 from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, emit_program
-from tilewright.driver import Compilation, CompiledProgram, StageTimes
 from tilewright.errors import Kind, TileError
 from tilewright.ir.program import Program
 from tilewright.kernel import Kernel
@@ -63,7 +64,7 @@ def compile_with(prim_func: PrimFunc, passes: tuple[Pass, ...] = CPU_PASSES) -> 
     symbols = {PARALLEL_FOR_SYMBOL: shared_pool().parallel_for_address} if PARALLEL_FOR_SYMBOL in generated.text else {}
     code = load_object(binary, generated.entry_name, symbols)
     times = StageTimes(passes_ms=0.0, emission_ms=0.0, machine_code_ms=0.0, link_ms=0.0, total_ms=0.0)
-    compiled = CompiledProgram(prim_func.program, target, code, binary, times, False, Compilation(lowered, generated, context, 0.0, 0.0), None)
+    compiled = CpuProgram(prim_func.program, target, code, binary, times, False, Compilation(lowered, generated, context, 0.0, 0.0), None)
     return Kernel(prim_func, compiled, tuple(k for k, p in enumerate(prim_func.params) if p.is_output))
 
 

@@ -35,6 +35,7 @@ FLOORS = {
     "runtime": 7,
     "reference": 7,
     "sim": 7,
+    "backends": 8,
     "driver": 8,
     "kernel": 8,
     "jit": 8,
@@ -46,7 +47,7 @@ FLOORS = {
     "cli": 9,
 }
 # On floor 8 the files build on one another.
-ORDER_ON_FLOOR_8 = ("driver", "profiler", "kernel", "jit")
+ORDER_ON_FLOOR_8 = ("backends", "driver", "profiler", "kernel", "jit")
 # The package's own front door gathers names from every floor.
 FRONT_DOORS = {"__init__", "__main__"}
 # Third parties that may be imported inside functions, because they are optional or heavy.

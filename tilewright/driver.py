@@ -1,188 +1,34 @@
-"""From a traced program to a kernel that can be called (floor 8): the only file that knows all floors."""
+"""From a traced program to something that can be called: the back end that a target belongs to (floor 8)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from time import perf_counter
-from typing import Any
-
-import llvmlite
-
-from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, GeneratedModule, Slot, emit_program, slots_of
-from tilewright.codegen.llvm.statements import PRINT_SYMBOL
-from tilewright.disk_cache import cache_key, compiler_hash, open_cache
-from tilewright.errors import Kind, fail
-from tilewright.ir.expr import describe_operand
-from tilewright.ir.fingerprint import fingerprint
+from tilewright.backends.compiled import CompiledProgram, StageTimes, Target
+from tilewright.backends.cpu import compile_for_cpu
+from tilewright.backends.cuda import compile_for_cuda
+from tilewright.backends.simulated import compile_for_simulator
+from tilewright.backends.targets import resolve_target
 from tilewright.ir.program import Program
-from tilewright.ir.stmt import Assert, Print
-from tilewright.ir.visit import statements
-from tilewright.options import environment
-from tilewright.passes import PassContext, PassRecord, run_passes
-from tilewright.runtime.llvm_jit import LoadedCode, load_object
-from tilewright.runtime.object_cache import cached_object, describe_target, load_cached, object_key
-from tilewright.runtime.pool import shared_pool
-from tilewright.runtime.printing import PrintTable
-from tilewright.spans import span_of_caller
-from tilewright.target.cpu import CpuTarget, host_target
+from tilewright.passes import PassRecord
+from tilewright.target.cpu import CpuTarget
+from tilewright.target.nvidia import NvidiaTarget
+from tilewright.target.simulated import SimulatedTarget
 
 VERSION = "0.1.0"  # also read by pyproject.toml
-CPU_NAMES = ("cpu", "llvm", "c")
-GPU_NAMES = ("cuda", "hip", "metal", "webgpu", "cutedsl", "simulate")
 
 
-def resolve_target(target: Any) -> CpuTarget:
-    """The target meant by a name, a {"kind": ...} dictionary, a target of a kernel, or None ("auto")."""
-    if isinstance(target, CpuTarget):
-        return target
-    name = target.get("kind") if isinstance(target, dict) else target
-    if name is None or (isinstance(name, str) and name == "auto"):
-        name = environment().default_target
-        name = CPU_NAMES[0] if name == "auto" else name
-    if not isinstance(name, str):
-        fail(
-            Kind.TARGET_NAME,
-            f"the target is {describe_operand(name)}",
-            span_of_caller(),
-            because=f"known are auto, {', '.join(CPU_NAMES)}",
-            help='write target="cpu"',
-        )
-    if name in CPU_NAMES:
-        return host_target()
-    if name.split(" ")[0] in GPU_NAMES or name.startswith(("sm_", "gfx")):
-        fail(
-            Kind.TARGET_FEATURE,
-            f"the target {name!r} is not supported by this version",
-            span_of_caller(),
-            because="programs are compiled for the CPU of this machine",
-            help='leave the target out, or write target="cpu"',
-        )
-    fail(Kind.TARGET_NAME, f"there is no target {name!r}", span_of_caller(), because=f"known are auto, {', '.join(CPU_NAMES)}", help='write target="cpu"')
+def compile_program(program: Program, target: Target, records: list[PassRecord] | None = None, program_name: str | None = None) -> CompiledProgram:
+    """The program compiled for a target.
 
-
-@dataclass(frozen=True)
-class StageTimes:
-    """Milliseconds of one compilation; what the disk cache saved is 0. The total includes looking into the cache."""
-
-    passes_ms: float
-    emission_ms: float
-    machine_code_ms: float
-    link_ms: float
-    total_ms: float
-
-
-@dataclass(frozen=True, eq=False)
-class Compilation:
-    """What the passes and the code generator made of a program."""
-
-    lowered: Program
-    generated: GeneratedModule
-    context: PassContext
-    passes_ms: float
-    emission_ms: float
-
-
-def generate(program: Program, target: CpuTarget, records: list[PassRecord] | None = None) -> Compilation:
-    """Runs the passes and generates code; `records`, where given, receives the program after each pass."""
-    start = perf_counter()
-    context = PassContext(target)
-    lowered = run_passes(program, context, records=records)
-    middle = perf_counter()
-    generated = emit_program(lowered, context.plans, target)
-    return Compilation(lowered, generated, context, 1e3 * (middle - start), 1e3 * (perf_counter() - middle))
-
-
-class CompiledProgram:
-    """Machine code in memory, and everything that can be looked at; what the code alone does not need is made when it is asked for."""
-
-    def __init__(
-        self,
-        program: Program,
-        target: CpuTarget,
-        code: LoadedCode,
-        object_bytes: bytes,
-        times: StageTimes,
-        is_from_cache: bool,
-        compilation: Compilation | None,
-        prints: PrintTable | None,
-    ) -> None:
-        self.program, self.target, self.code, self.object_bytes = program, target, code, object_bytes
-        self.times, self.is_from_cache, self.prints = times, is_from_cache, prints
-        if compilation is not None:
-            self.compilation = compilation
-
-    @cached_property
-    def compilation(self) -> Compilation:
-        return generate(self.program, self.target)
-
-    @property
-    def lowered(self) -> Program:
-        return self.compilation.lowered
-
-    @property
-    def generated(self) -> GeneratedModule:
-        return self.compilation.generated
-
-    @property
-    def context(self) -> PassContext:
-        return self.compilation.context
-
-    @cached_property
-    def slots(self) -> tuple[Slot, ...]:
-        """What the native entry reads."""
-        return slots_of(self.program)
-
-    @property
-    def asserts(self) -> tuple[Assert, ...]:
-        """Status n of the native entry means that asserts[n - 1] failed."""
-        return self.generated.asserts if _reports(self.program) else ()
-
-
-def compile_program(program: Program, target: CpuTarget, records: list[PassRecord] | None = None, program_name: str | None = None) -> CompiledProgram:
-    """Machine code for a program: from the disk cache where it is there, else through the passes, the code generator and LLVM.
-
-    Objects are kept under a hash of the generated source. A second kind of entry leads from the traced program to that hash, so that a program that
-    was compiled before needs no pass at all.
-
+    records        receives the program after each pass, where given.
     program_name   the program's fingerprint, where it is known.
     """
-    start = perf_counter()
-    # What a program prints or asserts is reported through tables that only the passes can make.
-    is_findable = environment().is_cache_enabled and records is None and not _reports(program)
-    trace_key = _trace_key(program_name or fingerprint(program), target) if is_findable else None
-    pointer = open_cache().load(trace_key) if trace_key is not None else None
-    object_bytes = load_cached(pointer["object_key"].decode()) if pointer is not None else None
-    compilation: Compilation | None = None
-    machine_code_ms, is_from_cache = 0.0, True
-    if pointer is not None and object_bytes is not None:
-        entry_name = pointer["entry"].decode()
-    else:
-        compilation = generate(program, target, records)
-        entry_name = compilation.generated.entry_name
-        before = perf_counter()
-        object_bytes, is_from_cache = cached_object(compilation.generated.text, target)
-        machine_code_ms = 0.0 if is_from_cache else 1e3 * (perf_counter() - before)
-        if trace_key is not None:
-            open_cache().store(trace_key, {"object_key": object_key(compilation.generated.text, target).encode(), "entry": entry_name.encode()})
-    before = perf_counter()
-    symbols = {PARALLEL_FOR_SYMBOL: shared_pool().parallel_for_address}
-    prints: PrintTable | None = None
-    if compilation is not None and compilation.generated.prints:
-        prints = PrintTable(compilation.generated.prints, compilation.context.plans)
-        symbols[PRINT_SYMBOL] = prints.address
-    code = load_object(object_bytes, entry_name, symbols)
-    end = perf_counter()
-    passes_ms, emission_ms = (compilation.passes_ms, compilation.emission_ms) if compilation is not None else (0.0, 0.0)
-    times = StageTimes(passes_ms, emission_ms, machine_code_ms, 1e3 * (end - before), 1e3 * (end - start))
-    return CompiledProgram(program, target, code, object_bytes, times, is_from_cache, compilation, prints)
+    match target:
+        case CpuTarget():
+            return compile_for_cpu(program, target, records, program_name)
+        case NvidiaTarget():
+            return compile_for_cuda(program, target, records, program_name)
+        case SimulatedTarget():
+            return compile_for_simulator(program, target, records)
 
 
-def _reports(program: Program) -> bool:
-    return any(isinstance(stmt, (Assert, Print)) for launch in program.launches for stmt in statements(launch.body))
-
-
-def _trace_key(program_name: str, target: CpuTarget) -> str:
-    return cache_key(
-        {"program": program_name, "compiler": compiler_hash(), "target": f"{target.name} {describe_target(target)}", "llvmlite": llvmlite.__version__}
-    )
+__all__ = ["VERSION", "CompiledProgram", "StageTimes", "Target", "compile_program", "resolve_target"]

@@ -152,5 +152,8 @@ class Kind(Enum):
     ARGUMENT_OVERLAP = "argument-overlap", Category.VALUE
     ARGUMENT_SCALAR = "argument-scalar", Category.TYPE
     DEVICE_ASSERT = "device-assert", Category.RUNTIME
+    GPU_MISSING = "gpu-missing", Category.RUNTIME
+    GPU_ERROR = "gpu-error", Category.RUNTIME
+    GRAPH_CAPTURE = "graph-capture", Category.RUNTIME
     HOST_ASSERT = "host-assert", Category.RUNTIME
     CHECK_MISMATCH = "check-mismatch", Category.RUNTIME

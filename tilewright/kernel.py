@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 import ml_dtypes
 import numpy as np
 
-from tilewright.driver import CompiledProgram, compile_program
+from tilewright.driver import CompiledProgram, Target, compile_program
 from tilewright.errors import CompilerBug, Kind, Label, TileError, fail
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Parameter
 from tilewright.language.function import PrimFunc
 from tilewright.options import environment
 from tilewright.passes import Remark
-from tilewright.passes.memory_use import memory_use
 from tilewright.profiler import Profiler, TensorSupplyType
 from tilewright.reference import run_reference
-from tilewright.runtime.arguments import CallPlan
-from tilewright.runtime.llvm_jit import target_machine
 from tilewright.spans import span_of_caller
-from tilewright.target.cpu import CpuTarget
 
 
 class Kernel:
@@ -50,23 +45,9 @@ class Kernel:
             raise
 
     @cached_property
-    def _plan(self) -> CallPlan:
+    def _plan(self) -> Callable[..., Any]:
         """Made by the first call: many kernels of a search are compiled and never called."""
-        program, compiled = self.compiled.program, self.compiled
-        use = memory_use(program)
-        # Memory reached through a raw pointer may be that of any tensor of the same kind of argument; pointers themselves count as used.
-        names = {p.buffer: p.name for p in program.parameters if p.buffer is not None}
-        touched = {names[b] for b in (*use.read, *use.written) if b in names}
-        return CallPlan(
-            program,
-            compiled.slots,
-            compiled.code.entry_address,
-            written=[names[b] for b in use.written if b in names],
-            unused=[n for n in names.values() if n not in touched],
-            outputs=self.out_idx,
-            asserts=compiled.asserts,
-            owner=(compiled.code, compiled.prints),
-        )
+        return self.compiled.call_plan(self.out_idx)
 
     def __repr__(self) -> str:
         return f"<kernel {self.prim_func.name} for {self.compiled.target.name}>"
@@ -76,26 +57,39 @@ class Kernel:
         return self.prim_func.params
 
     @property
-    def target(self) -> CpuTarget:
+    def target(self) -> Target:
         return self.compiled.target
 
     @property
     def source(self) -> str:
-        """The generated LLVM IR."""
-        return self.compiled.generated.text
+        """The generated source: LLVM IR for CPUs, CUDA C++ for GPUs."""
+        return self.compiled.source
 
     kernel_source = source
 
-    @cached_property
+    @property
     def assembly(self) -> str:
-        """The machine code as text."""
-        text: str = target_machine(self.compiled.target).emit_assembly(llvm.parse_assembly(self.source))
-        return text
+        """The machine code of a CPU kernel as text."""
+        return self.compiled.assembly
+
+    @property
+    def ptx(self) -> str:
+        """The PTX of a GPU kernel."""
+        return self.compiled.ptx
+
+    @property
+    def sass(self) -> str:
+        """The machine code of a GPU kernel as text."""
+        return self.compiled.sass
+
+    def resources(self, architecture: str | None = None) -> Any:
+        """Registers, spills, shared memory and occupancy of each launch of a GPU kernel, on its own or another architecture. Needs no GPU."""
+        return self.compiled.resources(architecture)
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
         """Choices that the compiler made."""
-        return tuple(self.compiled.context.remarks)
+        return self.compiled.remarks
 
     def ir(self, stage: str = "tile") -> str:
         """The program as text: "tile" as traced, "lowered" after all passes."""
@@ -135,7 +129,7 @@ class Kernel:
         return self.get_profiler().run_once(func)
 
 
-def make_kernel(prim_func: PrimFunc, target: CpuTarget, out_idx: tuple[int, ...]) -> Kernel:
+def make_kernel(prim_func: PrimFunc, target: Target, out_idx: tuple[int, ...]) -> Kernel:
     """Compiles a traced function."""
     compiled = compile_program(prim_func.program, target, program_name=prim_func.fingerprint)
     prim_func.keep()

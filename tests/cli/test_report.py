@@ -7,7 +7,7 @@ from pathlib import Path
 import llvmlite
 import pytest
 
-import tilewright.driver
+import tilewright.backends.cpu
 import tilewright.language as T
 from tilewright.cli.report import write_report
 from tilewright.errors import CompilerBug
@@ -27,7 +27,7 @@ def test_a_failure_in_code_generation_leaves_program_code_and_versions(tmp_path:
     def refuse(*_: object) -> object:
         raise CompilerBug("refused")
 
-    monkeypatch.setattr(tilewright.driver, "load_object", refuse)
+    monkeypatch.setattr(tilewright.backends.cpu, "load_object", refuse)
     script = tmp_path / "script.py"
     script.write_text("# the script\n")
     with pytest.raises(CompilerBug) as caught:

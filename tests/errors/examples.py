@@ -10,6 +10,7 @@ import linecache
 import re
 import runpy
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,21 @@ import numpy as np
 
 import tilewright
 import tilewright.language as T
+from tests.runtime.mock_driver import MockDriver
 from tilewright.cli.explain import explanation
+from tilewright.runtime.cuda_driver import CudaError, NoCudaError, use_driver
 
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 EXPECTED = HERE / "expected"
+
+
+# What a page of the GPU finds instead of this machine.
+DRIVERS: dict[str, Any] = {
+    "gpu-missing": NoCudaError("no NVIDIA driver was found", "install the NVIDIA driver"),
+    "gpu-error": MockDriver(broken=CudaError("cuDeviceGetAttribute", "CUDA_ERROR_UNKNOWN", 999)),
+    "graph-capture": MockDriver(capturing=True),
+}
 
 
 def block(code: str, kind: str) -> str:
@@ -36,7 +47,8 @@ def run_block(code: str, kind: str) -> dict[str, Any]:
     text, file = block(code, kind), f"{code}.py"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     names: dict[str, Any] = {"T": T, "np": np, "tilewright": tilewright, "__name__": code.replace("-", "_")}
-    exec(compile(text, file, "exec"), names)
+    with use_driver(DRIVERS[code]) if code in DRIVERS and kind == "wrong" else nullcontext():
+        exec(compile(text, file, "exec"), names)
     return names
 
 

@@ -14,16 +14,17 @@ from typing import Any
 import click
 from rich.console import Console
 
+from tilewright.backends.cpu import CpuProgram, compile_for_cpu
 from tilewright.cli.cache import print_table
 from tilewright.cli.run import describe_failure
 from tilewright.cli.tilelang_names import tilelang_names
-from tilewright.driver import CompiledProgram, compile_program, resolve_target
 from tilewright.errors import display_path
 from tilewright.ir.printer import print_program
 from tilewright.jit import EagerFunction, LazyFactory
 from tilewright.kernel import Kernel
 from tilewright.language.function import PrimFunc
 from tilewright.passes import CPU_PASSES, PassRecord
+from tilewright.target.cpu import host_target
 
 STAGES = ("tile", *(apply.__name__ for apply in CPU_PASSES), "llvm", "assembly")
 
@@ -133,7 +134,7 @@ def _missing_arguments(function: LazyFactory | EagerFunction, settings: dict[str
 def _show(found: Found, stages: tuple[str, ...], is_timed: bool) -> None:
     records: list[PassRecord] = []
     program = found.prim_func.program
-    compiled = compile_program(program, resolve_target(None), records)
+    compiled = compile_for_cpu(program, host_target(), records)
     _heading(f"{found.name}: {program.name} for {compiled.target.name}")
     if is_timed:
         _show_times(compiled, records)
@@ -152,17 +153,17 @@ def _heading(text: str) -> None:
     click.secho(f"==== {text} ====", bold=True)
 
 
-def _stage_text(name: str, prim_func: PrimFunc, compiled: CompiledProgram, records: list[PassRecord]) -> str:
+def _stage_text(name: str, prim_func: PrimFunc, compiled: CpuProgram, records: list[PassRecord]) -> str:
     if name == "tile":
         return print_program(compiled.program)
     if name == "llvm":
-        return compiled.generated.text
+        return compiled.source
     if name == "assembly":
-        return Kernel(prim_func, compiled, ()).assembly
+        return compiled.assembly
     return print_program(next(record.program for record in records if record.name == name))
 
 
-def _show_choices(compiled: CompiledProgram) -> None:
+def _show_choices(compiled: CpuProgram) -> None:
     rows = [
         (
             buffer.name,
@@ -181,7 +182,7 @@ def _show_choices(compiled: CompiledProgram) -> None:
     click.echo()
 
 
-def _show_times(compiled: CompiledProgram, records: list[PassRecord]) -> None:
+def _show_times(compiled: CpuProgram, records: list[PassRecord]) -> None:
     times = compiled.times
     rows = [(record.name, f"{record.seconds * 1e3:.2f}") for record in records]
     rows += [

@@ -12,8 +12,9 @@ from types import FrameType
 import llvmlite
 import numpy as np
 
+from tilewright.backends.cpu import Compilation
 from tilewright.codegen.llvm.program import GeneratedModule
-from tilewright.driver import VERSION, Compilation
+from tilewright.driver import VERSION
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Program
 from tilewright.options import environment

@@ -39,6 +39,8 @@ CPU_PASSES: tuple[Pass, ...] = (
     guard_accesses,  # after lowering, so that the accesses of tile operations are guarded by the same rule as the user's own
 )
 
+GPU_PASSES: tuple[Pass, ...] = ()  # to thread-level programs
+
 
 @dataclass(frozen=True)
 class PassRecord:
@@ -71,4 +73,4 @@ def run_passes(program: Program, context: PassContext, passes: tuple[Pass, ...] 
     return program
 
 
-__all__ = ["CPU_PASSES", "PassContext", "PassRecord", "Remark", "run_passes"]
+__all__ = ["CPU_PASSES", "GPU_PASSES", "Pass", "PassContext", "PassRecord", "Remark", "run_passes"]

@@ -61,3 +61,14 @@ def memory_use(program: Program) -> MemoryUse:
                     elif isinstance(value, Region):
                         add(read, value.buffer)
     return MemoryUse(tuple(read), tuple(written))
+
+
+def used_parameters(program: Program) -> tuple[list[str], list[str]]:
+    """Names of the tensor parameters that a program may write, and of those that no statement touches.
+
+    Memory reached through a raw pointer may be that of any tensor of the same kind of argument; pointers themselves count as used.
+    """
+    use = memory_use(program)
+    names = {p.buffer: p.name for p in program.parameters if p.buffer is not None}
+    touched = {names[b] for b in (*use.read, *use.written) if b in names}
+    return [names[b] for b in use.written if b in names], [n for n in names.values() if n not in touched]

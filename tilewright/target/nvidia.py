@@ -84,3 +84,12 @@ SM_90 = NvidiaTarget("sm_90", _HOPPER, 227 * 1024, 228 * 1024, 2048, 32)
 SM_90A = NvidiaTarget("sm_90a", _HOPPER | {Feature.WGMMA, Feature.SET_MAX_REGISTERS}, 227 * 1024, 228 * 1024, 2048, 32)
 
 NVIDIA_TARGETS: dict[str, NvidiaTarget] = {target.name: target for target in (SM_80, SM_86, SM_89, SM_90, SM_90A)}
+
+
+def target_for_capability(capability: tuple[int, int]) -> NvidiaTarget | None:
+    """The most able target whose code runs on a device of that compute capability; None for devices older than all of them.
+
+    The instructions of "sm_90a" exist on that device alone, those of the others on every later one too.
+    """
+    usable = [t for t in NVIDIA_TARGETS.values() if t.capability == capability or (t.capability < capability and not t.name.endswith("a"))]
+    return usable[-1] if usable else None

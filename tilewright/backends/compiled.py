@@ -1,0 +1,91 @@
+"""What every back end gives: a compiled program that can be called and looked at (floor 8)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from tilewright.errors import Kind, fail
+from tilewright.ir.program import Program
+from tilewright.passes import Remark
+from tilewright.spans import span_of_caller
+from tilewright.target.cpu import CpuTarget
+from tilewright.target.nvidia import NvidiaTarget
+from tilewright.target.simulated import SimulatedTarget
+
+Target = CpuTarget | NvidiaTarget | SimulatedTarget
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Milliseconds of one compilation; what the disk cache saved is 0. The total includes looking into the cache."""
+
+    passes_ms: float
+    emission_ms: float
+    machine_code_ms: float
+    link_ms: float
+    total_ms: float
+
+
+class CompiledProgram(ABC):
+    """A program compiled for one target. What the code alone does not need is made when it is asked for.
+
+    program         as traced.
+    times           of this compilation.
+    is_from_cache   whether the machine code came from the disk.
+    """
+
+    program: Program
+    target: Target
+    times: StageTimes
+    is_from_cache: bool
+
+    @property
+    @abstractmethod
+    def lowered(self) -> Program:
+        """The program after all passes."""
+
+    @property
+    @abstractmethod
+    def remarks(self) -> tuple[Remark, ...]:
+        """Choices that the passes made."""
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """The generated text that machine code is made from."""
+
+    @abstractmethod
+    def call_plan(self, outputs: tuple[int, ...]) -> Callable[..., Any]:
+        """The program as a function of its parameters in order, those at the positions `outputs` left out and returned."""
+
+    # -- what only some targets have
+    @property
+    def assembly(self) -> str:
+        """The machine code as text."""
+        self.has_no("assembly", "the CPU")
+
+    @property
+    def ptx(self) -> str:
+        """The virtual assembly of NVIDIA GPUs."""
+        self.has_no("PTX", "an NVIDIA GPU")
+
+    @property
+    def sass(self) -> str:
+        """The machine code of an NVIDIA GPU as text."""
+        self.has_no("SASS", "an NVIDIA GPU")
+
+    def resources(self, architecture: str | None = None) -> Any:
+        """What a block of each launch needs."""
+        self.has_no("resources", "an NVIDIA GPU")
+
+    def has_no(self, what: str, owner: str) -> NoReturn:
+        fail(
+            Kind.TARGET_FEATURE,
+            f"a kernel for {self.target.name} has no {what}",
+            span_of_caller(),
+            because=f"only kernels for {owner} have it",
+            help=f"compile it for {owner}",
+        )
