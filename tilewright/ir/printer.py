@@ -131,7 +131,9 @@ class Printer:
                 self.line(f"{type(node).__name__}({self.fields(node)})", node)
 
     def fields(self, node: Stmt) -> str:
-        return ", ".join(f"{f.name}={self.value(getattr(node, f.name))}" for f in dataclasses.fields(node) if f.name != "span")
+        """What a statement says, fields that have their default aside."""
+        values = ((f, getattr(node, f.name)) for f in dataclasses.fields(node) if f.name != "span")
+        return ", ".join(f"{f.name}={self.value(value)}" for f, value in values if value is not f.default)
 
     def value(self, item: Any) -> str:
         match item:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -99,6 +101,11 @@ class TileOp(Stmt):
 
     def effects(self) -> Effects:
         raise CompilerBug(f"{type(self).__name__} declares no effects")
+
+    def with_regions(self, change: Callable[[Region], Region]) -> TileOp:
+        """The operation on other regions: `change` may give a region's buffer more axes in front, on which the region is one place that is not sliced."""
+        changed: dict[str, Any] = {name: change(value) for name, value in vars(self).items() if isinstance(value, Region)}
+        return dataclasses.replace(self, **changed)
 
     def reference(self, environment: ReferenceEnvironment) -> None:
         """The meaning, in numpy on whole tiles: the oracle for every back end."""

@@ -66,6 +66,7 @@ from tilewright.language.tensor import (
 from tilewright.language.trace import loop_break
 from tilewright.layout.annotations import FragmentAnnotation as Fragment
 from tilewright.layout.annotations import LayoutAnnotation as Layout
+from tilewright.ops.async_copy import async_copy, ptx_commit_group, ptx_wait_group
 from tilewright.ops.atomic import atomic_add, atomic_addx2, atomic_addx4, atomic_load, atomic_max, atomic_min, atomic_or, atomic_store
 from tilewright.ops.copy import copy
 from tilewright.ops.fill import clear, fill
@@ -239,9 +240,6 @@ _THREAD_LEVEL = frozenset(
         "tma_store_arrive",
         "tma_store_wait",
         "fence_proxy_async",
-        "async_copy",
-        "ptx_wait_group",
-        "ptx_commit_group",
         "ptx_cp_async",
         "cp_async_barrier_noinc",
         "copy_cluster",
@@ -372,6 +370,7 @@ __all__ = [
     "asin",
     "asinh",
     "assume",
+    "async_copy",
     "atan",
     "atan2",
     "atanh",
@@ -536,6 +535,8 @@ __all__ = [
     "prim_func",
     "print",
     "ptr",
+    "ptx_commit_group",
+    "ptx_wait_group",
     "reduce",
     "reduce_absmax",
     "reduce_abssum",

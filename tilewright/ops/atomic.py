@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from tilewright.ir.expr import Expr, Op, as_expr, cast, const, load, select, var
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, If, MemoryOrder, ParallelFor, Stmt
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
 from tilewright.ops.copy import match_tiles
-from tilewright.ops.operand import as_element, as_flag, as_region, bounds_conditions, fixed, has_extent, index_arrays
+from tilewright.ops.operand import as_element, as_flag, as_region, bounds_conditions, fixed, has_extent, index_arrays, leading_axes
 
 _NUMPY = {AtomicKind.ADD: np.add, AtomicKind.MAX: np.fmax, AtomicKind.MIN: np.fmin, AtomicKind.OR: np.bitwise_or}
 
@@ -34,6 +36,11 @@ class AtomicTile(TileOp):
 
     def effects(self) -> Effects:
         return Effects(reads=() if self.src is None else (self.src,), writes=(self.dst,), is_atomic=True)
+
+    def with_regions(self, change: Callable[[Region], Region]) -> AtomicTile:
+        dst, src = change(self.dst), None if self.src is None else change(self.src)
+        src_axes = self.src_axes if src is None or self.src is None else leading_axes(src, self.src, -1) + self.src_axes
+        return dataclasses.replace(self, src=src, dst=dst, src_axes=src_axes, dst_axes=leading_axes(dst, self.dst, -1) + self.dst_axes)
 
     def reference(self, environment: ReferenceEnvironment) -> None:
         domain = tuple(max(0, int(environment.value(e))) for e in self.extents)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ from tilewright.ir.buffer import Extent, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, as_expr, cast, const, describe_operand, load, minimum, select, var
 from tilewright.ir.stmt import If, ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, bounds_conditions, fixed, has_extent, index_arrays, is_one, may_overlap, name_region, same_extent
+from tilewright.ops.operand import as_region, bounds_conditions, fixed, has_extent, index_arrays, is_one, leading_axes, may_overlap, name_region, same_extent
 
 _EVICTION_POLICIES = ("evict_normal", "evict_first", "evict_last")
 _INSTRUCTIONS = ("tma", "cp_async", "sync")
@@ -27,6 +29,9 @@ class Copy(TileOp):
     extents            of the domain.
     src_axes, dst_axes per buffer axis: the domain axis it runs along, -1 where it stands still.
     A source outside its buffer gives the buffer's safe value; a destination outside is not written.
+
+    is_async           the destination may be written at any time up to the wait for the copy's group (`ops.async_copy`); a program that is right does
+                       not touch it before, so the copy may as well be done at once, which is what it means here and on a CPU.
     """
 
     src: Region
@@ -34,9 +39,15 @@ class Copy(TileOp):
     extents: tuple[Expr, ...]
     src_axes: tuple[int, ...]
     dst_axes: tuple[int, ...]
+    is_async: bool = False
 
     def effects(self) -> Effects:
         return Effects(reads=(self.src,), writes=(self.dst,))
+
+    def with_regions(self, change: Callable[[Region], Region]) -> Copy:
+        src, dst = change(self.src), change(self.dst)
+        src_axes, dst_axes = (leading_axes(new, old, -1) + axes for new, old, axes in ((src, self.src, self.src_axes), (dst, self.dst, self.dst_axes)))
+        return dataclasses.replace(self, src=src, dst=dst, src_axes=src_axes, dst_axes=dst_axes)
 
     def reference(self, environment: ReferenceEnvironment) -> None:
         domain = tuple(max(0, int(environment.value(e))) for e in self.extents)

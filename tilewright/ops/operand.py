@@ -72,6 +72,11 @@ def has_extent(region: Region) -> bool:
     return any(region.is_slice)
 
 
+def leading_axes(new: Region, old: Region, value: int) -> tuple[int, ...]:
+    """`value` for each axis that a region's buffer has got in front of those of the old one."""
+    return (value,) * (new.buffer.rank - old.buffer.rank)
+
+
 def place(region: Region, offsets: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """The index of a point of a region, whose offsets count along its sliced axes."""
     steps = iter(offsets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,7 +18,7 @@ from tilewright.ir.buffer import Buffer, Extent, Region, format_shape
 from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, describe_operand, load, logical, maximum, minimum, select, var
 from tilewright.ir.stmt import ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_flag, as_region, fixed, is_one, may_overlap, name_region, read_box, same_extent, write_box
+from tilewright.ops.operand import as_flag, as_region, fixed, is_one, leading_axes, may_overlap, name_region, read_box, same_extent, write_box
 
 
 class Reduction(Enum):
@@ -104,6 +105,12 @@ class Reduce(TileOp):
 
     def effects(self) -> Effects:
         return Effects(reads=(self.src,) if self.clear else (self.src, self.dst), writes=(self.dst,))
+
+    def with_regions(self, change: Callable[[Region], Region]) -> Reduce:
+        src, dst = change(self.src), change(self.dst)
+        added, shift = leading_axes(src, self.src, -1), dst.buffer.rank - self.dst.buffer.rank
+        dst_axes = added + tuple(axis + shift if axis >= 0 else axis for axis in self.dst_axes)
+        return dataclasses.replace(self, src=src, dst=dst, axis=self.axis + len(added), dst_axes=dst_axes)
 
     def reference(self, environment: ReferenceEnvironment) -> None:
         dtype, wide = self.dst.dtype, _widest(self.dst.dtype)

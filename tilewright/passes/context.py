@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Span
 from tilewright.ir.buffer import Buffer
+from tilewright.ir.stmt import For
 from tilewright.ir.tileop import TilePlan
 from tilewright.target.cpu import CpuTarget
 from tilewright.target.nvidia import NvidiaTarget
@@ -20,17 +21,25 @@ class Remark:
     text: str
 
 
+@dataclass(kw_only=True)
+class Remarks:
+    """What every compilation has, whatever its target: the remarks, in the order they were made."""
+
+    remarks: list[Remark] = field(default_factory=list)
+
+    def remark(self, span: Span, text: str) -> None:
+        self.remarks.append(Remark(span, text))
+
+
 @dataclass
-class PassContext:
-    """One compilation.
+class PassContext(Remarks):
+    """One compilation for a CPU.
 
     plans    how each tile is stored, filled in by `plan_tiles`.
-    remarks  in the order they were made.
     """
 
     target: CpuTarget | NvidiaTarget
     plans: dict[Buffer, TilePlan] = field(default_factory=dict)
-    remarks: list[Remark] = field(default_factory=list)
 
     @property
     def cpu(self) -> CpuTarget:
@@ -50,5 +59,25 @@ class PassContext:
         """Columns of a panel of a product's second operand."""
         return self.cpu.micro_tile.column_vectors * self.cpu.lanes(dtype.itemsize)
 
-    def remark(self, span: Span, text: str) -> None:
-        self.remarks.append(Remark(span, text))
+
+@dataclass(frozen=True)
+class TileVersions:
+    """A tile that a pipeline keeps several times, one slot for each turn of the loop that is under way: the leading axis of its buffer.
+
+    original  the tile as the user allocated it; `count` slots; `loop` is the pipeline that asks for the most of them.
+    """
+
+    original: Buffer
+    count: int
+    loop: For
+
+
+@dataclass
+class GpuPassContext(Remarks):
+    """One compilation for a GPU.
+
+    versions  the tiles that `expand_pipeline` made.
+    """
+
+    target: NvidiaTarget
+    versions: dict[Buffer, TileVersions] = field(default_factory=dict)

@@ -79,9 +79,14 @@ def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
 
 
 def written_storages(launch: Launch) -> set[Buffer]:
-    """Buffers that own memory which some statement may write."""
+    """Buffers that own memory which some statement of a launch may write."""
+    return storages_written_by(launch.body)
+
+
+def storages_written_by(root: Stmt) -> set[Buffer]:
+    """Buffers that own memory which a statement, or one inside it, may write."""
     found: set[Buffer] = set()
-    for stmt in statements(launch.body):
+    for stmt in statements(root):
         if isinstance(stmt, TileOp):
             found |= {r.buffer.storage for r in stmt.effects().writes}
         elif isinstance(stmt, (Store, AtomicUpdate)):

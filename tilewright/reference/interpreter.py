@@ -24,6 +24,7 @@ from tilewright.ir.stmt import (
     Assume,
     AtomicKind,
     AtomicUpdate,
+    Barrier,
     Break,
     Continue,
     For,
@@ -216,7 +217,7 @@ class _Interpreter:
             case Assert():
                 if (self._mask & ~self._evaluate(stmt.condition)).any():
                     fail(Kind.DEVICE_ASSERT, stmt.message or f"`{stmt.condition}` does not hold", stmt.span, because="the kernel asserts this where it runs")
-            case Assume():
+            case Assume() | Barrier():  # whole blocks run in order: nobody is waited for
                 pass
             case _:
                 raise CompilerBug(f"the reference has no meaning for {type(stmt).__name__}")
