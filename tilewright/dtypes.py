@@ -173,6 +173,7 @@ _ALIASES = {
     "tf32": "tfloat32",
 }
 _BY_NUMPY = {row.numpy: row for row in reversed(_DTYPES.values()) if row not in ("tfloat32", "handle")}
+LANE_COUNTS = (2, 4, 8, 16, 32, 64)  # of vector dtypes
 SCALAR_DTYPES: tuple[DType, ...] = tuple(_DTYPES.values())
 
 
@@ -184,7 +185,7 @@ def as_dtype(value: Any) -> DType:
     if isinstance(value, DType):
         return value
     if isinstance(value, str):
-        found = _DTYPES.get(value) or _DTYPES.get(_ALIASES.get(value, "")) or _vector(value)
+        found = _DTYPES.get(value) or _DTYPES.get(_ALIASES.get(value, "")) or vector_dtype(value)
         if found is not None:
             return found
         raise ValueError(f"there is no dtype {value!r}; known are {', '.join(_DTYPES)}")
@@ -205,9 +206,10 @@ def as_dtype(value: Any) -> DType:
         raise ValueError(f"{value!r} is not a dtype; known are {', '.join(_DTYPES)}") from None
 
 
-def _vector(name: str) -> DType | None:
+def vector_dtype(name: str) -> DType | None:
+    """The dtype of a name such as float16x2; None for other names."""
     base, cross, lanes = name.rpartition("x")
-    if not cross or not lanes.isdecimal() or base not in _DTYPES or int(lanes) not in (2, 4, 8, 16, 32, 64):
+    if not cross or not lanes.isdecimal() or base not in _DTYPES or int(lanes) not in LANE_COUNTS:
         return None
     scalar = _DTYPES[base]
     made = DType(name, scalar.kind, scalar.bits, scalar.numpy, scalar.exponent_bits, scalar.mantissa_bits, int(lanes))

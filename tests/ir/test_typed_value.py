@@ -11,7 +11,8 @@ from tilewright import dtypes
 from tilewright.dtypes import as_dtype
 from tilewright.errors import Kind
 from tilewright.ir.expr import Op, var
-from tilewright.ir.typed_value import PACK_LANES, make_expression
+from tilewright.ir.lanes import PACK_LANES
+from tilewright.ir.typed_value import make_expression
 
 X = var("x")
 

@@ -151,7 +151,7 @@ def _zero(dtype: DType) -> Array:
 
 def _per_lane(node: Expr, condition: Array) -> Array:
     """The condition of a select, shaped to broadcast with the node's lanes."""
-    return condition[..., None] if node.dtype.lanes > 1 else condition
+    return condition[..., None] if node.dtype.lanes > 1 and node.args[0].dtype.lanes == 1 else condition
 
 
 def apply(op: Op, dtype: DType, operands: Sequence[Array]) -> Array:

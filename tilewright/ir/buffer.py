@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NoReturn
@@ -13,6 +13,7 @@ from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.expr import Expr, as_expr, as_integer, binary, cast, const, describe_operand, load, numpy_operator, refuse_matmul
 from tilewright.ir.expr import Op as ExprOp
+from tilewright.ir.lanes import pack_lanes, split_value
 from tilewright.spans import is_user_file, span_of_caller
 
 Extent = int | Expr
@@ -320,8 +321,29 @@ def index(buffer: Buffer, key: Any) -> Expr | Region:
         extents.append(extent)
     slices = tuple(isinstance(item, slice) for item in keys)
     if not any(slices):
-        return load(buffer, tuple(starts))
+        return _load_lanes(buffer, starts, span) if any(s.dtype.lanes > 1 for s in starts) else load(buffer, tuple(starts))
     return Region(buffer, tuple(starts), tuple(extents), slices, span)
+
+
+def _load_lanes(buffer: Buffer, starts: list[Expr], span: Span) -> Expr:
+    """An index of several lanes (T.Ramp) means that many elements, one per lane."""
+    return pack_lanes([load(buffer, at) for at in index_lanes(buffer, starts, span)])
+
+
+def index_lanes(buffer: Buffer, indices: Sequence[Expr], span: Span) -> list[tuple[Expr, ...]]:
+    """The indices of each element that an index of several lanes means."""
+    counts = {s.dtype.lanes for s in indices} - {1}
+    if len(counts) != 1 or buffer.dtype.lanes > 1:
+        fail(
+            Kind.INDEX_TYPE,
+            f"{buffer.name} ({buffer.dtype!s}) is indexed by {', '.join(str(i.dtype) for i in indices)}",
+            span,
+            because="a vector index names one element of one lane for each of its lanes",
+            help="give the vector indices one number of lanes; of a buffer of vectors, index one element at a time",
+        )
+    (count,) = counts
+    lanes = [split_value(i) if i.dtype.lanes > 1 else (i,) * count for i in indices]
+    return [tuple(axis[lane] for axis in lanes) for lane in range(count)]
 
 
 def _index_of(buffer: Buffer, axis: int, item: Any, span: Span) -> Expr:

@@ -207,8 +207,7 @@ class Expr:
             Kind.EXPRESSION_CONDITION,
             f"the truth of `{self}` is known only when the kernel runs",
             span_of_caller(),
-            because="Python asked for a bool while the kernel was being traced; only `if`, `while`, `and`, `or`, `not` and `x if c else "
-            "y` "
+            because="Python asked for a bool while the kernel was being traced; only `if`, `while`, `and`, `or`, `not` and `x if c else y` "
             "written directly in a kernel or macro become code",
             help="write T.max, T.min or T.if_then_else for a choice, move the test into the kernel, or decorate the helper function with @T.macro",
         )
@@ -445,7 +444,7 @@ def convert(value: Expr, dtype: DType, rounding: Rounding = Rounding.NEAREST_EVE
 def binary(op: Op, left: Any, right: Any) -> Expr:
     """`left op right` with TileLang's promotion; comparisons give bool."""
     a, b = as_expr(left), as_expr(right)
-    if a.dtype.is_bool and b.dtype.is_bool and op in (Op.BIT_AND, Op.BIT_OR):
+    if a.dtype == b.dtype == dtypes.bool_ and op in (Op.BIT_AND, Op.BIT_OR):
         return logical(Op.AND if op is Op.BIT_AND else Op.OR, a, b)
     common = _operand_dtype(op, a, b)
     a, b = cast(a, common), cast(b, common)
@@ -474,7 +473,7 @@ def _operand_dtype(op: Op, a: Expr, b: Expr) -> DType:
     if op in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) and not a.dtype.is_bool:
         common = a.dtype.with_lanes(common.lanes)
     if common.is_bool and op not in COMPARISONS and op not in (Op.BIT_XOR, Op.MIN, Op.MAX):
-        return dtypes.int32
+        return dtypes.int32.with_lanes(common.lanes)
     bitwise = op in (Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT)
     if bitwise and (common.is_float or (b.dtype.is_float and not a.dtype.is_bool)):
         fail(
@@ -504,6 +503,8 @@ def _fold_binary(op: Op, a: Expr, b: Expr, dtype: DType) -> Expr | None:
             because="an integer has no quotient by zero",
             help="check the divisor; it is a constant when the kernel is traced",
         )
+    if dtype.lanes > 1:
+        return None
     if a.is_const and b.is_const:
         folded = fold_constants(op, a.value, b.value, dtype)
         return None if folded is None else const(folded, None if op in COMPARISONS else dtype)
@@ -559,7 +560,7 @@ def unary(op: Op, value: Any) -> Expr:
             return const(not a.value)
         return a.args[0] if a.op is Op.NOT else _intern(Op.NOT, dtypes.bool_, (a,))
     if a.dtype.is_bool:
-        a = cast(a, dtypes.int32)
+        a = cast(a, dtypes.int32.with_lanes(a.dtype.lanes))
     if op is Op.BIT_NOT and a.dtype.is_float:
         fail(
             Kind.OPERAND,
@@ -576,7 +577,10 @@ def unary(op: Op, value: Any) -> Expr:
 def as_condition(value: Any) -> Expr:
     """A bool expression: numbers count as true where they are not zero."""
     a = as_expr(value)
-    return a if a.dtype.is_bool else binary(Op.NE, a, const(0, a.dtype.scalar))
+    if a.dtype.lanes > 1:
+        because, help = "a condition is one bool", "test one lane with T.extract_lane(x, 0), or choose lane by lane with T.Select"
+        fail(Kind.OPERAND, f"`{a}` is {a.dtype!s}, which has no single truth value", span_of_caller(), because=because, help=help)
+    return a if a.dtype.is_bool else binary(Op.NE, a, const(0, a.dtype))
 
 
 def logical(op: Op, left: Any, right: Any) -> Expr:
@@ -589,9 +593,10 @@ def logical(op: Op, left: Any, right: Any) -> Expr:
 
 
 def select(condition: Any, if_true: Any, if_false: Any, *, is_lazy: bool = False) -> Expr:
-    """`if_true` where the condition holds, else `if_false`; lazy: only the taken side is evaluated."""
-    c, a, b = as_condition(condition), as_expr(if_true), as_expr(if_false)
-    common = _common_dtype(Op.SELECT, a, b)
+    """`if_true` where the condition holds, else `if_false`, lane by lane; lazy: only the taken side is evaluated."""
+    c, a, b = as_expr(condition), as_expr(if_true), as_expr(if_false)
+    c = c if c.dtype.lanes > 1 and c.dtype.is_bool and not is_lazy else as_condition(c)
+    common = _common_dtype(Op.SELECT, cast(a, a.dtype.with_lanes(max(c.dtype.lanes, a.dtype.lanes))), b)
     a, b = cast(a, common), cast(b, common)
     if c.is_const:
         return a if c.value else b
@@ -639,7 +644,7 @@ def cast(value: Expr, dtype: DType, rounding: Rounding = Rounding.NEAREST_EVEN) 
     if value.is_const and rounding is Rounding.NEAREST_EVEN:
         return const(value.value, dtype)
     if dtype.is_bool:
-        return binary(Op.NE, value, const(0, value.dtype))
+        return binary(Op.NE, value, const(0, value.dtype.scalar))
     return _intern(Op.CAST, dtype, (value,), rounding)
 
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, fail
-from tilewright.ir.expr import Expr, as_expr, call, cast, var
-from tilewright.ir.intrinsic import Intrinsic
+from tilewright.ir.expr import Expr, as_expr, cast, var
+from tilewright.ir.lanes import pack_lanes
 from tilewright.spans import span_of_caller
-
-PACK_LANES = Intrinsic("pack_lanes", -1, lambda kinds: kinds[0].with_lanes(len(kinds)), lambda *lanes: np.stack(lanes, axis=-1))
 
 
 def make_expression(dtype: DType, *values: Any) -> Expr:
@@ -29,7 +25,7 @@ def make_expression(dtype: DType, *values: Any) -> Expr:
         )
     if len(values) == 1:
         return cast(as_expr(values[0], dtype if dtype.lanes == 1 else dtype.scalar), dtype)
-    return call(PACK_LANES, *(cast(as_expr(v), dtype.scalar) for v in values))
+    return pack_lanes([cast(as_expr(v), dtype.scalar) for v in values])
 
 
 DType.make_expression = staticmethod(make_expression)

@@ -7,6 +7,7 @@ from typing import Any as _Any
 
 from tilewright.dtypes import DType
 from tilewright.dtypes import as_dtype as _as_dtype
+from tilewright.dtypes import vector_dtype as _vector_dtype
 from tilewright.errors import Kind as _Kind
 from tilewright.errors import fail as _fail
 from tilewright.ir.expr import Expr
@@ -64,6 +65,7 @@ from tilewright.language.tensor import (
     view,
 )
 from tilewright.language.trace import loop_break
+from tilewright.language.vector import Broadcast, Ramp, Shuffle, abs2, add2, extract_lane, fma2, max2, min2, mul2, sub2
 from tilewright.layout.annotations import FragmentAnnotation as Fragment
 from tilewright.layout.annotations import LayoutAnnotation as Layout
 from tilewright.ops.async_copy import async_copy, ptx_commit_group, ptx_wait_group
@@ -143,54 +145,6 @@ short = int16
 int = int32
 long = int64
 uint = uint32
-float16x2 = _as_dtype("float16x2")
-float16x4 = _as_dtype("float16x4")
-float16x8 = _as_dtype("float16x8")
-float16x16 = _as_dtype("float16x16")
-bfloat16x2 = _as_dtype("bfloat16x2")
-bfloat16x4 = _as_dtype("bfloat16x4")
-bfloat16x8 = _as_dtype("bfloat16x8")
-bfloat16x16 = _as_dtype("bfloat16x16")
-float32x2 = _as_dtype("float32x2")
-float32x4 = _as_dtype("float32x4")
-float32x8 = _as_dtype("float32x8")
-float32x16 = _as_dtype("float32x16")
-float64x2 = _as_dtype("float64x2")
-float64x4 = _as_dtype("float64x4")
-float64x8 = _as_dtype("float64x8")
-float64x16 = _as_dtype("float64x16")
-int8x2 = _as_dtype("int8x2")
-int8x4 = _as_dtype("int8x4")
-int8x8 = _as_dtype("int8x8")
-int8x16 = _as_dtype("int8x16")
-int32x2 = _as_dtype("int32x2")
-int32x4 = _as_dtype("int32x4")
-int32x8 = _as_dtype("int32x8")
-int32x16 = _as_dtype("int32x16")
-uint8x2 = _as_dtype("uint8x2")
-uint8x4 = _as_dtype("uint8x4")
-uint8x8 = _as_dtype("uint8x8")
-uint8x16 = _as_dtype("uint8x16")
-uint32x2 = _as_dtype("uint32x2")
-uint32x4 = _as_dtype("uint32x4")
-uint32x8 = _as_dtype("uint32x8")
-uint32x16 = _as_dtype("uint32x16")
-float8_e4m3fnx2 = _as_dtype("float8_e4m3fnx2")
-float8_e4m3fnx4 = _as_dtype("float8_e4m3fnx4")
-float8_e4m3fnx8 = _as_dtype("float8_e4m3fnx8")
-float8_e4m3fnx16 = _as_dtype("float8_e4m3fnx16")
-float8_e5m2x2 = _as_dtype("float8_e5m2x2")
-float8_e5m2x4 = _as_dtype("float8_e5m2x4")
-float8_e5m2x8 = _as_dtype("float8_e5m2x8")
-float8_e5m2x16 = _as_dtype("float8_e5m2x16")
-int4x2 = _as_dtype("int4x2")
-int4x4 = _as_dtype("int4x4")
-int4x8 = _as_dtype("int4x8")
-int4x16 = _as_dtype("int4x16")
-float4_e2m1fnx2 = _as_dtype("float4_e2m1fnx2")
-float4_e2m1fnx4 = _as_dtype("float4_e2m1fnx4")
-float4_e2m1fnx8 = _as_dtype("float4_e2m1fnx8")
-float4_e2m1fnx16 = _as_dtype("float4_e2m1fnx16")
 
 # Constructs of the language that this version does not run: using one is a diagnostic, not a missing name.
 _THREAD_LEVEL = frozenset(
@@ -275,17 +229,6 @@ _THREAD_LEVEL = frozenset(
         "ws_op",
         "PersistentTileScheduler",
         "CUDASourceCodeKernel",
-        "extract_lane",
-        "Shuffle",
-        "Broadcast",
-        "Ramp",
-        "add2",
-        "sub2",
-        "mul2",
-        "fma2",
-        "max2",
-        "min2",
-        "abs2",
     }
 )
 
@@ -293,6 +236,8 @@ _THREAD_LEVEL = frozenset(
 def __getattr__(name: str) -> _Any:
     if name.startswith("__") and name.endswith("__"):
         raise AttributeError(name)
+    if "x" in name and (vector := _vector_dtype(name)) is not None:
+        return vector
     if name in _THREAD_LEVEL:
         _fail(
             _Kind.THREAD_LEVEL,
@@ -312,6 +257,7 @@ def __getattr__(name: str) -> _Any:
 
 
 __all__ = [
+    "Broadcast",
     "Buffer",
     "Cast",
     "ClusterKernel",
@@ -328,10 +274,12 @@ __all__ = [
     "Pipelined",
     "PrimExpr",
     "PrimFunc",
+    "Ramp",
     "Ref",
     "Select",
     "Serial",
     "SharedBuffer",
+    "Shuffle",
     "StridedTensor",
     "Tensor",
     "Unroll",
@@ -346,8 +294,10 @@ __all__ = [
     "__sin",
     "__tan",
     "abs",
+    "abs2",
     "acos",
     "acosh",
+    "add2",
     "align_up",
     "all_of",
     "alloc_barrier",
@@ -383,10 +333,6 @@ __all__ = [
     "atomic_or",
     "atomic_store",
     "bfloat16",
-    "bfloat16x2",
-    "bfloat16x4",
-    "bfloat16x8",
-    "bfloat16x16",
     "bitwise_and",
     "bitwise_not",
     "bitwise_or",
@@ -419,49 +365,27 @@ __all__ = [
     "exp",
     "exp2",
     "exp10",
+    "extract_lane",
     "fast_rcp",
     "fill",
     "finalize_reducer",
     "float",
     "float4_e2m1fn",
-    "float4_e2m1fnx2",
-    "float4_e2m1fnx4",
-    "float4_e2m1fnx8",
-    "float4_e2m1fnx16",
     "float8_e3m4",
     "float8_e4m3",
     "float8_e4m3b11fnuz",
     "float8_e4m3fn",
     "float8_e4m3fnuz",
-    "float8_e4m3fnx2",
-    "float8_e4m3fnx4",
-    "float8_e4m3fnx8",
-    "float8_e4m3fnx16",
     "float8_e5m2",
     "float8_e5m2fnuz",
-    "float8_e5m2x2",
-    "float8_e5m2x4",
-    "float8_e5m2x8",
-    "float8_e5m2x16",
     "float8_e8m0fnu",
     "float16",
-    "float16x2",
-    "float16x4",
-    "float16x8",
-    "float16x16",
     "float32",
-    "float32x2",
-    "float32x4",
-    "float32x8",
-    "float32x16",
     "float64",
-    "float64x2",
-    "float64x4",
-    "float64x8",
-    "float64x16",
     "floor",
     "floordiv",
     "floormod",
+    "fma2",
     "fmod",
     "gemm",
     "get_block_binding",
@@ -491,21 +415,9 @@ __all__ = [
     "inline",
     "int",
     "int4",
-    "int4x2",
-    "int4x4",
-    "int4x8",
-    "int4x16",
     "int8",
-    "int8x2",
-    "int8x4",
-    "int8x8",
-    "int8x16",
     "int16",
     "int32",
-    "int32x2",
-    "int32x4",
-    "int32x8",
-    "int32x16",
     "int64",
     "isfinite",
     "isinf",
@@ -523,9 +435,12 @@ __all__ = [
     "make_tensor",
     "make_tensor_from_addr",
     "max",
+    "max2",
     "max_value",
     "min",
+    "min2",
     "min_value",
+    "mul2",
     "nearbyint",
     "nextafter",
     "no_set_max_nreg",
@@ -561,6 +476,7 @@ __all__ = [
     "sin",
     "sinh",
     "sqrt",
+    "sub2",
     "symbolic",
     "sync_threads",
     "tan",
@@ -574,16 +490,8 @@ __all__ = [
     "uint",
     "uint4",
     "uint8",
-    "uint8x2",
-    "uint8x4",
-    "uint8x8",
-    "uint8x16",
     "uint16",
     "uint32",
-    "uint32x2",
-    "uint32x4",
-    "uint32x8",
-    "uint32x16",
     "uint64",
     "unroll",
     "use_swizzle",

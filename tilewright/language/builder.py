@@ -12,8 +12,9 @@ from typing import Any
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Region, Scope, format_shape, index
-from tilewright.ir.expr import Expr, Op, as_expr, cast, const, var
+from tilewright.ir.expr import Expr, Op, as_expr, const, convert, var
 from tilewright.ir.intrinsic import Intrinsic
+from tilewright.ir.lanes import split_value
 from tilewright.ir.program import Hint, HostCheck, Launch, Parameter
 from tilewright.ir.stmt import Assert, Let, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
@@ -209,10 +210,20 @@ class ProgramBuilder(build.Builder):
             else:
                 fill_tile(target, value)
             return
+        if target.op is not Op.LOAD:
+            self._store_lanes(target, as_expr(value), span)
+            return
         self.check_store(target.buffer, target.args, span)
         stored = as_expr(value)
         if target.buffer.scope is not Scope.REDUCER or not store_as_update(target, stored, span):
-            self.emit(Store(span, target.buffer, target.args, cast(stored, target.dtype)))
+            self.emit(Store(span, target.buffer, target.args, convert(stored, target.dtype)))
+
+    def _store_lanes(self, target: Expr, value: Expr, span: Span) -> None:
+        """`B[T.Ramp(...)] = value`: each lane of the value, or the one value, to the element of its lane."""
+        stored = self.snapshot(convert(value, target.dtype))
+        for element, lane in zip(split_value(target), split_value(stored), strict=True):
+            self.check_store(element.buffer, element.args, span)
+            self.emit(Store(span, element.buffer, element.args, lane))
 
     def check_store(self, buffer: Buffer, indices: tuple[Expr, ...], span: Span) -> None:
         """A diagnostic where an element may not be written here."""

@@ -110,12 +110,12 @@ def _check(dst: Region, kind: AtomicKind, span: Span) -> None:
             because="bits are combined on integers only",
             help="use an integer buffer",
         )
-    if dst.dtype.is_bool or dst.dtype.is_packed:
+    if dst.dtype.is_bool or dst.dtype.is_packed or dst.dtype.lanes > 1:
         fail(
             Kind.ATOMIC_DTYPE,
             f"an atomic on {dst.buffer.name}, which is {dst.dtype!s}",
             (Label(span), Label(dst.buffer.span)),
-            because="atomics work on numbers of whole bytes",
+            because="atomics work on single numbers of whole bytes",
             help="use an int32 buffer",
         )
 

@@ -54,9 +54,10 @@ class Copy(TileOp):
         src_indices, readable = index_arrays(environment, self.src, self.src_axes, domain)
         dst_indices, writable = index_arrays(environment, self.dst, self.dst_axes, domain)
         source, target = environment.array(self.src.buffer), environment.array(self.dst.buffer)
-        clipped = tuple(np.broadcast_to(np.clip(i, 0, max(n - 1, 0)), domain) for i, n in zip(src_indices, source.shape, strict=True))
-        values = source[clipped] if source.size else np.zeros(domain, source.dtype)
-        values = np.where(readable, values, np.asarray(environment.safe_value(self.src.buffer)).astype(source.dtype))
+        lanes = source.shape[len(src_indices) :]  # of a vector dtype: one more axis, which moves as a whole
+        clipped = tuple(np.broadcast_to(np.clip(i, 0, max(n - 1, 0)), domain) for i, n in zip(src_indices, source.shape, strict=False))
+        values = source[clipped] if source.size else np.zeros(domain + lanes, source.dtype)
+        values = np.where(readable[..., None] if lanes else readable, values, np.asarray(environment.safe_value(self.src.buffer)).astype(source.dtype))
         converted = environment.convert(values, self.src.dtype, self.dst.dtype)
         target[tuple(np.broadcast_to(i, domain)[writable] for i in dst_indices)] = converted[writable]
 
@@ -125,6 +126,14 @@ def copy(
                 because=f"known are {', '.join(known)}",
                 help="leave it out",
             )
+    if source.dtype.lanes != target.dtype.lanes:
+        fail(
+            Kind.CAST_DTYPE,
+            f"{name_region(source)} is {source.dtype!s}, but {name_region(target)} is {target.dtype!s}",
+            (Label(span), Label(source.buffer.span), Label(target.buffer.span)),
+            because="a conversion keeps the number of lanes",
+            help="look at one of them as a dtype of the other's lanes with T.view",
+        )
     if not has_extent(source) and not has_extent(target):
         builder.emit(Store(span, target.buffer, target.starts, cast(load(source.buffer, source.starts), target.dtype)))
         return

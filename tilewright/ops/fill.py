@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.ir import build
 from tilewright.ir.buffer import Region
-from tilewright.ir.expr import Expr, as_expr, cast, var
+from tilewright.ir.expr import Expr, as_expr, convert, var
 from tilewright.ir.stmt import If, ParallelFor, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
 from tilewright.ops.operand import as_region, bounds_conditions, fixed, has_extent, index_arrays
@@ -44,7 +44,7 @@ def fill(buffer: Any, value: Any, annotations: Any = None) -> None:
     builder = build.current()
     span = builder.here()
     region = as_region(buffer, "the target of T.fill", span)
-    converted = cast(as_expr(value), region.dtype)
+    converted = convert(as_expr(value), region.dtype)
     if has_extent(region):
         builder.emit(Fill(span, fixed(region), builder.snapshot(converted)))
     else:

@@ -21,12 +21,14 @@ from tilewright.passes.lower_tile_ops import lower_tile_ops
 from tilewright.passes.merge_depth import merge_depth
 from tilewright.passes.plan_tiles import plan_tiles
 from tilewright.passes.reuse_tiles import reuse_tiles
+from tilewright.passes.split_lanes import split_lanes
 from tilewright.passes.stream_operands import stream_operands
 
 Pass = Callable[[Program, PassContext], Program]
 
 CPU_PASSES: tuple[Pass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
+    split_lanes,  # before everything that knows elements of one lane only
     stream_operands,  # before merging, which takes longer steps where nothing is staged but the first operand
     merge_depth,  # while copies and products are still whole operations
     forward_operands,  # after merging, which only knows staged operands
