@@ -249,14 +249,19 @@ def _without_unread_tiles(body: Stmt, views: frozenset[Buffer]) -> Stmt:
         read: set[Buffer] = set()
         used: set[Expr] = set()
         for node in statements(body):
+            named = list(buffers_of(node))
             if not isinstance(node, Store):
-                read.update(b.storage for b in buffers_of(node))
+                read.update(b.storage for b in named)
             for expression in (node.value,) if isinstance(node, Let) else own_expressions(node):
                 for inner in subexpressions(expression):
                     if inner.op is Op.LOAD:
                         read.add(inner.buffer.storage)
+                        named.append(inner.buffer)
                     elif inner.op is Op.VAR:
                         used.add(inner)
+            # Where a tensor over a raw address lies, and how, may have been computed by the kernel.
+            for where in (e for b in named for e in (b.storage.pointer, *b.shape, *(b.strides or ())) if isinstance(e, Expr)):
+                used.update(v for v in subexpressions(where) if v.op is Op.VAR)
 
         def kept(node: Stmt, read: set[Buffer] = read, used: set[Expr] = used) -> Stmt | None:
             match node:

@@ -155,6 +155,9 @@ class Addressing:
     def prepare(self, access: Expr) -> None:
         """Computes the part of an address that is known here and remembers it for the loops inside."""
         plan = self.plan(access)
+        address = plan.buffer.storage.pointer
+        if address is not None and not self.task.is_bound(address):
+            return  # the loop computes it
         before = self._prefix(access)
         after = self._extended(plan, before, [i for i, term in enumerate(plan.terms) if i not in before.done and self._is_ready(term)])
         if after is not before:

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tilewright import dtypes
 from tilewright.codegen.llvm.emitter import Function, Value, vector_type
 from tilewright.codegen.llvm.term import Scope, Term
 from tilewright.dtypes import DType, DTypeKind
-from tilewright.errors import CompilerBug
 from tilewright.ir.expr import Rounding
 from tilewright.target.cpu import Feature
 
@@ -93,12 +93,10 @@ def convert(
     Floats round as asked; float to integer truncates, saturates and gives 0 for NaN; integers wrap; to bool means `!= 0`. With `is_saturating`
     integers clamp instead of wrapping, and floats beyond the range of the target, infinities too, become its largest finite value.
     """
-    source, target = source.scalar, target.scalar
+    source, target = (dtypes.uint64 if d.kind is DTypeKind.HANDLE else d.scalar for d in (source, target))  # an address is its number
     x = Scope(f, features)(value)
     if source == target:
         return value
-    if DTypeKind.HANDLE in (source.kind, target.kind):
-        raise CompilerBug(f"a conversion from {source!s} to {target!s} was asked for")
     if target.is_bool:
         return x.differs(0.0 if source.is_float else 0).value
     if not source.is_float and not target.is_float:
