@@ -429,7 +429,7 @@ class EagerFunction(_Specialised):
                         help="pass tensors whose shapes agree",
                     )
                 holders.setdefault(name, parameter.name)
-            for axis, stride in enumerate(parameter.buffer.strides or ()):
+            for axis, stride in enumerate(parameter.buffer.given_strides or ()):
                 name = names.get(stride) if not isinstance(stride, int) else None
                 if name is not None:
                     raw = value.stride()[axis] if hasattr(value, "stride") else value.strides[axis] // value.itemsize

@@ -91,7 +91,7 @@ def test_symbolic_shapes() -> None:
     assert (str(a[-1, -1]) == "A[n + -1, 3]" and a[:, 0].extents[0] is n and a[2:, 1].extents[0].op is Op.ADD) or str(a[2:, 1].extents[0])
     assert format_shape(a) == "float32[n, 4]" and whole(a).is_whole and not a[0:4, :].is_whole
     assert [str(s) for s in tile(3, n, 5).element_strides()] == ["5 * n", "5", "1"]
-    assert tile(3, 4, strides=(9, 2)).element_strides() == (9, 2)
+    assert tile(3, 4, given_strides=(9, 2)).element_strides() == (9, 2)
     with pytest.raises(ValueError):
         _ = a.static_shape
 

@@ -162,6 +162,6 @@ class Plans:
 )
 def test_addresses(scope: Scope, strides: Any, wanted: tuple[int, ...]) -> None:
     context: Any = Plans(10)
-    offset, found = linear_address(context, buffer((3, 5, 7), scope, strides=strides), (const(1), const(2), const(3)))
+    offset, found = linear_address(context, buffer((3, 5, 7), scope, given_strides=strides), (const(1), const(2), const(3)))
     assert found == wanted and offset.value == sum(s * k for s, k in zip(wanted, (1, 2, 3), strict=True))
     assert linear_address(context, buffer((9,), scope), (const(4),))[1] == (1,)

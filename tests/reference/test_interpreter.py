@@ -379,7 +379,7 @@ def test_four_bit_views_are_packed_low_nibble_first() -> None:
 
 def test_symbols_are_solved_from_derived_dimensions_and_strides() -> None:
     n, m, s = var("n"), var("m"), var("s")
-    a, b, y = tensor("A", (n * 2 + 1,)), tensor("B", (n + m, 3), strides=(s, 1)), tensor("Y", (3,), I32)
+    a, b, y = tensor("A", (n * 2 + 1,)), tensor("B", (n + m, 3), given_strides=(s, 1)), tensor("Y", (3,), I32)
     body = (put(y, 0, n), put(y, 1, m), put(y, 2, s))
     given = {"A": np.zeros(11, np.float32), "B": np.zeros((7, 8), np.float32)[:, :3], "Y": np.zeros(3, np.int32)}
     assert run((a, b, y), *body, given=given)["Y"].tolist() == [5, 2, 8]
@@ -396,7 +396,7 @@ def test_outputs_are_allocated_from_symbols() -> None:
 
 
 def test_strided_arguments_are_read_in_place() -> None:
-    x, y = tensor("X", (3, 4), strides=(1, 3)), tensor("Y", (3, 4))
+    x, y = tensor("X", (3, 4), given_strides=(1, 3)), tensor("Y", (3, 4))
     i, j = var("i"), var("j")
     data = np.arange(12, dtype=np.float32).reshape(4, 3).T
     assert np.array_equal(run((x, y), parallel((i, j), (3, 4), put(y, (i, j), at(x, i, j))), given={"X": data, "Y": np.zeros((3, 4), np.float32)})["Y"], data)
@@ -406,10 +406,10 @@ def test_strided_arguments_are_read_in_place() -> None:
 
 def test_the_stride_of_a_single_row_is_not_checked() -> None:
     s = var("s")
-    x, y = tensor("X", (1, 4), strides=(s, 1)), tensor("Y", (1,), I32)
+    x, y = tensor("X", (1, 4), given_strides=(s, 1)), tensor("Y", (1,), I32)
     data = np.arange(4, dtype=np.float32).reshape(1, 4)
     assert run((x, y), put(y, 0, s + at(x, 0, 3).astype(I32)), given={"X": data, "Y": np.zeros(1, np.int32)})["Y"].tolist() == [7]
-    fixed = tensor("X", (1, 4), strides=(9, 1))
+    fixed = tensor("X", (1, 4), given_strides=(9, 1))
     assert run((fixed, y), put(y, 0, at(fixed, 0, 3).astype(I32)), given={"X": data, "Y": np.zeros(1, np.int32)})["Y"].tolist() == [3]
 
 

@@ -56,7 +56,7 @@ def program(
         span = Span(FILE, number, 4, number, len(text) - 1)
         buffer = parameter.buffer
         if buffer is not None:
-            buffer = Buffer(buffer.name, buffer.dtype, buffer.shape, buffer.scope, span, buffer.strides)
+            buffer = Buffer(buffer.name, buffer.dtype, buffer.shape, buffer.scope, span, buffer.given_strides)
         placed.append(Parameter(parameter.name, parameter.kind, span, buffer, parameter.variable))
     text = "\n".join([*lines, "):", "    assert n > 0"]) + "\n"
     linecache.cache[FILE] = len(text), None, text.splitlines(keepends=True), FILE

@@ -122,7 +122,7 @@ def bind_arguments(program: Program, arguments: Mapping[str, Any], pointees: Seq
     solve_symbols(equations, bound.values)
     for parameter, array in tensors:
         buffer = _buffer(parameter)
-        bound.storages[buffer] = bound.copy(np.ascontiguousarray(array) if buffer.strides is None else array, buffer.dtype)
+        bound.storages[buffer] = bound.copy(np.ascontiguousarray(array) if buffer.given_strides is None else array, buffer.dtype)
     return bound
 
 
@@ -223,7 +223,7 @@ def _equations(parameter: Parameter, array: Array) -> list[_Equation]:
     for axis, (extent, size) in enumerate(zip(buffer.shape, array.shape, strict=False)):
         kind = Kind.ARGUMENT_SYMBOL if isinstance(extent, Expr) else Kind.ARGUMENT_SHAPE
         found.append(_Equation(extent, size, f"dimension {axis} of {parameter.name}", parameter.span, kind))
-    for axis, (stride, step) in enumerate(zip(buffer.strides or (), array.strides, strict=False)):
+    for axis, (stride, step) in enumerate(zip(buffer.given_strides or (), array.strides, strict=False)):
         what, elements = f"stride {axis} of {parameter.name}, in elements,", step // array.itemsize // buffer.dtype.lanes
         found.append(_Equation(stride, elements, what, parameter.span, Kind.ARGUMENT_STRIDES, is_loose=array.shape[axis] <= 1))
     return found

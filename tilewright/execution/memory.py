@@ -146,8 +146,8 @@ class Memory:
         shape = tuple(self._integer(n) for n in buffer.shape)
         lanes = (buffer.dtype.lanes,) if buffer.dtype.lanes > 1 else ()
         needed = math.prod(shape)
-        if buffer.strides is not None:
-            strides = tuple(self._integer(s) for s in buffer.strides)
+        if buffer.given_strides is not None:
+            strides = tuple(self._integer(s) for s in buffer.given_strides)
             needed = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if needed else 0
         if needed * buffer.dtype.lanes > flat.size:
             raise error_of(
@@ -157,7 +157,7 @@ class Memory:
                 because="a view may not reach past the memory it is made over",
                 help="correct the shape, or pass a larger array",
             )
-        if buffer.strides is None:
+        if buffer.given_strides is None:
             return flat[: needed * buffer.dtype.lanes].reshape(shape + lanes)
         item = flat.dtype.itemsize
         steps = tuple(s * buffer.dtype.lanes * item for s in strides) + ((item,) if lanes else ())

@@ -30,15 +30,19 @@ class Scope(Enum):
     REDUCER = "reducer"  # an accumulator of a deferred reduction
     BARRIER = "barrier"  # mbarriers
 
+    def __call__(self) -> str:
+        """`buffer.scope()`, as programs ask for it: the name that the allocation takes."""
+        return {Scope.SHARED: "shared.dyn", Scope.FRAGMENT: "local.fragment", Scope.VARIABLE: "local.var"}.get(self, self.value)
+
 
 @dataclass(frozen=True, eq=False)
 class Buffer:
     """A typed array; identity is the object.
 
-    shape     ints, or expressions of symbols for GLOBAL buffers.
-    strides   in elements; None means row-major contiguous.
-    source    the buffer whose memory this one shares (a view), None for one of its own.
-    pointer   for GLOBAL buffers made over a raw address: the uint64 expression that gives it.
+    shape          ints, or expressions of symbols for GLOBAL buffers.
+    given_strides  in elements; None means row-major contiguous.
+    source         the buffer whose memory this one shares (a view), None for one of its own.
+    pointer        for GLOBAL buffers made over a raw address: the uint64 expression that gives it.
     """
 
     name: str
@@ -46,7 +50,7 @@ class Buffer:
     shape: tuple[Extent, ...]
     scope: Scope
     span: Span
-    strides: tuple[Extent, ...] | None = None
+    given_strides: tuple[Extent, ...] | None = None
     source: Buffer | None = None
     pointer: Expr | None = None
 
@@ -71,10 +75,15 @@ class Buffer:
             raise ValueError(f"{self.name} has a symbolic shape")
         return tuple(n for n in self.shape if isinstance(n, int))
 
+    @property
+    def strides(self) -> tuple[Extent, ...]:
+        """In elements, as a program asks for them: `A.strides[0]`."""
+        return self.element_strides()
+
     def element_strides(self) -> tuple[Extent, ...]:
         """Strides in elements, the row-major ones where none were given."""
-        if self.strides is not None:
-            return self.strides
+        if self.given_strides is not None:
+            return self.given_strides
         strides: list[Extent] = []
         step: Extent = 1
         for extent in reversed(self.shape):
@@ -271,6 +280,26 @@ class Region:
         for start, extent, sliced in zip(self.starts, self.extents, self.is_slice, strict=True):
             parts.append(f"{start}:{start + extent}" if sliced else f"{start}")
         return f"{self.buffer.name}[{', '.join(parts)}]"
+
+
+class Reference(Region):
+    """An element or a region that is written through where it is assigned: what a T.Ref parameter of a macro stands for."""
+
+    @classmethod
+    def of(cls, place: Expr | Region) -> Reference:
+        """Of an element, or of a region."""
+        if isinstance(place, Expr):
+            return cls(place.buffer, place.args, (1,) * len(place.args), (False,) * len(place.args), span_of_caller())
+        return cls(place.buffer, place.starts, place.extents, place.is_slice, place.span)
+
+    @property
+    def is_element(self) -> bool:
+        return not any(self.is_slice)
+
+    @property
+    def target(self) -> Expr | Region:
+        """What an assignment writes."""
+        return load(self.buffer, self.starts) if self.is_element else self
 
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):

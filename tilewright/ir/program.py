@@ -101,6 +101,7 @@ class HintKind(Enum):
     COMPILE_FLAGS = "annotate_compile_flags"
     PASS_CONFIGS = "annotate_pass_configs"
     WARP_REGISTERS = "warp_registers"
+    FUNCTION_ATTRIBUTES = "func_attr"
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,7 @@ def verify(program: Program, level: Level, after: str) -> None:
     globals_ = {p.buffer for p in program.parameters if p.buffer is not None} | set(program.workspaces)
     names = {p.variable for p in program.parameters if p.variable is not None}
     for buffer in globals_:
-        for extent in (*buffer.shape, *(buffer.strides or ())):
+        for extent in (*buffer.shape, *(buffer.given_strides or ())):
             if isinstance(extent, Expr):
                 names |= {n for n in subexpressions(extent) if n.op is Op.VAR}
     for launch in program.launches:

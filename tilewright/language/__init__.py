@@ -11,7 +11,6 @@ from tilewright.dtypes import vector_dtype as _vector_dtype
 from tilewright.errors import Kind as _Kind
 from tilewright.errors import fail as _fail
 from tilewright.ir.expr import Expr
-from tilewright.ir.expr import Op as _Op
 from tilewright.ir.expr import parse_dtype as _parse_dtype
 from tilewright.ir.typed_value import make_expression as _make_expression  # noqa: F401 - makes dtypes callable
 from tilewright.language.alloc import alloc_barrier, alloc_fragment, alloc_global, alloc_local, alloc_reducer, alloc_shared, alloc_var
@@ -28,13 +27,14 @@ from tilewright.language.annotate import (
     assume,
     dec_max_nreg,
     disable_warp_group_reg_alloc,
+    func_attr,
     inc_max_nreg,
     no_set_max_nreg,
     set_max_nreg,
     use_swizzle,
 )
 from tilewright.language.debug import device_assert, print
-from tilewright.language.function import PrimFunc, Ref, macro, prim_func
+from tilewright.language.function import PrimFunc, Ref, Var, macro, prim_func
 from tilewright.language.kernel import (
     ClusterKernel,
     Kernel,
@@ -49,7 +49,11 @@ from tilewright.language.kernel import (
     sync_threads,
 )
 from tilewright.language.loops import Parallel, Persistent, Pipelined, grid, parallel, serial, thread_binding, unroll, vectorized
+from tilewright.language.match_buffer import match_buffer
+from tilewright.language.meta_class import meta_class
+from tilewright.language.random import rng_init, rng_rand, rng_rand_float
 from tilewright.language.scalar import *
+from tilewright.language.scheduler import PersistentTileScheduler
 from tilewright.language.tensor import (
     StridedTensor,
     Tensor,
@@ -71,8 +75,10 @@ from tilewright.layout.annotations import LayoutAnnotation as Layout
 from tilewright.ops.async_copy import async_copy, ptx_commit_group, ptx_wait_group
 from tilewright.ops.atomic import atomic_add, atomic_addx2, atomic_addx4, atomic_load, atomic_max, atomic_min, atomic_or, atomic_store
 from tilewright.ops.copy import copy
+from tilewright.ops.dp4a import dp4a
 from tilewright.ops.fill import clear, fill
 from tilewright.ops.gemm import GemmWarpPolicy, gemm
+from tilewright.ops.im2col import c2d_im2col, im2col
 from tilewright.ops.reduce import (
     reduce,
     reduce_absmax,
@@ -95,15 +101,6 @@ Buffer = Tensor  # the older spelling of an annotation
 FragmentBuffer = SharedBuffer = LocalBuffer = Tensor
 inline = macro
 PrimExpr = Expr
-
-
-class _VariableType(type):
-    def __instancecheck__(cls, value: _Any) -> _Any:
-        return isinstance(value, Expr) and value.op is _Op.VAR
-
-
-class Var(metaclass=_VariableType):
-    """`isinstance(M, T.Var)`: whether a size is a symbol."""
 
 
 def dtype(value: _Any) -> DType:
@@ -216,18 +213,11 @@ _THREAD_LEVEL = frozenset(
         "import_source",
         "address_of",
         "access_ptr",
-        "dp4a",
         "gemm_sp",
-        "im2col",
-        "c2d_im2col",
-        "rng_init",
-        "rng_rand",
-        "rng_rand_float",
         "alloc_tmem",
         "alloc_descriptor",
         "annotate_ws_schedule",
         "ws_op",
-        "PersistentTileScheduler",
         "CUDASourceCodeKernel",
     }
 )
@@ -271,6 +261,7 @@ __all__ = [
     "LocalBuffer",
     "Parallel",
     "Persistent",
+    "PersistentTileScheduler",
     "Pipelined",
     "PrimExpr",
     "PrimFunc",
@@ -338,6 +329,7 @@ __all__ = [
     "bitwise_or",
     "bitwise_xor",
     "bool",
+    "c2d_im2col",
     "cast",
     "cdiv",
     "ceil",
@@ -356,6 +348,7 @@ __all__ = [
     "device_assert",
     "disable_warp_group_reg_alloc",
     "double",
+    "dp4a",
     "dtype",
     "dyn",
     "dynamic",
@@ -387,6 +380,7 @@ __all__ = [
     "floormod",
     "fma2",
     "fmod",
+    "func_attr",
     "gemm",
     "get_block_binding",
     "get_block_bindings",
@@ -409,6 +403,7 @@ __all__ = [
     "ieee_mul",
     "ieee_sub",
     "if_then_else",
+    "im2col",
     "inc_max_nreg",
     "index_to_coordinates",
     "infinity",
@@ -434,9 +429,11 @@ __all__ = [
     "macro",
     "make_tensor",
     "make_tensor_from_addr",
+    "match_buffer",
     "max",
     "max2",
     "max_value",
+    "meta_class",
     "min",
     "min2",
     "min_value",
@@ -465,6 +462,9 @@ __all__ = [
     "reducer_update",
     "reinterpret",
     "reshape",
+    "rng_init",
+    "rng_rand",
+    "rng_rand_float",
     "round",
     "rsqrt",
     "serial",

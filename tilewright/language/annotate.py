@@ -218,4 +218,16 @@ def assume(condition: Any) -> None:
                 help="remove it, or correct the condition",
             )
         return
-    builder.emit(Assume(builder.here(), as_condition(condition)))
+    promise = Assume(builder.here(), as_condition(condition))
+    if builder.launch is None:
+        builder.promises.append(promise)  # holds in every launch below
+    else:
+        builder.emit(promise)
+
+
+def func_attr(attributes: Any) -> None:
+    """Attributes that older programs attach to a function, as {"global_symbol": "main"}; none changes what it computes."""
+    _require_hint(
+        isinstance(attributes, dict) and all(isinstance(k, str) for k in attributes), "func_attr", attributes, "a dictionary", '{"global_symbol": "main"}'
+    )
+    _hint(HintKind.FUNCTION_ATTRIBUTES, tuple(attributes.items()))

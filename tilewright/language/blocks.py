@@ -194,6 +194,12 @@ class LoopState(_LoopScope):
         variables = tuple(var(name) for name in names)
         with builder.frame(FrameKind.PARALLEL, self.span, variables), builder.block() as body:
             yield variables[0] if self.width == 0 and len(variables) == 1 else variables
+        if any(v in builder.ordered for v in variables):
+            inner_body: Stmt = Seq(self.span, tuple(body))
+            for variable, extent in zip(reversed(variables), reversed(loop.extents), strict=True):
+                inner_body = For(self.span, variable, extent, LoopKind.SERIAL, inner_body)
+            builder.emit(inner_body)
+            return
         nested = body[0] if len(body) == 1 and isinstance(body[0], ParallelFor) else None
         inner = next((s for s in body if isinstance(s, ParallelFor)), None)
         if inner is not None and not all(isinstance(s, Let) or s is inner for s in body):

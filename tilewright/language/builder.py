@@ -16,7 +16,7 @@ from tilewright.ir.expr import Expr, Op, as_expr, const, convert, var
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.ir.lanes import split_value
 from tilewright.ir.program import Hint, HostCheck, Launch, Parameter
-from tilewright.ir.stmt import Assert, Let, Seq, Stmt, Store
+from tilewright.ir.stmt import Assert, Assume, Let, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import subexpressions
 from tilewright.ops.copy import copy as copy_tile
@@ -68,7 +68,10 @@ class ProgramBuilder(build.Builder):
         self.workspaces: list[Buffer] = []
         self.checks: list[HostCheck] = []
         self.hints: list[Hint] = []
+        self.promises: list[Assume] = []  # of T.assume outside a launch; they hold in every launch that follows
         self.frames: list[Frame] = []
+        self.ordered: set[Expr] = set()  # indices of parallel loops whose turns have to run one after the other
+        self.random: Any = None  # the generator of T.rng_init
         self.launch: LaunchFrame | None = None
         self.loose_buffers: list[Buffer] = []  # tiles of a function without T.Kernel
         self.returned_at: Span | None = None  # the last `return` that was traced
@@ -173,7 +176,9 @@ class ProgramBuilder(build.Builder):
                 help="move it into one of the launches",
             )
         zero = (var("tx"), var("ty"), var("tz"))
-        self.launches.append(Launch((const(1),), (var("bx"),), (1, 1, 1), zero, tuple(self.loose_buffers), Seq(self.span, tuple(statements)), self.span))
+        self.launches.append(
+            Launch((const(1),), (var("bx"),), (1, 1, 1), zero, tuple(self.loose_buffers), Seq(self.span, (*self.promises, *statements)), self.span)
+        )
 
     # -- values
     def let(self, name: str, value: Expr) -> Expr:

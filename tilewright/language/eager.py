@@ -107,7 +107,7 @@ def learn_signature(rewritten: Rewritten, annotations: Mapping[str, Any], names:
     except _SignatureKnown:
         pass
     runtime = _in_order(builder.parameters, names)
-    direct = {e for p in runtime if p.buffer is not None for e in (*p.buffer.shape, *(p.buffer.strides or ())) if isinstance(e, Expr) and e.op is Op.VAR}
+    direct = {e for p in runtime if p.buffer is not None for e in (*p.buffer.shape, *(p.buffer.given_strides or ())) if isinstance(e, Expr) and e.op is Op.VAR}
     for name, (symbol, span) in builder.symbols.items():
         if symbol not in direct:
             fail(

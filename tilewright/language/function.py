@@ -16,8 +16,8 @@ from tilewright import dtypes
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, Label, Span, TileError, fail
 from tilewright.ir import build
-from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, describe_operand, var
+from tilewright.ir.buffer import Buffer, Reference, Region, Scope
+from tilewright.ir.expr import Expr, Op, describe_operand, var
 from tilewright.ir.fingerprint import fingerprint
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Parameter, ParameterKind, Program
@@ -294,6 +294,15 @@ class Ref:
     """Annotation of a macro parameter that is written through: `x: T.Ref`."""
 
 
+class _VariableType(type):
+    def __instancecheck__(cls, value: Any) -> Any:
+        return isinstance(value, Expr) and value.op is Op.VAR
+
+
+class Var(metaclass=_VariableType):
+    """`isinstance(M, T.Var)`: whether a size is a symbol. As an annotation, the older spelling of T.Ref."""
+
+
 class Macro(Expanded):
     """A function that is traced into its caller. Arguments that are kernel scalars are evaluated once; buffers and Python objects are passed as they are."""
 
@@ -313,18 +322,26 @@ class Macro(Expanded):
         annotations = rewritten.original.__annotations__
         for name, value in bound.arguments.items():
             annotation = annotations.get(name)
-            is_reference = annotation is Ref or (isinstance(annotation, str) and annotation in ("T.Ref", "Ref"))
-            if is_reference and not (isinstance(value, Buffer) and value.scope is Scope.VARIABLE):
-                fail(
-                    Kind.REFERENCE_ARGUMENT,
-                    f"the argument {name} of the macro {self.function.__name__} is {describe_operand(value)}",
-                    builder.here(),
-                    because="a T.Ref parameter is written through, so it must be a variable",
-                    help="pass a T.alloc_var; whole buffers and regions need no T.Ref",
-                )
-            if not is_reference and isinstance(value, (Expr, Buffer)):
+            if annotation in (Ref, Var) or (isinstance(annotation, str) and annotation in ("T.Ref", "Ref", "T.Var", "Var")):
+                bound.arguments[name] = self._reference(builder, name, value)
+            elif isinstance(value, (Expr, Buffer)):
                 bound.arguments[name] = builder.snapshot(value, name)
         return run_traced(builder, rewritten, bound.args, bound.kwargs)
+
+    def _reference(self, builder: ProgramBuilder, name: str, value: Any) -> Any:
+        """What a T.Ref parameter stands for: a variable itself, an element or a region at the place that it has now."""
+        if isinstance(value, Buffer) and value.scope is Scope.VARIABLE:
+            return value
+        if isinstance(value, Region) or (isinstance(value, Expr) and value.op is Op.LOAD):
+            reference = Reference.of(value)
+            return Reference.of(builder.snapshot(reference, name))
+        fail(
+            Kind.REFERENCE_ARGUMENT,
+            f"the argument {name} of the macro {self.function.__name__} is {describe_operand(value)}",
+            builder.here(),
+            because="a T.Ref parameter is written through, so it must be a place in memory",
+            help="pass a T.alloc_var, an element A[i] or a region A[i:j]; whole buffers need no T.Ref",
+        )
 
 
 def macro(function: Callable[..., Any] | None = None, **options: Any) -> Any:

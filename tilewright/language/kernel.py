@@ -86,6 +86,7 @@ class KernelLaunch:
         self.stack = ExitStack()
         self.stack.enter_context(builder.frame(FrameKind.LAUNCH, self.span))
         self.body = self.stack.enter_context(builder.block())
+        self.body += builder.promises
         if self.width > 0 or len(self.blocks) != 1:
             return BlockIndex(self.blocks)
         return self.blocks[0]

@@ -105,24 +105,41 @@ def min_value(dtype: Any) -> Expr:
     return const(kind.minimum, kind)
 
 
-def cast(value: Any, dtype: Any, round: str = "", sat: bool = True, rbits: Any = None) -> Expr:
+def cast(value: Any, dtype: Any, round: str = "", sat: bool | None = None, rbits: Any = None) -> Expr:
     """The value converted to `dtype`.
 
     round   "" or "rn" to nearest even, "rz" toward zero, "ru" up, "rd" down; for floats into narrower floats.
+    sat     True: numbers beyond the range of a float dtype, infinities too, become its greatest or least value. Otherwise they become infinity,
+            or NaN where it has none, as everywhere else in the language.
+    rbits   random bits for stochastic rounding, which no CPU has.
     """
-    kind = parse_dtype(dtype)
+    kind, span = parse_dtype(dtype), span_of_caller()
     if round not in ("", *(r.value for r in Rounding)):
         fail(
             Kind.ROUNDING_MODE,
             f"there is no rounding mode {round!r}",
-            span_of_caller(),
+            span,
             because='known are "rn", "rz", "ru" and "rd"',
             help="leave it out to round to nearest even",
         )
+    if rbits is not None:
+        fail(
+            Kind.ROUNDING_MODE,
+            "T.cast was given random bits",
+            span,
+            because="stochastic rounding is an instruction of some GPUs; conversions here round to nearest even, up, down or toward zero",
+            help='leave rbits out, or add the noise before the conversion and round with "rz"',
+        )
     mode = Rounding(round) if round else Rounding.NEAREST_EVEN
     if isinstance(value, (int, float)) and not isinstance(value, bool) and mode is Rounding.NEAREST_EVEN and kind.is_integer and isinstance(value, int):
-        check_range(value, kind, span_of_caller(), "the constant")
-    return expr.convert(as_expr(value, dtypes.float32 if isinstance(value, float) else None), kind, mode)
+        check_range(value, kind, span, "the constant")
+    operand = as_expr(value, dtypes.float32 if isinstance(value, float) else None)
+    if sat and kind.is_float and operand.dtype.is_float and operand.dtype.scalar.maximum > kind.scalar.maximum:
+        # NaN fails both comparisons and stays.
+        for limit, is_beyond in ((kind.scalar.maximum, Op.GT), (kind.scalar.minimum, Op.LT)):
+            bound = expr.cast(const(limit, operand.dtype.scalar), operand.dtype)
+            operand = select(binary(is_beyond, operand, bound), bound, operand)
+    return expr.convert(operand, kind, mode)
 
 
 def Cast(dtype: Any, value: Any) -> Expr:

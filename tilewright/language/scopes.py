@@ -37,7 +37,7 @@ class _Check:
         self.program = program
         self.free: dict[Expr, tuple[_Variables, frozenset[Buffer]]] = {}
         inputs = [p for p in program.parameters if not p.is_output]
-        dimensions = [n for p in inputs if p.buffer is not None for n in (*p.buffer.shape, *(p.buffer.strides or ()))]
+        dimensions = [n for p in inputs if p.buffer is not None for n in (*p.buffer.shape, *(p.buffer.given_strides or ()))]
         self.symbols: _Variables = self._variables(dimensions) | {p.variable for p in inputs if p.variable is not None}
         self.tensors = {p.buffer for p in program.parameters if p.buffer is not None} | set(program.workspaces)
         self.homes: dict[Expr, _Home] = {}
@@ -92,7 +92,7 @@ class _Check:
             chain.append(chain[-1].source)
         for view in chain:
             pointer = () if view.pointer is None else (view.pointer,)
-            self._require(self._variables((*view.shape, *(view.strides or ()), *pointer)), scope, span)
+            self._require(self._variables((*view.shape, *(view.given_strides or ()), *pointer)), scope, span)
         storage = chain[-1]
         if storage in launch.buffers or storage in self.tensors or storage.pointer is not None:
             return

@@ -7,7 +7,7 @@ from types import CodeType
 from typing import Any
 
 from tilewright.errors import Kind, Label, Span, fail
-from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
+from tilewright.ir.buffer import Buffer, Reference, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, Op, as_condition, describe_operand, logical, select, unary
 from tilewright.ir.stmt import Break, Continue, ReduceLoop
 from tilewright.language.blocks import BranchState, LoopState, WhileState
@@ -82,6 +82,11 @@ class Tracer:
         if isinstance(old, Buffer) and old.scope is Scope.VARIABLE and not _is_buffer(value):
             self.builder.store(old, 0, value)
             return old
+        if isinstance(old, Reference) and not _is_buffer(value):
+            self.builder.store_region(old.target, value)
+            return old
+        if isinstance(value, Reference) and value.is_element:
+            value = value.as_expression()
         if isinstance(value, Buffer) and not is_named(value):
             name_buffer(value, name)
             return value
@@ -137,7 +142,7 @@ class Tracer:
                 because="arithmetic works on elements; a tile is updated element by element",
                 help=f"write for {indices} in T.Parallel({', '.join(map(str, current.shape))}): {name}[{indices}] {_SYMBOLS[operator]}= ...",
             )
-        if isinstance(current, Region):
+        if isinstance(current, Region) and not (isinstance(current, Reference) and current.is_element):
             fail(
                 Kind.AUGMENTED_BUFFER,
                 f"`{name} {_SYMBOLS[operator]}= ...` updates the region {current}",
@@ -148,6 +153,9 @@ class Tracer:
         combined = _OPERATORS[operator](current, value)
         if isinstance(current, Buffer):
             self.builder.store(current, 0, combined)
+            return current
+        if isinstance(current, Reference):
+            self.builder.store_region(current.target, combined)
             return current
         return self.builder.snapshot(combined, name)
 
@@ -337,7 +345,9 @@ def loop_break() -> None:
 
 def _is_buffer(value: Any) -> bool:
     """Whether assigning this to a variable's name rebinds the name: a tile, or a variable that has just been allocated."""
-    return isinstance(value, Region) or (isinstance(value, Buffer) and (value.scope is not Scope.VARIABLE or not is_named(value)))
+    if isinstance(value, Region):
+        return not (isinstance(value, Reference) and value.is_element)
+    return isinstance(value, Buffer) and (value.scope is not Scope.VARIABLE or not is_named(value))
 
 
 def _refuse_comparison(left: Any, right: Any, operator: str) -> None:

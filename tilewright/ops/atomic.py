@@ -11,7 +11,7 @@ import numpy as np
 
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
-from tilewright.ir.buffer import Buffer, Region, Scope
+from tilewright.ir.buffer import Buffer, Reference, Region, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, cast, const, load, select, var
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, If, MemoryOrder, ParallelFor, Stmt
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
@@ -123,6 +123,7 @@ def _check(dst: Region, kind: AtomicKind, span: Span) -> None:
 def _atomic(kind: AtomicKind, dst: Any, value: Any, memory_order: Any, return_prev: bool, name: str) -> Expr | None:
     builder = build.current()
     span = builder.here()
+    dst = dst.target if isinstance(dst, Reference) else dst
     target = as_region(dst, f"the target of T.{name}", span)
     _check(target, kind, span)
     order = _memory_order(memory_order, span)

@@ -260,7 +260,7 @@ def _without_unread_tiles(body: Stmt, views: frozenset[Buffer]) -> Stmt:
                     elif inner.op is Op.VAR:
                         used.add(inner)
             # Where a tensor over a raw address lies, and how, may have been computed by the kernel.
-            for where in (e for b in named for e in (b.storage.pointer, *b.shape, *(b.strides or ())) if isinstance(e, Expr)):
+            for where in (e for b in named for e in (b.storage.pointer, *b.shape, *(b.given_strides or ())) if isinstance(e, Expr)):
                 used.update(v for v in subexpressions(where) if v.op is Op.VAR)
 
         def kept(node: Stmt, read: set[Buffer] = read, used: set[Expr] = used) -> Stmt | None:

@@ -84,8 +84,8 @@ class _Split:
         if lanes == 1:
             is_same = source is buffer.source and pointer is buffer.pointer
             return buffer if is_same else dataclasses.replace(buffer, source=source, pointer=pointer)
-        strides = None if buffer.strides is None else (*(s * lanes for s in buffer.strides), 1)
-        return dataclasses.replace(buffer, dtype=buffer.dtype.scalar, shape=(*buffer.shape, lanes), strides=strides, source=source, pointer=pointer)
+        strides = None if buffer.given_strides is None else (*(s * lanes for s in buffer.given_strides), 1)
+        return dataclasses.replace(buffer, dtype=buffer.dtype.scalar, shape=(*buffer.shape, lanes), given_strides=strides, source=source, pointer=pointer)
 
     def region(self, region: Region) -> Region:
         lanes = region.dtype.lanes

@@ -51,7 +51,7 @@ class RaceDetector:
         return np.arange(self._count).reshape(self._shape)
 
     def watches(self, buffer: Buffer) -> bool:
-        return buffer.storage in self._written and buffer.source is None and buffer.strides is None
+        return buffer.storage in self._written and buffer.source is None and buffer.given_strides is None
 
     def loaded(self, buffer: Buffer, elements: Array, iterations: Array, size: int, span: Span) -> None:
         """Iterations (numbers from 0) have read elements (flat positions), one each."""

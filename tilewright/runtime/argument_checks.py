@@ -136,7 +136,11 @@ class Callee:
             )
         tensor = logical_tensor(self.name, parameter, buffer, given)
         expected = row_major(tensor.shape)
-        if buffer.strides is None and not tensor.is_empty and any(s != e for s, e, n in zip(tensor.strides, expected, tensor.shape, strict=True) if n != 1):
+        if (
+            buffer.given_strides is None
+            and not tensor.is_empty
+            and any(s != e for s, e, n in zip(tensor.strides, expected, tensor.shape, strict=True) if n != 1)
+        ):
             found = f"its strides are {tuple_text(tensor.strides)} elements, but {self.name} expects {tuple_text(expected)}"
             refuse(
                 Kind.ARGUMENT_STRIDES,

@@ -27,7 +27,7 @@ def label(parameter: Parameter) -> Label:
 def declared_type(parameter: Parameter) -> str:
     """`float32[n, 64]`, the dtype of a scalar, or `T.ptr`."""
     if parameter.buffer is not None:
-        strides = parameter.buffer.strides
+        strides = parameter.buffer.given_strides
         return format_shape(parameter.buffer) + ("" if strides is None else f" with strides {tuple_text(strides)}")
     return "T.ptr" if parameter.variable is None or parameter.variable.dtype == "handle" else str(parameter.variable.dtype)
 

@@ -396,4 +396,4 @@ def _scalar_value(variable: Expr, argument: Any) -> Any:
 
 
 def _extents(buffer: Buffer) -> tuple[Extent, ...]:
-    return (*buffer.shape, *(buffer.strides or ()))
+    return (*buffer.shape, *(buffer.given_strides or ()))

@@ -180,4 +180,4 @@ def _is_simple(extent: Extent) -> bool:
 
 def _is_plain(buffer: Buffer) -> bool:
     dtype: DType = buffer.dtype
-    return buffer.strides is None and dtype.lanes == 1 and not dtype.is_packed and np.dtype(dtype.numpy.name) is dtype.numpy
+    return buffer.given_strides is None and dtype.lanes == 1 and not dtype.is_packed and np.dtype(dtype.numpy.name) is dtype.numpy

@@ -129,9 +129,9 @@ def _without_lanes(parameter: Parameter, dtype: DType, shape: tuple[int, ...], s
 def equations_of(parameter: Parameter, buffer: Buffer, tensor: LogicalTensor) -> list[Equation]:
     """What a tensor says about the dimensions and strides of its declaration. Raises TileError (ARGUMENT_STRIDES) for a negative stride."""
     found = [Equation(extent, size, parameter, axis) for axis, (extent, size) in enumerate(zip(buffer.shape, tensor.shape, strict=True))]
-    if buffer.strides is None:
+    if buffer.given_strides is None:
         return found
-    for axis, (expected, stride, size) in enumerate(zip(buffer.strides, tensor.strides, tensor.shape, strict=True)):
+    for axis, (expected, stride, size) in enumerate(zip(buffer.given_strides, tensor.strides, tensor.shape, strict=True)):
         is_loose = tensor.is_empty or size == 1
         if stride < 0 and not is_loose and not isinstance(expected, int):
             refuse(

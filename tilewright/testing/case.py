@@ -82,7 +82,7 @@ class Case:
             if parameter.variable is not None:
                 symbols[parameter.variable] = parameter.variable.dtype.numpy.type(self.sizes.get(parameter.name, 1))
             elif parameter.buffer is not None:
-                for extent in (*parameter.buffer.shape, *(parameter.buffer.strides or ())):
+                for extent in (*parameter.buffer.shape, *(parameter.buffer.given_strides or ())):
                     for node in subexpressions(extent) if isinstance(extent, Expr) else ():
                         if node.op is Op.VAR and node not in symbols:
                             symbols[node] = node.dtype.numpy.type(self.sizes.get(node.name, 1))
@@ -93,7 +93,7 @@ class Case:
             elif parameter.buffer is not None and not parameter.is_output:
                 shape = tuple(integer(n, symbols) for n in parameter.buffer.shape)
                 elements = _integers(rng, shape, parameter.buffer.dtype, self.ranges.get(parameter.name))
-                strides = parameter.buffer.strides
+                strides = parameter.buffer.given_strides
                 made[parameter.name] = elements if strides is None else _spread(elements, tuple(integer(s, symbols) for s in strides))
         return made
 

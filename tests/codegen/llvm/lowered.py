@@ -206,7 +206,7 @@ class Interpreter:
         for parameter in made.parameters:
             if parameter.buffer is not None:
                 self.memory[parameter.buffer] = tensors[parameter.name]
-                for extent in (*parameter.buffer.shape, *(parameter.buffer.strides or ())):
+                for extent in (*parameter.buffer.shape, *(parameter.buffer.given_strides or ())):
                     if isinstance(extent, Expr) and extent.name in (symbols or {}):
                         self.values[extent] = symbols[extent.name]  # type: ignore[index]
             else:
