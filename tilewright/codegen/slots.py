@@ -46,7 +46,7 @@ def symbols_of(program: Program) -> tuple[Expr, ...]:
     found: dict[Expr, None] = {}
     for parameter in program.parameters:
         if parameter.buffer is not None:
-            for extent in (*parameter.buffer.shape, *(parameter.buffer.strides or ())):
+            for extent in (*parameter.buffer.shape, *(parameter.buffer.given_strides or ())):
                 if isinstance(extent, Expr):
                     found.update((node, None) for node in subexpressions(extent) if node.op is Op.VAR and node not in given)
     return tuple(found)
