@@ -164,6 +164,7 @@ TESTED_THROUGH: dict[str, str] = {
     "reference/access.py": "reference/test_interpreter.py",
     "reference/races.py": "reference/test_interpreter.py",
     "reference/reduce.py": "reference/test_interpreter.py",
+    "runtime/call_reader.py": "runtime/test_arguments.py",
     "testing/expressions.py": "testing/test_generate.py",
     "testing/loop_statements.py": "testing/test_generate.py",
     "testing/other_statements.py": "testing/test_generate.py",

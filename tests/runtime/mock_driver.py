@@ -25,6 +25,12 @@ class MockDriver:
             raise self.broken
         return self.found
 
+    def wait_for_stream(self, stream: int, other: int) -> None:
+        self.calls.append(("wait_for_stream", stream, other))
+
+    def pointer_device(self, address: int) -> int | None:
+        return None if address == 0xBAD else 0
+
     def current_context(self) -> int:
         return 0x100
 

@@ -100,9 +100,9 @@ def test_buffers_and_array_interfaces() -> None:
 
 def test_cuda_array_interface_is_named_as_such() -> None:
     class Device:
-        __cuda_array_interface__ = {"shape": (3,)}  # noqa: RUF012
+        __cuda_array_interface__ = {"shape": (3,), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
 
-    assert read_tensor(Device())[1].device == "cuda"
+    assert read_tensor(Device())[1].device == "cuda:0"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from tilewright.runtime.argument_text import declared_type, describe, joined, la
 from tilewright.runtime.dlpack import row_major
 from tilewright.runtime.logical_tensors import LogicalTensor, is_accepted, logical_tensor
 from tilewright.runtime.scalars import ScalarMismatchError, pointer_word, scalar_converter
-from tilewright.runtime.tensors import CPU, Framework, GivenTensor, NotATensorError, read_tensor
+from tilewright.runtime.tensors import CPU, Framework, GivenTensor, NotATensorError, Place, read_tensor
 
 _OVERLAP_WORK: Any = 100_000  # candidate solutions that numpy tries before it gives up
 
@@ -26,6 +27,7 @@ class Callee:
 
     inputs            the parameters that a call passes, in order.
     written, unused   names of parameters that the kernel may write, and of those that no statement touches.
+    place             where the kernel runs.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Callee:
     inputs: tuple[Parameter, ...]
     written: frozenset[str]
     unused: frozenset[str]
+    place: Place = Place.CPU
 
     def check_count(self, count: int) -> None:
         names = [p.name for p in self.inputs]
@@ -98,7 +101,7 @@ class Callee:
     def pointer_word(self, parameter: Parameter, argument: Any) -> int:
         """The slot of a pointer parameter."""
         try:
-            word, given = pointer_word(argument)
+            word, given = pointer_word(argument, self.place)
         except Exception as error:
             word, given, rule = None, None, str(error) if isinstance(error, ScalarMismatchError) else ""
         if word is None:
@@ -117,14 +120,8 @@ class Callee:
         """A tensor argument whose device, dtype, rank and gaps have been checked; its symbols have not."""
         framework, given = self._given(parameter, argument)
         buffer, name = tensor_buffer(parameter), parameter.name
-        if given.device != CPU:
-            refuse(
-                Kind.ARGUMENT_DEVICE,
-                f"{name} is on {given.device}, but {self.name} runs on the CPU",
-                parameter,
-                because="a kernel works on its tensors where they are",
-                help=f"pass {name}.cpu(), or compile the kernel for that device",
-            )
+        if not self.place.holds(given.device):
+            self._fail_device(parameter, given.device)
         if not is_accepted(given.dtype_name, buffer.dtype):
             packed = " (or int8 or uint8, two elements per byte)" if buffer.dtype.is_packed else ""
             refuse(
@@ -135,6 +132,14 @@ class Callee:
                 help=f"pass {name}{framework.conversion(buffer.dtype.scalar)}",
             )
         tensor = logical_tensor(self.name, parameter, buffer, given)
+        if tensor.is_staged and self.place is not Place.CPU:
+            refuse(
+                Kind.ARGUMENT_DTYPE,
+                f"the 4-bit elements of {name} lie one in a byte, but {self.name} takes two in a byte",
+                parameter,
+                because="tensors on the GPU are not packed on the way",
+                help=f"pass {name} packed, as uint8",
+            )
         expected = row_major(tensor.shape)
         if (
             buffer.given_strides is None
@@ -161,6 +166,34 @@ class Callee:
             )
         return framework, tensor
 
+    def _fail_device(self, parameter: Parameter, device: str) -> NoReturn:
+        name = parameter.name
+        is_here = device == CPU
+        refuse(
+            Kind.ARGUMENT_DEVICE,
+            f"{name} is on {'the CPU' if is_here else device}, but {self.name} runs on {self.place.noun}",
+            parameter,
+            because="a kernel works on its tensors where they are",
+            help=f'pass {name}.cuda(), or compile the kernel with target="cpu"' if is_here else f"pass {name}.cpu(), or compile the kernel for that device",
+        )
+
+    def check_devices(self, found: Sequence[tuple[Parameter, str]]) -> str | None:
+        """The one device that all tensors are on; None where there is no tensor."""
+        if not found:
+            return None
+        first, device = found[0]
+        for parameter, other in found[1:]:
+            if other != device:
+                refuse(
+                    Kind.ARGUMENT_DEVICE,
+                    f"{first.name} is on {device}, but {parameter.name} is on {other}",
+                    first,
+                    parameter,
+                    because=f"one launch of {self.name} runs on one device",
+                    help=f"move {parameter.name} to {device}",
+                )
+        return device
+
     def _given(self, parameter: Parameter, argument: Any) -> tuple[Framework, GivenTensor]:
         try:
             return read_tensor(argument)
@@ -172,8 +205,10 @@ class Callee:
             Kind.ARGUMENT_KIND,
             f"{parameter.name} is {noun}, but {self.name} takes a tensor there: {declared_type(parameter)}",
             parameter,
-            because="a tensor is a numpy array, a torch tensor, or an object with __dlpack__, __array_interface__ or the buffer protocol",
-            help=f"convert it with numpy.asarray({parameter.name})",
+            because="a tensor is a numpy array, a torch tensor, or an object with __dlpack__, __array_interface__ or the buffer protocol"
+            if self.place is Place.CPU
+            else "a tensor on the GPU is a torch tensor, a cupy array, or an object with __dlpack__ or __cuda_array_interface__",
+            help=f"convert it with {'numpy.asarray' if self.place is Place.CPU else 'torch.as_tensor'}({parameter.name})",
         )
 
     def _check_writable(self, parameter: Parameter) -> None:
@@ -189,11 +224,14 @@ class Callee:
     # -- what depends on addresses
     def fail_alignment(self, parameter: Parameter, past_bytes: int) -> NoReturn:
         dtype, name = element_dtype(parameter), parameter.name
+        wide = self.place.alignment_bytes > dtype.itemsize
+        multiple = self.place.alignment_bytes if wide else dtype.itemsize
+        element = f"an element of {dtype!s} lies at a multiple of its {dtype.itemsize} bytes"
         refuse(
             Kind.ARGUMENT_ALIGNMENT,
-            f"the memory of {name} begins {plural(past_bytes, 'byte')} past a multiple of {dtype.itemsize}",
+            f"the memory of {name} begins {plural(past_bytes, 'byte')} past a multiple of {multiple}",
             parameter,
-            because=f"an element of {dtype!s} lies at a multiple of its {dtype.itemsize} bytes",
+            because=f"{self.place.noun} accesses up to {multiple} bytes at once" if wide else element,
             help=f"pass a copy of {name}: new tensors are aligned",
         )
 

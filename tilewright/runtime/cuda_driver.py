@@ -255,6 +255,15 @@ def find_driver() -> CudaDriver:
     return _driver
 
 
+def has_driver() -> bool:
+    """Whether this machine has a driver with a GPU."""
+    try:
+        find_driver()
+    except NoCudaError:
+        return False
+    return True
+
+
 def loaded_driver() -> CudaDriver | None:
     """The driver, if it has been asked anything yet."""
     return None if isinstance(_driver, NoCudaError) else _driver

@@ -10,6 +10,9 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
+from tilewright.runtime.cuda_driver import has_driver
+from tilewright.runtime.cuda_streams import current_stream
+
 _DEVICE_NAMES = {
     1: "cpu",
     2: "cuda",
@@ -42,6 +45,7 @@ _FLOAT_CODES = {
     16: "float6_e3m2fn",
     17: "float4_e2m1fn",
 }
+_LEGACY_DEFAULT_STREAM = 1  # how the protocol names CUDA's stream 0
 _FLAG_READ_ONLY, _FLAG_COPIED, _FLAG_PADDED = 1, 2, 4
 
 
@@ -95,18 +99,22 @@ class Exported:
 
 
 def export(source: Any) -> Exported:
-    """What `source.__dlpack__()` gives. A tensor on another device is described but not exported: its address is 0.
+    """What `source.__dlpack__()` gives. On a GPU the export is ordered before later work on the current stream, where this process has a driver; a
+    tensor out of reach is described but not exported: its address is 0.
 
     Raises whatever the exporter raises, and ValueError where it gives no valid capsule.
     """
     kind, index = source.__dlpack_device__()
     name = _DEVICE_NAMES.get(int(kind), f"device type {int(kind)}")
-    if name != "cpu":
-        return Exported(0, (), (), "", False, f"{name}:{int(index)}", None)
+    device, options = (name if name == "cpu" else f"{name}:{int(index)}"), {}
+    if name in ("cuda", "cuda_managed") and has_driver():
+        options = {"stream": current_stream(int(index)) or _LEGACY_DEFAULT_STREAM}
+    elif name != "cpu":
+        return Exported(0, (), (), "", False, device, None)
     try:
-        capsule = source.__dlpack__(max_version=(1, 1))
+        capsule = source.__dlpack__(max_version=(1, 1), **options)
     except TypeError:  # an exporter from before DLPack 1.0
-        capsule = source.__dlpack__()
+        capsule = source.__dlpack__(**options)
     is_versioned = _capsule_name(capsule) == b"dltensor_versioned"
     # The capsule is not consumed: it frees the export when it is collected.
     address = _capsule_pointer(capsule, b"dltensor_versioned" if is_versioned else b"dltensor")
@@ -121,7 +129,7 @@ def export(source: Any) -> Exported:
     shape = tuple(tensor.shape[axis] for axis in range(tensor.rank))
     strides = tuple(tensor.strides[axis] for axis in range(tensor.rank)) if tensor.strides else row_major(shape)
     is_writable = not flags & (_FLAG_READ_ONLY | _FLAG_COPIED)
-    return Exported((tensor.data or 0) + tensor.byte_offset, shape, strides, _dtype_name(tensor, flags), is_writable, name, capsule)
+    return Exported((tensor.data or 0) + tensor.byte_offset, shape, strides, _dtype_name(tensor, flags), is_writable, device, capsule)
 
 
 def _dtype_name(tensor: Any, flags: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tilewright.dtypes import DType
 from tilewright.ir.constants import convert_constant
-from tilewright.runtime.tensors import CPU, GivenTensor, NotATensorError, read_tensor
+from tilewright.runtime.tensors import GivenTensor, NotATensorError, Place, read_tensor
 
 _WORD_MASK = (1 << 64) - 1
 
@@ -89,10 +89,10 @@ def _float64_bits(value: float) -> int:
     return int.from_bytes(struct.pack("<d", value), "little")
 
 
-def pointer_word(value: Any) -> tuple[int, GivenTensor | None]:
+def pointer_word(value: Any, place: Place = Place.CPU) -> tuple[int, GivenTensor | None]:
     """The address meant by an int, a ctypes pointer or a tensor, and the tensor.
 
-    Raises ScalarMismatchError for other objects, and for tensors that the CPU cannot reach.
+    Raises ScalarMismatchError for other objects, and for tensors that kernels in that place cannot reach.
     """
     if isinstance(value, ctypes.c_void_p):
         return value.value or 0, None
@@ -107,6 +107,6 @@ def pointer_word(value: Any) -> tuple[int, GivenTensor | None]:
         _, given = read_tensor(value)
     except NotATensorError:
         raise ScalarMismatchError from None
-    if given.device != CPU:
+    if not place.holds(given.device):
         raise ScalarMismatchError(f"its memory is on {given.device}")
     return given.address, given

@@ -1,0 +1,87 @@
+"""Arrays on a GPU that are no torch tensors."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runtime.mock_driver import MockDriver
+from tilewright.dtypes import DType
+from tilewright.runtime.cuda_driver import use_driver
+from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, cupy_framework
+from tilewright.runtime.framework import NotATensorError
+from tilewright.runtime.tensors import framework_of, read_tensor
+
+
+class OnGpu:
+    """Memory that the mock driver takes for that of a device."""
+
+    def __init__(self, **interface: Any) -> None:
+        self.__cuda_array_interface__ = {"shape": (3, 4), "typestr": "<f4", "data": (0x1000, False), "version": 3} | interface
+
+
+def test_the_interface_is_read() -> None:
+    with use_driver(MockDriver()):
+        framework, given = read_tensor(OnGpu(strides=(32, 4)))
+    assert isinstance(framework, CudaInterfaceObjects)
+    assert (given.address, given.shape, given.strides, given.dtype_name, given.is_writable, given.device) == (0x1000, (3, 4), (8, 1), "float32", True, "cuda:0")
+    with use_driver(MockDriver()):
+        assert read_tensor(OnGpu(data=(0x1000, True)))[1].strides == (4, 1) and not read_tensor(OnGpu(data=(0x1000, True)))[1].is_writable
+        assert read_tensor(OnGpu(strides=(30, 4)))[1].strides is None
+
+
+def test_work_on_another_stream_is_waited_for() -> None:
+    driver = MockDriver()
+    with use_driver(driver):
+        read_tensor(OnGpu(stream=77))
+        read_tensor(OnGpu(stream=1))  # the default stream, which is current
+    assert [c for c in driver.calls if c[0] == "wait_for_stream"] == [("wait_for_stream", 0, 77)]
+
+
+@pytest.mark.parametrize("interface", [{"data": None}, {"typestr": "?"}, {"data": (0xBAD, False)}])
+def test_a_broken_interface_is_no_tensor(interface: dict[str, Any]) -> None:
+    with use_driver(MockDriver()), pytest.raises(NotATensorError, match="__cuda_array_interface__"):
+        read_tensor(OnGpu(**({"typestr": "nonsense"} if interface == {"typestr": "?"} else interface)))
+
+
+class FakeCupyArray:
+    def __init__(self, array: np.ndarray[Any, Any], ordinal: int = 1) -> None:
+        self.array, self.device = array, SimpleNamespace(id=ordinal)
+        self.data, self.shape, self.strides, self.dtype = SimpleNamespace(ptr=array.ctypes.data), array.shape, array.strides, array.dtype
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    module: Any = ModuleType("cupy")
+    current: list[int] = [0]
+
+    class Device:
+        def __init__(self, ordinal: int) -> None:
+            self.ordinal = ordinal
+
+        def __enter__(self) -> None:
+            self.before, current[0] = current[0], self.ordinal
+
+        def __exit__(self, *_: object) -> None:
+            current[0] = self.before
+
+    module.ndarray = FakeCupyArray
+    module.cuda = SimpleNamespace(Device=Device)
+    module.empty = lambda shape, dtype: FakeCupyArray(np.empty(shape, dtype), current[0])
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    framework_of.cache_clear()
+    yield module
+    framework_of.cache_clear()
+
+
+def test_cupy_arrays_are_read_and_made(cupy: Any) -> None:
+    array = FakeCupyArray(np.zeros((4, 6), np.float16)[:, ::2])
+    framework, given = read_tensor(array)
+    assert (given.address, given.strides, given.dtype_name, given.device) == (array.data.ptr, (6, 2), "float16", "cuda:1")
+    made = framework.allocator((2, 5), DType("float32"), "cuda:2")()
+    assert made.shape == (2, 5) and made.device.id == 2 and framework.address(made) == made.data.ptr
+    assert framework.allocator((2, 5), DType("int4"), "cuda:0")().shape == (5,) and cupy_framework() is framework

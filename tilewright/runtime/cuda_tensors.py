@@ -1,0 +1,98 @@
+"""Arrays in the memory of a GPU that are no torch tensors (floor 7): cupy's, and objects with `__cuda_array_interface__`.
+
+Source of the interface: Numba documentation, "CUDA Array Interface (Version 3)".
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tilewright.dtypes import DType
+from tilewright.runtime.cuda_driver import NoCudaError, find_driver
+from tilewright.runtime.cuda_streams import current_stream
+from tilewright.runtime.dlpack import row_major
+from tilewright.runtime.framework import Framework, GivenTensor, NotATensorError, numpy_dtype_name
+from tilewright.runtime.torch_tensors import torch_framework
+
+
+class CupyArrays(Framework):
+    """cupy.ndarray."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    def describe(self, argument: Any) -> GivenTensor:
+        return _described(argument.data.ptr, argument.shape, argument.strides, argument.dtype, True, f"cuda:{argument.device.id}", argument)
+
+    def address(self, output: Any) -> int:
+        return int(output.data.ptr)
+
+    def allocator(self, shape: tuple[int, ...], dtype: DType, device: str = "cuda:0") -> Callable[[], Any]:
+        given, element = ((math.prod(shape) + 1) // 2, np.uint8) if dtype.is_packed else (shape, dtype.numpy)
+
+        def allocate() -> Any:
+            with self._cupy.cuda.Device(int(device.split(":")[1])):
+                return self._cupy.empty(given, element)
+
+        return allocate
+
+
+class CudaInterfaceObjects(Framework):
+    """Objects that offer `__cuda_array_interface__`. What a call returns to them belongs to torch or cupy."""
+
+    def describe(self, argument: Any) -> GivenTensor:
+        try:
+            interface = argument.__cuda_array_interface__
+            address, is_read_only = interface["data"]
+            dtype, shape = np.dtype(interface["typestr"]), tuple(map(int, interface["shape"]))
+        except Exception as error:
+            raise NotATensorError(f"an object whose __cuda_array_interface__ cannot be read ({type(error).__name__}: {error})") from None
+        ordinal = 0
+        try:
+            driver = find_driver()
+            found = driver.pointer_device(address) if address else 0
+            if found is None:
+                raise NotATensorError("an object whose __cuda_array_interface__ names memory that is on no GPU")
+            ordinal, stream = found, interface.get("stream")
+            if stream is not None and stream != (current_stream(ordinal) or 1):
+                driver.wait_for_stream(current_stream(ordinal), int(stream))
+        except NoCudaError:
+            pass  # described all the same, so that a kernel for the CPU can say why it cannot take it
+        return _described(int(address), shape, interface.get("strides"), dtype, not is_read_only, f"cuda:{ordinal}", argument)
+
+    def address(self, output: Any) -> int:
+        return gpu_framework().address(output)
+
+    def allocator(self, shape: tuple[int, ...], dtype: DType, device: str = "cuda:0") -> Callable[[], Any]:
+        return gpu_framework().allocator(shape, dtype, device)
+
+
+def _described(address: int, shape: Any, strides: Any, dtype: np.dtype[Any], is_writable: bool, device: str, owner: object) -> GivenTensor:
+    size = dtype.itemsize or 1
+    elements = row_major(shape) if strides is None else tuple(s // size for s in strides) if all(s % size == 0 for s in strides) else None
+    return GivenTensor(int(address), tuple(shape), elements, numpy_dtype_name(dtype), is_writable, device, owner)
+
+
+def gpu_framework() -> Framework:
+    """Who makes tensors on a GPU where no argument says it. Raises NotATensorError where the program has imported neither torch nor cupy."""
+    made = torch_framework() or cupy_framework()
+    if made is None:
+        raise NotATensorError("no library that allocates memory on a GPU is imported")
+    return made
+
+
+def cupy_framework() -> CupyArrays | None:
+    """The framework of the cupy that the program has imported."""
+    cupy = sys.modules.get("cupy")
+    return None if cupy is None else _cupy_arrays(cupy)
+
+
+@functools.lru_cache(maxsize=1)
+def _cupy_arrays(cupy: Any) -> CupyArrays:
+    return CupyArrays(cupy)
