@@ -21,7 +21,11 @@ class OnGpu:
     """Memory that the mock driver takes for that of a device."""
 
     def __init__(self, **interface: Any) -> None:
-        self.__cuda_array_interface__ = {"shape": (3, 4), "typestr": "<f4", "data": (0x1000, False), "version": 3} | interface
+        self._interface = {"shape": (3, 4), "typestr": "<f4", "data": (0x1000, False), "version": 3} | interface
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self._interface
 
 
 def test_the_interface_is_read() -> None:
