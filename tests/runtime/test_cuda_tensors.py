@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.mock_driver import MockDriver
-from tilewright.dtypes import DType
+from tilewright.dtypes import as_dtype
 from tilewright.runtime.cuda_driver import use_driver
 from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, cupy_framework
 from tilewright.runtime.framework import NotATensorError
@@ -86,6 +86,6 @@ def test_cupy_arrays_are_read_and_made(cupy: Any) -> None:
     array = FakeCupyArray(np.zeros((4, 6), np.float16)[:, ::2])
     framework, given = read_tensor(array)
     assert (given.address, given.strides, given.dtype_name, given.device) == (array.data.ptr, (6, 2), "float16", "cuda:1")
-    made = framework.allocator((2, 5), DType("float32"), "cuda:2")()
+    made = framework.allocator((2, 5), as_dtype("float32"), "cuda:2")()
     assert made.shape == (2, 5) and made.device.id == 2 and framework.address(made) == made.data.ptr
-    assert framework.allocator((2, 5), DType("int4"), "cuda:0")().shape == (5,) and cupy_framework() is framework
+    assert framework.allocator((2, 5), as_dtype("int4"), "cuda:0")().shape == (5,) and cupy_framework() is framework

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from tilewright.dtypes import DType
+from tilewright.dtypes import as_dtype
 from tilewright.runtime.framework import Place, numpy_dtype_name, packed_shape, spelling
 
 
@@ -16,7 +16,7 @@ def test_a_place_holds_its_own_devices() -> None:
 
 def test_names_of_dtypes() -> None:
     assert numpy_dtype_name(np.dtype(ml_dtypes.bfloat16)) == "bfloat16" and numpy_dtype_name(np.dtype(">f4")) == "float32 in the other byte order"
-    assert spelling(DType("bfloat16")) == "ml_dtypes.bfloat16" and spelling(DType("int8")) == "numpy.int8"
+    assert spelling(as_dtype("bfloat16")) == "ml_dtypes.bfloat16" and spelling(as_dtype("int8")) == "numpy.int8"
 
 
 def test_two_elements_of_four_bits_share_a_byte() -> None:

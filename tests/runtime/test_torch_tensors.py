@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tilewright.dtypes import DType
+from tilewright.dtypes import as_dtype
 from tilewright.runtime.framework import NotATensorError
 from tilewright.runtime.torch_tensors import torch_framework
 
@@ -31,9 +31,9 @@ def test_the_device_is_part_of_the_key() -> None:
 
 
 def test_outputs_are_torch_tensors_of_the_dtype() -> None:
-    made = framework().allocator((2, 3), DType("float16"), "cpu")()
+    made = framework().allocator((2, 3), as_dtype("float16"), "cpu")()
     assert made.shape == (2, 3) and made.dtype is torch.float16 and framework().address(made) == made.data_ptr()
-    assert framework().allocator((2, 3), DType("int4"))().shape == (2, 2)
+    assert framework().allocator((2, 3), as_dtype("int4"))().shape == (2, 2)
 
 
 @pytest.mark.parametrize("tensor", [torch.zeros(2, 2).to_sparse(), torch._neg_view(torch.ones(2))])
