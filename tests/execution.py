@@ -17,7 +17,7 @@ from tilewright.errors import Kind, TileError
 from tilewright.ir.program import Program
 from tilewright.kernel import Kernel
 from tilewright.language.function import PrimFunc
-from tilewright.passes import CPU_PASSES, Pass, PassContext, run_passes
+from tilewright.passes import CPU_PASSES, CpuPass, PassContext, run_passes
 from tilewright.runtime.llvm_jit import compile_object, load_object
 from tilewright.runtime.pool import shared_pool
 from tilewright.target.cpu import host_target
@@ -54,7 +54,7 @@ def _copied(array: Array) -> Array:
     return made
 
 
-def compile_with(prim_func: PrimFunc, passes: tuple[Pass, ...] = CPU_PASSES) -> Kernel:
+def compile_with(prim_func: PrimFunc, passes: tuple[CpuPass, ...] = CPU_PASSES) -> Kernel:
     """The kernel that the given passes make of a program; with machine code of its own, not from the cache."""
     target = host_target()
     context = PassContext(target)

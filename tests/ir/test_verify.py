@@ -30,7 +30,7 @@ from tilewright.ir.stmt import (
 )
 from tilewright.ir.verify import Level, verify
 from tilewright.ops.fill import Fill
-from tilewright.passes import PassContext, run_passes
+from tilewright.passes import CPU_PASSES, PassContext, run_passes
 from tilewright.target.cpu import host_target
 
 SPAN = Span("kernel.py", 3)
@@ -116,7 +116,7 @@ def test_a_traced_program_holds_at_every_stage(monkeypatch: pytest.MonkeyPatch) 
             T.copy(c, C[bx * 16, 0])
 
     monkeypatch.setenv("TILEWRIGHT_VERIFY", "1")
-    lowered = run_passes(kernel.program, PassContext(host_target()))
+    lowered = run_passes(kernel.program, PassContext(host_target()), CPU_PASSES)
     verify(lowered, Level.LOWERED, "all passes")
     with pytest.raises(CompilerBug, match="a tile operation is left"):
         verify(kernel.program, Level.LOWERED, "tracing")

@@ -14,7 +14,7 @@ from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Stmt
 from tilewright.ir.visit import statements
 from tilewright.language.function import PrimFunc
-from tilewright.passes import CPU_PASSES, Pass, PassContext, run_passes
+from tilewright.passes import CPU_PASSES, CpuPass, PassContext, run_passes
 from tilewright.target.cpu import host_target
 
 
@@ -76,11 +76,11 @@ def exact(arguments: dict[str, Any], ta: bool = False, tb: bool = False) -> Any:
     return (a.T if ta else a) @ (b.T if tb else b)
 
 
-def without(*passes: Pass) -> tuple[Pass, ...]:
+def without(*passes: CpuPass) -> tuple[CpuPass, ...]:
     return tuple(p for p in CPU_PASSES if p not in passes)
 
 
-def agree(prim_func: PrimFunc, arguments: dict[str, Any], *passes: Pass, pipeline: tuple[Pass, ...] = CPU_PASSES) -> Arrays:
+def agree(prim_func: PrimFunc, arguments: dict[str, Any], *passes: CpuPass, pipeline: tuple[CpuPass, ...] = CPU_PASSES) -> Arrays:
     """The results of a pipeline, once they are bit for bit those of the pipeline without the given passes."""
     whole = call(compile_with(prim_func, pipeline), prim_func.program, copied(arguments))
     plain = call(compile_with(prim_func, tuple(p for p in pipeline if p not in passes)), prim_func.program, copied(arguments))
@@ -89,7 +89,7 @@ def agree(prim_func: PrimFunc, arguments: dict[str, Any], *passes: Pass, pipelin
     return whole
 
 
-def after(prim_func: PrimFunc, last: Pass, pipeline: tuple[Pass, ...] = CPU_PASSES) -> tuple[Program, PassContext]:
+def after(prim_func: PrimFunc, last: CpuPass, pipeline: tuple[CpuPass, ...] = CPU_PASSES) -> tuple[Program, PassContext]:
     """The program after the passes up to and including `last`."""
     context = PassContext(host_target())
     return run_passes(prim_func.program, context, pipeline[: pipeline.index(last) + 1]), context

@@ -17,7 +17,7 @@ from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert, Print
 from tilewright.ir.visit import statements
 from tilewright.options import environment
-from tilewright.passes import PassContext, PassRecord, Remark, run_passes
+from tilewright.passes import CPU_PASSES, PassContext, PassRecord, Remark, run_passes
 from tilewright.passes.memory_use import used_parameters
 from tilewright.runtime.arguments import CallPlan
 from tilewright.runtime.llvm_jit import LoadedCode, compile_assembly, load_object
@@ -42,7 +42,7 @@ def generate(program: Program, target: CpuTarget, records: list[PassRecord] | No
     """Runs the passes and generates code; `records`, where given, receives the program after each pass."""
     start = perf_counter()
     context = PassContext(target)
-    lowered = run_passes(program, context, records=records)
+    lowered = run_passes(program, context, CPU_PASSES, records)
     middle = perf_counter()
     generated = emit_program(lowered, context.plans, target)
     return Compilation(lowered, generated, context, 1e3 * (middle - start), 1e3 * (perf_counter() - middle))

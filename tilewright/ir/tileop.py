@@ -15,6 +15,8 @@ from tilewright.errors import CompilerBug, Span
 from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Expr
 from tilewright.ir.stmt import Stmt
+from tilewright.layout import Layout, MemoryLayout, TableLayout
+from tilewright.target.nvidia import NvidiaTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,58 @@ class LoweringContext(Protocol):
         ...
 
 
+class ScratchContext(Protocol):
+    """Where an operation that becomes loops gets its variables."""
+
+    def variable(self, name: str, dtype: DType, span: Span) -> Buffer:
+        """A fresh scalar that each thread has of its own."""
+        ...
+
+
+class ThreadContext(Protocol):
+    """What lowering an operation to the threads of a GPU's block may ask."""
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of the block."""
+        ...
+
+    @property
+    def lane(self) -> Expr:
+        """The thread's number in its warp, int32."""
+        ...
+
+    @property
+    def warp(self) -> Expr:
+        """The warp's number in the block, int32."""
+        ...
+
+    @property
+    def target(self) -> NvidiaTarget:
+        """The architecture."""
+        ...
+
+    def fragment(self, buffer: Buffer) -> tuple[Layout, Buffer]:
+        """(reg, lane, warp) -> d0, d1, … of a fragment, and the LOCAL array of its registers."""
+        ...
+
+    def shared(self, buffer: Buffer) -> tuple[MemoryLayout | TableLayout, Buffer]:
+        """d0, d1, … -> element of a shared tile, and the buffer of one axis that it is."""
+        ...
+
+    def registers(self, name: str, dtype: DType, count: int, span: Span) -> Buffer:
+        """A fresh LOCAL array."""
+        ...
+
+    def scratch(self, name: str, dtype: DType, elements: int, span: Span) -> Buffer:
+        """A fresh SHARED buffer of one axis."""
+        ...
+
+    def remark(self, span: Span, text: str) -> None:
+        """Tells the user of a choice."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class TileOp(Stmt):
     """One operation on tiles, a statement. A subclass is a whole op: fields, checks, meaning, effects, lowering."""
@@ -114,3 +168,7 @@ class TileOp(Stmt):
     def lower(self, context: LoweringContext) -> Stmt:
         """Loops, scalar statements and MatrixMultiply with the same meaning, for a CPU."""
         raise CompilerBug(f"{type(self).__name__} has no CPU lowering")
+
+    def lower_to_threads(self, context: ThreadContext) -> Stmt:
+        """What one thread of a GPU's block does; barriers for what the operation's own threads exchange are part of it."""
+        raise CompilerBug(f"{type(self).__name__} is no operation that is lowered to threads whole")

@@ -40,7 +40,7 @@ from tilewright.layout.match import (
     vector_elements,
     vector_run,
 )
-from tilewright.layout.relayout import Reach, Reduction, Relayout, plan_reduction, plan_relayout
+from tilewright.layout.relayout import Reach, Reduction, Relayout, plan_reduction, plan_relayout, register_renaming
 from tilewright.layout.swizzle import (
     SharedAccess,
     SwizzleMode,
@@ -103,6 +103,7 @@ __all__ = [
     "plan_relayout",
     "recover_layout",
     "recover_memory_layout",
+    "register_renaming",
     "search_swizzle",
     "swizzle_atom",
     "swizzled_tile",

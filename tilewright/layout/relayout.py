@@ -79,6 +79,26 @@ def _origin(source: Layout, destination: Layout, searched: list[int], kept: tupl
         return None
 
 
+def register_renaming(source: Layout, destination: Layout) -> Layout | None:
+    """(reg,) of the destination -> (reg,) of the source that holds the same element in every thread; None where lanes or warps would have to talk."""
+    try:
+        found = plan_relayout(source, destination)
+    except LayoutError:
+        return None
+    if found.reach is not Reach.REGISTERS:
+        return None
+    renaming = found.origin
+    for axis in renaming.outs:
+        if axis.name != REG:
+            renaming = renaming.drop_output(axis.name)
+    if any(column for axis in renaming.ins if axis.name != REG for column in renaming.columns_of(axis.name)):
+        return None
+    for axis in renaming.ins:
+        if axis.name != REG:
+            renaming = renaming.drop_input(axis.name)
+    return renaming
+
+
 @dataclass(frozen=True, slots=True)
 class Reduction:
     """Steps that fold a fragment along an axis; each mask selects input digits of the fragment to combine over.

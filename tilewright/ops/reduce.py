@@ -11,13 +11,29 @@ from typing import Any
 import numpy as np
 
 from tilewright import dtypes
+from tilewright.arith.lower_layout import lower_layout
 from tilewright.dtypes import DType
-from tilewright.errors import Kind, Label, fail
+from tilewright.errors import CompilerBug, Kind, Label, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Extent, Region, format_shape
 from tilewright.ir.expr import Expr, Op, as_expr, binary, cast, const, describe_operand, load, logical, maximum, minimum, select, var
-from tilewright.ir.stmt import ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt, Store
-from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
+from tilewright.ir.stmt import (
+    WARP_THREADS,
+    Barrier,
+    For,
+    If,
+    LoopKind,
+    ParallelFor,
+    ReduceKind,
+    ReduceLoop,
+    Seq,
+    Stmt,
+    Store,
+    WarpExchange,
+    WarpExchangeKind,
+)
+from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, ThreadContext, TileOp
+from tilewright.layout import LANE, REG, WARP, Axis, Layout, plan_reduction, register_renaming
 from tilewright.ops.operand import as_flag, as_region, fixed, is_one, leading_axes, may_overlap, name_region, read_box, same_extent, write_box
 
 
@@ -157,6 +173,107 @@ class Reduce(TileOp):
             ),
         )
 
+    # -- GPU
+    def lower_to_threads(self, context: ThreadContext) -> Stmt:
+        """Registers of a thread, then lanes by butterfly shuffles, then warps through shared memory; every thread of the result's layout ends with it.
+
+        Copies of one result are bit-identical: a butterfly adds the same two numbers on both sides, and warps are combined in one order.
+        """
+        layout, source = context.fragment(self.src.buffer)
+        dtype, wide = self.dst.dtype, accumulation_dtype(self.dst.dtype)
+        plan = plan_reduction(layout, f"d{self.axis}")
+        partial_layout = result_layout(self, layout)
+        renaming = register_renaming(partial_layout, _without_axis(self, layout))
+        if renaming is None:
+            raise CompilerBug(f"the registers of {self.src.buffer.name} do not lie with those of its reduction")
+        partials = context.registers("partial", wide, partial_layout.in_axis(REG).extent, self.span)
+        start = identity(self.reduction.kind, wide if not dtype.is_float or dtype.has_infinity else dtype)
+
+        def each(count: int, body: Callable[[Expr], Stmt]) -> Stmt:
+            step = var("r")
+            return For(self.span, step, const(count), LoopKind.UNROLLED, body(step)) if count > 1 else body(const(0))
+
+        def fold(step: Expr) -> Stmt:
+            at = (lower_layout(renaming, {REG: step})[REG],)
+            value = self._operand(cast(load(source, (step,)), dtype), wide)
+            if layout.out_axis(f"d{self.axis}").extent > int(self.src.extents[self.axis]):
+                place = lower_layout(layout, {REG: step, LANE: context.lane, WARP: context.warp})[f"d{self.axis}"]
+                value = select(place < int(self.src.extents[self.axis]), value, cast(start, wide), is_lazy=True)
+            return Store(self.span, partials, at, self._merge(load(partials, at), value))
+
+        count = partials.static_shape[0]
+        body = [each(count, lambda r: Store(self.span, partials, (r,), cast(start, wide))), each(layout.in_axis(REG).extent, fold)]
+        lanes = layout.in_digits(LANE)
+        for mask in plan.lane_masks:
+            bits = mask >> lanes.start
+
+            def exchange(r: Expr, bits: int = bits) -> Stmt:
+                received = var("other", wide)
+                shuffle = WarpExchange(
+                    self.span, received, WarpExchangeKind.SHUFFLE_XOR, load(partials, (r,)), const(bits), WARP_THREADS, const(0xFFFFFFFF, dtypes.uint32)
+                )
+                return Seq(self.span, (shuffle, Store(self.span, partials, (r,), self._merge(load(partials, (r,)), received))))
+
+            body.append(each(count, exchange))
+        warps = layout.in_axis(WARP).extent
+        has_idle_warps = warps * layout.in_axis(LANE).extent < context.num_threads
+        if plan.warp_masks:
+            scratch = context.scratch("warp_partials", wide, count * warps * WARP_THREADS, self.span)
+
+            def slot(r: Expr, warp: Expr) -> tuple[Expr, ...]:
+                return ((r * warps + warp) * WARP_THREADS + context.lane,)
+
+            body.append(each(count, lambda r: Store(self.span, scratch, slot(r, context.warp), load(partials, (r,)))))
+            gather = each(count, lambda r: self._gather(layout, plan.warp_masks, partials, r, context.warp, lambda warp: load(scratch, slot(r, warp))))
+            barrier = Barrier(self.span)
+            body = [self._of_warps(body, warps, has_idle_warps, context), barrier, self._of_warps([gather], warps, has_idle_warps, context), barrier]
+            return Seq(self.span, (*body, self._of_warps([self._finish(context, partial_layout, partials, each)], warps, has_idle_warps, context)))
+        return self._of_warps([*body, self._finish(context, partial_layout, partials, each)], warps, has_idle_warps, context)
+
+    def _of_warps(self, body: list[Stmt], warps: int, has_idle_warps: bool, context: ThreadContext) -> Stmt:
+        """Statements of the warps that hold the tile."""
+        made = Seq(self.span, tuple(body))
+        return If(self.span, context.warp < warps, made) if has_idle_warps else made
+
+    def _gather(self, layout: Layout, masks: tuple[int, ...], partials: Buffer, r: Expr, warp: Expr, partial_of: Callable[[Expr], Expr]) -> Stmt:
+        """partials[r] = the partial results of all warps that differ in the reduced digits, lowest number first."""
+        digits = layout.in_digits(WARP)
+        axis = layout.in_axis(WARP)
+        base, offsets = warp, [0]
+        for mask in masks:
+            digit = mask.bit_length() - 1 - digits.start
+            place, radix = axis.places[digit], axis.digits[digit]
+            base = base - (warp // place % radix) * place
+            offsets = [o + k * place for k in range(radix) for o in offsets]
+        total = partial_of(base + offsets[0])
+        for offset in sorted(offsets)[1:]:
+            total = self._merge(total, partial_of(base + offset))
+        return Store(self.span, partials, (r,), total)
+
+    def _finish(self, context: ThreadContext, found: Layout, partials: Buffer, each: Callable[[int, Callable[[Expr], Stmt]], Stmt]) -> Stmt:
+        """The result's registers, combined with what they hold unless `clear`."""
+        wanted, result = context.fragment(self.dst.buffer)
+        renaming = register_renaming(found, wanted)
+        if renaming is None:
+            raise CompilerBug(f"the registers of {self.dst.buffer.name} do not lie with those of the reduction")
+
+        def store(r: Expr) -> Stmt:
+            value: Expr = load(partials, (lower_layout(renaming, {REG: r})[REG],))
+            if not self.clear:
+                value = self._merge(self._operand(load(result, (r,)), partials.dtype), value)
+            return Store(self.span, result, (r,), cast(value, self.dst.dtype))
+
+        return each(wanted.in_axis(REG).extent, store)
+
+    def _operand(self, element: Expr, wide: DType) -> Expr:
+        made = cast(element, wide)
+        return absolute(made) if self.reduction.is_absolute else made
+
+    def _merge(self, a: Expr, b: Expr) -> Expr:
+        merged = combine(self.reduction.kind, a, b)
+        return select(a != a, a, select(b != b, b, merged)) if self.is_nan_kept else merged
+
+    # -- CPU
     def _element(self, variables: dict[int, Expr], at: tuple[Expr, ...], target: Buffer, target_at: tuple[Expr, ...]) -> Stmt:
         """Computes one result, whose old value is at `at` of the destination, into an element of `target`."""
         dtype, kind = self.dst.dtype, self.reduction.kind
@@ -182,6 +299,36 @@ class Reduce(TileOp):
             body.append(ReduceLoop(self.span, has_nan, ReduceKind.BIT_OR, const(False) if self.clear else old != old, step, extent, element != element))
             combined = select(has_nan, const(float("nan"), wide), result)
         return Seq(self.span, (*body, Store(self.span, target, target_at, cast(combined, dtype))))
+
+
+def result_layout(op: Reduce, fragment: Layout) -> Layout:
+    """(reg, lane, warp) -> axes of the result, for a whole source fragment: all threads that took part hold their results."""
+    return _without_axis(op, fragment).drop_redundant(REG)
+
+
+def _without_axis(op: Reduce, fragment: Layout) -> Layout:
+    """The fragment with its reduced axis forgotten, under the names of the result's axes."""
+    rank = len(op.dst.extents)
+    layout = fragment.drop_output(f"d{op.axis}")
+    layout = layout.rename(outs={f"d{a}": f"r{b}" for a, b in enumerate(op.dst_axes) if a != op.axis})
+    units = tuple(Axis(f"r{b}", ()) for b in range(rank) if not layout.has_output(f"r{b}"))
+    layout = Layout(layout.ins, (*layout.outs, *units), layout.columns)
+    return layout.reorder(outs=[f"r{b}" for b in range(rank)]).rename(outs={f"r{b}": f"d{b}" for b in range(rank)})
+
+
+def can_reduce_in_registers(op: Reduce, fragment: Layout) -> bool:
+    """Whether registers, whole lanes digits and whole warp digits are all that the reduction runs over."""
+    plan = plan_reduction(fragment, f"d{op.axis}")
+    registers, lanes, warps = (set(fragment.in_digits(name)) for name in (REG, LANE, WARP))
+
+    def inside(mask: int, digits: set[int]) -> bool:
+        return all(d in digits for d in range(mask.bit_length()) if mask >> d & 1)
+
+    return (
+        all(inside(m, registers) for m in plan.register_masks)
+        and all(inside(m, lanes) for m in plan.lane_masks)
+        and all(inside(m, warps) and m.bit_count() == 1 for m in plan.warp_masks)
+    )
 
 
 def _widest(dtype: DType) -> DType:

@@ -15,7 +15,7 @@ from tilewright.ir import build
 from tilewright.ir.buffer import Region, format_shape, whole
 from tilewright.ir.expr import Expr, cast, const, describe_operand, load, var
 from tilewright.ir.stmt import For, LoopKind, ParallelFor, ReduceKind, Seq, Stmt, Store
-from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
+from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, ScratchContext, TileOp
 from tilewright.ops.operand import as_flag, as_region, fixed, may_overlap, name_region, place, read_box, same_extent, write_box
 from tilewright.ops.reduce import accumulation_dtype, combine, identity
 
@@ -51,7 +51,7 @@ class Scan(TileOp):
         write_box(environment, self.dst, environment.convert(scanned, wide, dtype))
 
     def lower(self, context: LoweringContext) -> Stmt:
-        if may_overlap(self.src, self.dst) and not self._is_in_place:
+        if may_overlap(self.src, self.dst) and not self.is_in_place:
             return self._through_scratch(context)
         wide = accumulation_dtype(self.dst.dtype)
         sizes = self._sizes
@@ -78,12 +78,36 @@ class Scan(TileOp):
         start = loop(lambda lane, at: (Store(self.span, running, lane, cast(identity(self.kind, self.dst.dtype), wide)),))
         return Seq(self.span, (start, For(self.span, step, const(sizes[self.axis]), LoopKind.SERIAL, loop(turn))))
 
+    def as_loops(self, context: ScratchContext) -> Stmt:
+        """A parallel loop over the lanes, each of which one thread scans: what a GPU does with tiles in shared memory that overlap in place or not at all."""
+        wide = accumulation_dtype(self.dst.dtype)
+        sizes = self._sizes
+        lanes = tuple(n for a, n in enumerate(sizes) if a != self.axis) or (1,)
+        running = context.variable("running", wide, self.span)
+        zero = (const(0),)
+        step = var("t")
+        position = sizes[self.axis] - 1 - step if self.is_reverse else step
+        variables = tuple(var(name) for name, _ in zip("ijklmnop", lanes, strict=False))
+        others = variables[: len(sizes) - 1]
+        at = (*others[: self.axis], position, *others[self.axis :])
+        element = cast(cast(load(self.src.buffer, place(self.src, at)), self.dst.dtype), wide)
+        turn = Seq(
+            self.span,
+            (
+                Store(self.span, running, zero, combine(self.kind, load(running, zero), element)),
+                Store(self.span, self.dst.buffer, place(self.dst, at), cast(load(running, zero), self.dst.dtype)),
+            ),
+        )
+        start = Store(self.span, running, zero, cast(identity(self.kind, self.dst.dtype), wide))
+        body = Seq(self.span, (start, For(self.span, step, const(sizes[self.axis]), LoopKind.SERIAL, turn)))
+        return ParallelFor(self.span, variables, tuple(map(const, lanes)), body)
+
     @property
     def _sizes(self) -> tuple[int, ...]:
         return tuple(int(n) for n in self.src.shape)
 
     @property
-    def _is_in_place(self) -> bool:
+    def is_in_place(self) -> bool:
         same_starts = self.src.buffer is self.dst.buffer and all(a is b for a, b in zip(self.src.starts, self.dst.starts, strict=True))
         return same_starts and self.src.is_slice == self.dst.is_slice
 

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TypeVar
 
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Program
 from tilewright.ir.verify import Level, verify
 from tilewright.options import environment
 from tilewright.passes.check_program import check_program
-from tilewright.passes.context import PassContext, Remark
+from tilewright.passes.context import GpuPassContext, PassContext, Remark
+from tilewright.passes.expand_tile_ops import expand_tile_ops
 from tilewright.passes.fold_clear import fold_clear
 from tilewright.passes.forward_operands import forward_operands
 from tilewright.passes.fuse_loops import fuse_loops
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
+from tilewright.passes.infer_layouts import infer_layouts
 from tilewright.passes.lower_tile_ops import lower_tile_ops
+from tilewright.passes.lower_to_threads import lower_to_threads
 from tilewright.passes.merge_depth import merge_depth
 from tilewright.passes.plan_tiles import plan_tiles
 from tilewright.passes.reuse_tiles import reuse_tiles
 from tilewright.passes.split_lanes import split_lanes
+from tilewright.passes.stage_operands import stage_operands
 from tilewright.passes.stream_operands import stream_operands
 
-Pass = Callable[[Program, PassContext], Program]
+Context = TypeVar("Context", PassContext, GpuPassContext)
+CpuPass = Callable[[Program, PassContext], Program]
+GpuPass = Callable[[Program, GpuPassContext], Program]
 
-CPU_PASSES: tuple[Pass, ...] = (
+CPU_PASSES: tuple[CpuPass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
     split_lanes,  # before everything that knows elements of one lane only
     stream_operands,  # before merging, which takes longer steps where nothing is staged but the first operand
@@ -41,7 +48,15 @@ CPU_PASSES: tuple[Pass, ...] = (
     guard_accesses,  # after lowering, so that the accesses of tile operations are guarded by the same rule as the user's own
 )
 
-GPU_PASSES: tuple[Pass, ...] = ()  # to thread-level programs
+GPU_PASSES: tuple[GpuPass, ...] = (
+    check_program,  # the user's mistakes, on the program as the user wrote it
+    split_lanes,  # before everything that knows elements of one lane only
+    stage_operands,  # while copies are still whole operations, which it makes more of
+    expand_tile_ops,  # before layouts, which come from loops
+    guard_accesses,  # while the loops are those of the user, whose bounds are easiest to prove
+    infer_layouts,  # before lowering, which reads them
+    lower_to_threads,  # what one thread runs; no tile operation afterwards
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,12 @@ class PassRecord:
     seconds: float
 
 
-def run_passes(program: Program, context: PassContext, passes: tuple[Pass, ...] = CPU_PASSES, records: list[PassRecord] | None = None) -> Program:
+def _level(done: Sequence[object]) -> Level:
+    """How far the passes that ran have lowered a program."""
+    return Level.LOWERED if lower_tile_ops in done else Level.THREAD if lower_to_threads in done else Level.TILE
+
+
+def run_passes(program: Program, context: Context, passes: Sequence[Callable[[Program, Context], Program]], records: list[PassRecord] | None = None) -> Program:
     """Applies the passes in order; `records`, where given, receives the program after each.
 
     TILEWRIGHT_VERIFY=1 verifies the program after each pass, TILEWRIGHT_DUMP names a folder that receives its text.
@@ -67,12 +87,11 @@ def run_passes(program: Program, context: PassContext, passes: tuple[Pass, ...] 
         if records is not None:
             records.append(PassRecord(apply.__name__, program, perf_counter() - start))
         if settings.is_verify_enabled:
-            is_lowered = lower_tile_ops in passes[: number + 1]
-            verify(program, Level.LOWERED if is_lowered else Level.TILE, apply.__name__)
+            verify(program, _level(passes[: number + 1]), apply.__name__)
         if settings.dump_directory is not None:
             settings.dump_directory.mkdir(parents=True, exist_ok=True)
             (settings.dump_directory / f"{program.name}.{number:02d}.{apply.__name__}.txt").write_text(print_program(program))
     return program
 
 
-__all__ = ["CPU_PASSES", "GPU_PASSES", "Pass", "PassContext", "PassRecord", "Remark", "run_passes"]
+__all__ = ["CPU_PASSES", "GPU_PASSES", "CpuPass", "GpuPass", "GpuPassContext", "PassContext", "PassRecord", "Remark", "run_passes"]

@@ -15,13 +15,13 @@ from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.ops.atomic import AtomicTile
 from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
-from tilewright.passes.context import PassContext
+from tilewright.passes.context import Remarks
 from tilewright.passes.walk import statements_with_facts
 
 _CLIPPING = (Copy, Fill, AtomicTile)  # operations that leave out what lies outside a tile
 
 
-def check_program(program: Program, context: PassContext) -> Program:
+def check_program(program: Program, context: Remarks) -> Program:
     """Raises TileError at the first mistake; gives the program back unchanged."""
     for launch in program.launches:
         if launch.is_thread_level:

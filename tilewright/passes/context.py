@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tilewright.dtypes import DType
-from tilewright.errors import CompilerBug, Span
+from tilewright.errors import Span
 from tilewright.ir.buffer import Buffer
 from tilewright.ir.stmt import For
 from tilewright.ir.tileop import TilePlan
+from tilewright.layout import Layout, MemoryLayout, TableLayout
 from tilewright.target.cpu import CpuTarget
 from tilewright.target.nvidia import NvidiaTarget
 
@@ -38,26 +39,12 @@ class PassContext(Remarks):
     plans    how each tile is stored, filled in by `plan_tiles`.
     """
 
-    target: CpuTarget | NvidiaTarget
+    target: CpuTarget
     plans: dict[Buffer, TilePlan] = field(default_factory=dict)
-
-    @property
-    def cpu(self) -> CpuTarget:
-        """The target of the passes for CPUs."""
-        if not isinstance(self.target, CpuTarget):
-            raise CompilerBug(f"a pass for CPUs was run for {self.target.name}")
-        return self.target
-
-    @property
-    def nvidia(self) -> NvidiaTarget:
-        """The target of the passes for GPUs."""
-        if not isinstance(self.target, NvidiaTarget):
-            raise CompilerBug(f"a pass for GPUs was run for {self.target.name}")
-        return self.target
 
     def panel_columns(self, dtype: DType) -> int:
         """Columns of a panel of a product's second operand."""
-        return self.cpu.micro_tile.column_vectors * self.cpu.lanes(dtype.itemsize)
+        return self.target.micro_tile.column_vectors * self.target.lanes(dtype.itemsize)
 
 
 @dataclass(frozen=True)
@@ -76,8 +63,12 @@ class TileVersions:
 class GpuPassContext(Remarks):
     """One compilation for a GPU.
 
-    versions  the tiles that `expand_pipeline` made.
+    versions   the tiles that `expand_pipeline` made.
+    fragments  per FRAGMENT buffer: (reg, lane, warp) -> d0, d1, …, filled in by `infer_layouts`.
+    shared     per SHARED buffer that is no view: d0, d1, … -> element; row-major where it is missing.
     """
 
     target: NvidiaTarget
     versions: dict[Buffer, TileVersions] = field(default_factory=dict)
+    fragments: dict[Buffer, Layout] = field(default_factory=dict)
+    shared: dict[Buffer, MemoryLayout | TableLayout] = field(default_factory=dict)

@@ -15,13 +15,13 @@ from tilewright.ir.expr import Expr, Op, binary, const, load, logical, rebuild, 
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Assume, AtomicUpdate, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store, While
 from tilewright.ir.visit import rewrite, subexpressions
-from tilewright.passes.context import PassContext
+from tilewright.passes.context import Remarks
 from tilewright.passes.walk import launch_facts
 
 _LAZY = frozenset({Op.IF_THEN_ELSE, Op.AND, Op.OR})
 
 
-def guard_accesses(program: Program, context: PassContext) -> Program:
+def guard_accesses(program: Program, context: Remarks) -> Program:
     """Adds the guards; the program must hold no tile operation."""
     return dataclasses.replace(program, launches=tuple(_guard_launch(launch) for launch in program.launches))
 

@@ -21,12 +21,12 @@ from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import own_expressions, rewrite, statements, subexpressions
 from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
-from tilewright.passes.context import PassContext
+from tilewright.passes.context import Remarks
 
 Lanes = tuple[Expr, ...]
 
 
-def split_lanes(program: Program, context: PassContext) -> Program:
+def split_lanes(program: Program, context: Remarks) -> Program:
     """The program without vector dtypes; the same object where it has none."""
     if not _has_vectors(program):
         return program

@@ -39,7 +39,7 @@ def _stream_launch(launch: Launch, context: PassContext) -> Launch:
         for buffer in buffers_of(stmt):
             users.setdefault(buffer, []).append(stmt)
     fixed = written | {b for b, _ in launch.safe_values}
-    most_rows = context.cpu.register_count // 2  # one sum for each row, and as much again for what is multiplied
+    most_rows = context.target.register_count // 2  # one sum for each row, and as much again for what is multiplied
     views = viewed_tiles(launch)
     sources: dict[Buffer, Region] = {}
     for stmt, facts in statements_with_facts(launch):

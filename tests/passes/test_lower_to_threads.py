@@ -1,0 +1,105 @@
+"""Tile programs lowered to what one thread runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import tilewright.language as T
+from tilewright.ir.buffer import Scope
+from tilewright.ir.printer import print_program
+from tilewright.ir.program import Program
+from tilewright.ir.stmt import Barrier, WarpExchange
+from tilewright.ir.verify import Level, verify
+from tilewright.ir.visit import statements
+from tilewright.passes.context import GpuPassContext
+from tilewright.passes.expand_tile_ops import expand_tile_ops
+from tilewright.passes.guard_accesses import guard_accesses
+from tilewright.passes.infer_layouts import infer_layouts
+from tilewright.passes.lower_to_threads import lower_to_threads
+from tilewright.passes.stage_operands import stage_operands
+from tilewright.target.nvidia import SM_80
+
+
+def lowered(func: Any) -> tuple[Program, GpuPassContext]:
+    """The program after the passes from tiles to threads; barriers are another pass's."""
+    context = GpuPassContext(SM_80)
+    program = func.program
+    for apply in (stage_operands, expand_tile_ops, guard_accesses, infer_layouts, lower_to_threads):
+        program = apply(program, context)
+    verify(program, Level.THREAD, "lowering")
+    return program, context
+
+
+@T.prim_func
+def softmax(A: T.Tensor((1000, 512), "float16"), B: T.Tensor((1000, 512), "float16")):
+    with T.Kernel(250, threads=128) as bx:
+        x = T.alloc_fragment((4, 512), "float32")
+        top = T.alloc_fragment((4,), "float32")
+        T.copy(A[bx * 4, 0], x)
+        T.reduce_max(x, top, dim=1)
+        for i, j in T.Parallel(4, 512):
+            x[i, j] = T.exp(x[i, j] - top[i])
+        T.copy(x, B[bx * 4, 0])
+
+
+def test_a_row_reduction_stays_in_registers_until_warps_must_talk() -> None:
+    program, context = lowered(softmax)
+    (launch,) = program.launches
+    kinds = [type(s) for s in statements(launch.body)]
+    assert kinds.count(WarpExchange) == 5 and kinds.count(Barrier) == 2
+    assert not context.remarks
+    assert not [b for b in launch.buffers if b.scope is Scope.FRAGMENT]
+
+
+def test_neighbouring_lanes_read_neighbouring_vectors() -> None:
+    text = print_program(lowered(softmax)[0])
+    assert "vectorized(8)" in text
+    assert "A[bx * 4 + (r * 2 + warp // 2), v + lane * 8 + warp % 2 * 256]" in text
+
+
+def test_a_transposed_read_of_a_fragment_goes_through_shared_memory() -> None:
+    @T.prim_func
+    def turned(A: T.Tensor((32, 32), "float32"), B: T.Tensor((32, 32), "float32")):
+        with T.Kernel(1, threads=128):
+            x = T.alloc_fragment((32, 32), "float32")
+            y = T.alloc_fragment((32, 32), "float32")
+            T.copy(A, x)
+            for i, j in T.Parallel(32, 32):
+                y[i, j] = x[j, i] + x[i, j]
+            T.copy(y, B)
+
+    _, context = lowered(turned)
+    assert ["goes through shared memory" in r.text for r in context.remarks] == [True]
+
+
+@pytest.mark.parametrize("threads", [32, 48, 96, 128, 384, 1024])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 80), (7, 229)])
+def test_any_tile_has_a_layout_on_any_number_of_threads(threads: int, shape: tuple[int, int]) -> None:
+    @T.prim_func
+    def doubled(A: T.Tensor(shape, "float16"), B: T.Tensor(shape, "float16"), total: T.Tensor((shape[0],), "float32")):
+        with T.Kernel(1, threads=threads):
+            x = T.alloc_fragment(shape, "float32")
+            s = T.alloc_fragment((shape[0],), "float32")
+            T.copy(A, x)
+            T.reduce_sum(x, s, dim=1)
+            T.copy(s, total)
+            T.copy(x, B)
+
+    lowered(doubled)
+
+
+def test_registers_of_interleaved_elements_are_found() -> None:
+    @T.prim_func
+    def rotate(A: T.Tensor((16, 64), "float32"), B: T.Tensor((16, 64), "float32")):
+        with T.Kernel(1, threads=64):
+            x = T.alloc_fragment((16, 64), "float32")
+            y = T.alloc_fragment((16, 32), "float32")
+            T.copy(A, x)
+            for i, j in T.Parallel(16, 32):
+                y[i, j] = x[i, 2 * j] * x[i, 2 * j + 1]
+            for i, j in T.Parallel(16, 32):
+                B[i, j] = y[i, j]
+
+    lowered(rotate)

@@ -1,0 +1,310 @@
+"""Gives every fragment its layout, and every access of one the register it means (floor 5).
+
+Layouts come from what demands one (annotations of the user, products), then spread along loops and reductions; a connected part that nothing binds
+starts at its largest loop, spread for wide accesses to memory. Every program gets layouts: an access that its thread cannot serve from registers goes
+through a tile in shared memory, which is told as a remark.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tilewright.errors import Kind, Span, fail
+from tilewright.ir.buffer import Buffer, Scope, whole
+from tilewright.ir.expr import Expr, Op, const, load, var
+from tilewright.ir.program import HintKind, Launch, Program
+from tilewright.ir.stmt import For, If, ParallelFor, Seq, Stmt, Store, While
+from tilewright.ir.tileop import TileOp
+from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr
+from tilewright.layout import FragmentAnnotation, Layout, LayoutAnnotation, LayoutError, Reach, distribute, plan_relayout
+from tilewright.ops.gemm import Gemm
+from tilewright.ops.reduce import Reduce, can_reduce_in_registers, result_layout
+from tilewright.passes.context import GpuPassContext
+from tilewright.passes.expand_tile_ops import expand_op, replace_buffers
+from tilewright.passes.gemm_plan import GemmPlan, plan_gemm
+from tilewright.passes.loop_layout import (
+    LoopPlan,
+    accesses_of,
+    carry_into_fragment,
+    every_thread,
+    follow,
+    match_registers,
+    replicated_fragment,
+    spread,
+    static_extents,
+    unrollable_loops,
+)
+from tilewright.passes.scratch import Scratch
+from tilewright.passes.shared_layout import choose_shared_layouts
+from tilewright.passes.walk import buffers_of
+
+_REPLICATED_ELEMENTS = 64  # what every thread may hold of a tile that only scalar code reads
+
+
+def infer_layouts(program: Program, context: GpuPassContext) -> Program:
+    """Fills `context.fragments` and `context.shared`; adds copies through shared memory where registers do not suffice."""
+    annotations = {h.values[0]: h.values[1] for h in program.hints if h.kind is HintKind.LAYOUT}
+    launches = []
+    for launch in program.launches:
+        inference = _Inference(launch, annotations, context)
+        launches.append(inference.run())
+    return dataclasses.replace(program, launches=tuple(launches))
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """A statement that all threads run together, with the loops around it that may be unrolled."""
+
+    stmt: Stmt
+    loops: Mapping[Expr, int]
+
+
+class _Inference:
+    def __init__(self, launch: Launch, annotations: Mapping[object, object], context: GpuPassContext) -> None:
+        self.launch, self.annotations, self.context = launch, annotations, context
+        self.fragments: dict[Buffer, Layout] = {}
+        self.num_threads = math.prod(launch.threads)
+        self.scratch = Scratch()
+
+    def run(self) -> Launch:
+        self.launch = self.share_viewed_fragments(self.launch)
+        self.launch = dataclasses.replace(self.launch, body=rewrite(self.launch.body, post=self.separate_products))
+        self.place_annotated()
+        units = list(self.units(self.launch.body, {}))
+        self.solve(units)
+        for buffer in (*self.launch.buffers, *self.scratch.buffers):
+            if buffer.scope is Scope.FRAGMENT and buffer not in self.fragments:
+                self.fragments[buffer] = distribute(buffer.static_shape, self.num_threads, max(1, 128 // buffer.dtype.bits)).layout
+        body = self.stage(self.launch.body, {})
+        launch = dataclasses.replace(self.launch, body=body, buffers=(*self.launch.buffers, *self.scratch.buffers))
+        self.context.fragments.update(self.fragments)
+        choose_shared_layouts(launch, {b: a for b, a in self.annotations.items() if isinstance(a, LayoutAnnotation)}, self.context)
+        return launch
+
+    # -- what a fragment's layout starts from
+    def share_viewed_fragments(self, launch: Launch) -> Launch:
+        """A fragment that is also seen under another shape or dtype lives in shared memory."""
+        roots = {b.storage for b in launch.buffers if b.source is not None and b.storage.scope is Scope.FRAGMENT}
+        if not roots:
+            return launch
+        made: dict[Buffer, Buffer] = {}
+        for buffer in launch.buffers:
+            if buffer.storage in roots:
+                made[buffer] = dataclasses.replace(buffer, scope=Scope.SHARED, source=None if buffer.source is None else made[buffer.source])
+        for root in roots:
+            self.context.remark(root.span, f"{root.name} is also used as a view of another shape or dtype: it is kept in shared memory")
+        return replace_buffers(launch, made)
+
+    def place_annotated(self) -> None:
+        for buffer, annotation in self.annotations.items():
+            if isinstance(annotation, FragmentAnnotation) and isinstance(buffer, Buffer) and buffer in self.launch.buffers and buffer not in self.fragments:
+                if isinstance(annotation.fragment, Layout) and _threads_of(annotation.fragment) <= self.num_threads:
+                    self.fragments[buffer] = annotation.fragment
+                else:
+                    self.context.remark(buffer.span, f"the layout given for {buffer.name} is no digit layout of this block's threads: one was chosen instead")
+
+    def separate_products(self, node: Stmt) -> Stmt:
+        """Products that want one fragment in two layouts get a tile of their own for all but the first."""
+        if not isinstance(node, Gemm):
+            return node
+        plan = self.gemm_plan(node)
+        before: list[Stmt] = []
+        after: list[Stmt] = []
+        op = node
+        wanted = self.annotated(op.c.buffer) or self.fragments.setdefault(op.c.buffer, plan.accumulator_layout)
+        if wanted != plan.accumulator_layout:
+            held = self.scratch.make("accumulator", op.c.dtype, op.c.buffer.static_shape, Scope.FRAGMENT, op.span)
+            self.fragments[held] = plan.accumulator_layout
+            if not (op.clear.is_const and op.clear.value):
+                before.append(_copy(op.c.buffer, held, op.span))
+            after.append(_copy(held, op.c.buffer, op.span))
+            op = dataclasses.replace(op, c=whole(held))
+        if op.a.buffer.scope is Scope.FRAGMENT:
+            held = op.a.buffer
+            has_layout = plan.a_layout is not None and (self.annotated(held) or self.fragments.setdefault(held, plan.a_layout)) == plan.a_layout
+            if not has_layout:
+                tile = self.scratch.scratch("a_tile", op.a.dtype, held.static_shape, op.span)
+                before.append(_copy(held, tile, op.span))
+                op = dataclasses.replace(op, a=whole(tile))
+        return Seq(op.span, (*before, op, *after)) if before or after else op
+
+    def annotated(self, buffer: Buffer) -> Layout | None:
+        annotation = self.annotations.get(buffer)
+        return annotation.fragment if isinstance(annotation, FragmentAnnotation) and isinstance(annotation.fragment, Layout) else None
+
+    def gemm_plan(self, op: Gemm) -> GemmPlan:
+        return plan_gemm(op, self.num_threads, self.context.target)
+
+    # -- spreading
+    def units(self, node: Stmt, loops: Mapping[Expr, int]) -> list[_Unit]:
+        """Loops, operations and scalar statements, in program order."""
+        match node:
+            case ParallelFor():
+                return [_Unit(node, {**loops, **unrollable_loops(node)})]
+            case For():
+                inner = {**loops, **unrollable_loops(Seq(node.span, (dataclasses.replace(node, body=Seq(node.span, ())),)))}
+                return self.units(node.body, inner)
+            case Seq() | If() | While():
+                here = [] if isinstance(node, Seq) else [_Unit(_head(node), loops)]
+                return here + [unit for inner in inner_statements(node) for unit in self.units(inner, loops)]
+        return [_Unit(node, loops)]
+
+    def solve(self, units: list[_Unit]) -> None:
+        """Until every fragment that a loop or reduction touches has a layout: spread what is known, then start at the largest loop that is left."""
+        while True:
+            while any([self.spread_from(unit) for unit in units]):
+                pass
+            seeds = [u for u in units if isinstance(u.stmt, ParallelFor) and self.unknown(u.stmt) and static_extents(u.stmt) is not None]
+            started = False
+            for unit in sorted(seeds, key=lambda u: -math.prod(static_extents(u.stmt) or (1,))):  # type: ignore[arg-type]
+                assert isinstance(unit.stmt, ParallelFor)
+                extents = static_extents(unit.stmt)
+                assert extents is not None
+                if self.derive(unit.stmt, spread(unit.stmt, extents, self.num_threads)):
+                    started = True
+                    break
+            if not started:
+                for unit in units:  # tiles that scalar code alone reads
+                    for buffer in self.unknown(unit.stmt):
+                        if not isinstance(unit.stmt, (ParallelFor, TileOp)) and math.prod(buffer.static_shape) <= _REPLICATED_ELEMENTS:
+                            self.fragments[buffer] = replicated_fragment(buffer.static_shape, self.num_threads)
+                            started = True
+                if not started:
+                    return
+
+    def unknown(self, node: Stmt) -> list[Buffer]:
+        touched = (b for stmt in _all(node) for b in buffers_of(stmt))
+        return [b for b in dict.fromkeys(touched) if b.scope is Scope.FRAGMENT and b not in self.fragments]
+
+    def spread_from(self, unit: _Unit) -> bool:
+        """Whether the known layouts in a statement gave another one."""
+        match unit.stmt:
+            case ParallelFor() as loop:
+                extents = static_extents(loop)
+                if extents is None or not self.unknown(loop):
+                    return False
+                plan = follow(loop, extents, self.fragments)
+                return plan is not None and self.derive(loop, plan)
+            case Reduce() as op if op.src.buffer in self.fragments and op.dst.buffer.scope is Scope.FRAGMENT and op.dst.buffer not in self.fragments:
+                self.fragments[op.dst.buffer] = result_layout(op, self.fragments[op.src.buffer])
+                return True
+        return False
+
+    def derive(self, loop: ParallelFor, plan: LoopPlan) -> bool:
+        """Layouts of the unknown fragments of a loop, from how it is spread."""
+        is_any = False
+        for access in accesses_of(loop.body):
+            if access.buffer.scope is not Scope.FRAGMENT or access.buffer in self.fragments:
+                continue
+            layout = carry_into_fragment(loop, plan, access)
+            if layout is not None and layout.is_onto:
+                self.fragments[access.buffer] = layout.drop_redundant("reg")
+                is_any = True
+        return is_any
+
+    # -- what registers cannot serve
+    def stage(self, node: Stmt, loops: Mapping[Expr, int]) -> Stmt:
+        match node:
+            case Seq():
+                body: list[Stmt] = []
+                for inner in node.body:
+                    made = self.stage(inner, loops)
+                    # Names that a statement gives are visible in the rest of its sequence.
+                    body += made.body if isinstance(made, Seq) and not isinstance(inner, Seq) else (made,)
+                return dataclasses.replace(node, body=tuple(body))
+            case ParallelFor():
+                extents = static_extents(node)
+                plan = None if extents is None else follow(node, extents, self.fragments) or spread(node, extents, self.num_threads)
+                return self.through_shared(node, node, plan, {**loops, **unrollable_loops(node)})
+            case For():
+                inner_loops = {**loops, **({node.variable: int(node.extent.value)} if node.extent.is_const and 0 < node.extent.value <= 64 else {})}
+                return dataclasses.replace(node, body=self.stage(node.body, inner_loops))
+            case If():
+                otherwise = None if node.else_body is None else self.stage(node.else_body, loops)
+                head = self.scalar(_head(node), loops)
+                *before, test = head.body if isinstance(head, Seq) else (head,)
+                assert isinstance(test, If)
+                made = dataclasses.replace(node, condition=test.condition, then_body=self.stage(node.then_body, loops), else_body=otherwise)
+                return Seq(node.span, (*before, made)) if before else made
+            case While():
+                if self.scalar(head := _head(node), loops) is not head:
+                    fail(
+                        Kind.BUFFER_CONDITION,
+                        f"the condition `{node.condition}` of a while loop reads an element that not every thread holds",
+                        node.span,
+                        because="all threads decide together whether to go on, before each turn",
+                        help="keep what the condition needs in a T.alloc_var or in shared memory",
+                    )
+                return dataclasses.replace(node, body=self.stage(node.body, loops))
+            case Reduce():
+                return self.reduce(node)
+            case TileOp():
+                return node
+        return self.scalar(node, loops)
+
+    def scalar(self, node: Stmt, loops: Mapping[Expr, int]) -> Stmt:
+        """A statement outside parallel loops that holds no other."""
+        if not any(b.scope is Scope.FRAGMENT for b in buffers_of(node)):
+            return node
+        return self.through_shared(ParallelFor(node.span, (), (), node), node, every_thread(self.num_threads), loops)
+
+    def through_shared(self, loop: ParallelFor, node: Stmt, plan: LoopPlan | None, loops: Mapping[Expr, int]) -> Stmt:
+        """The statement with the fragments that its threads do not hold read from, and written to, tiles in shared memory."""
+        accesses = [a for a in accesses_of(loop.body) if a.buffer.scope is Scope.FRAGMENT]
+        failing = dict.fromkeys(a.buffer for a in accesses if plan is None or match_registers(loop, plan, a, self.fragments[a.buffer], loops) is None)
+        if not failing:
+            return node
+        tiles = {b: self.scratch.scratch(f"{b.name}_tile", b.dtype, b.static_shape, node.span) for b in failing}
+        for buffer in failing:
+            self.context.remark(node.span, f"{buffer.name} is read or written by other threads than hold it: it goes through shared memory here")
+        memo: dict[Expr, Expr] = {}
+
+        def expression(root: Expr) -> Expr:
+            return rewrite_expr(root, lambda e: load(tiles[e.buffer], e.args) if e.op is Op.LOAD and e.buffer in tiles else e, memo)
+
+        written = {a.buffer for a in accesses if a.is_store}
+        body = rewrite(node, on_expr=expression, on_buffer=lambda b: tiles.get(b, b))
+        before = [_copy(b, t, node.span) for b, t in tiles.items()]
+        after = [_copy(t, b, node.span) for b, t in tiles.items() if b in written]
+        return Seq(node.span, (*before, body, *after))
+
+    def reduce(self, op: Reduce) -> Stmt:
+        """A reduction whose result lies elsewhere than its destination goes into a tile of its own first; one over mixed digits runs in shared memory."""
+        if not can_reduce_in_registers(op, self.fragments[op.src.buffer]):
+            tile = self.scratch.scratch("reduced_tile", op.src.dtype, op.src.buffer.static_shape, op.span)
+            loops = self.stage(expand_op(dataclasses.replace(op, src=whole(tile)), self.scratch), {})
+            return Seq(op.span, (self.stage(_copy(op.src.buffer, tile, op.span), {}), loops))
+        found, wanted = result_layout(op, self.fragments[op.src.buffer]), self.fragments[op.dst.buffer]
+        try:
+            if found.outs == wanted.outs and plan_relayout(found, wanted).reach is Reach.REGISTERS:
+                return op
+        except LayoutError:
+            pass
+        held = self.scratch.make("reduced", op.dst.dtype, op.dst.buffer.static_shape, Scope.FRAGMENT, op.span)
+        self.fragments[held] = found
+        before = [] if op.clear else [self.stage(_copy(op.dst.buffer, held, op.span), {})]
+        after = self.stage(_copy(held, op.dst.buffer, op.span), {})
+        return Seq(op.span, (*before, dataclasses.replace(op, dst=whole(held)), after))
+
+
+def _copy(src: Buffer, dst: Buffer, span: Span) -> Stmt:
+    """All of one tile into another of the same shape."""
+    shape = dst.static_shape
+    variables = tuple(var(name) for name, _ in zip("ijklmnop", shape, strict=False))
+    return ParallelFor(span, variables, tuple(map(const, shape)), Store(span, dst, variables, load(src, variables)))
+
+
+def _head(node: If | While) -> Stmt:
+    """The condition alone."""
+    return If(node.span, node.condition, Seq(node.span, ()))
+
+
+def _all(node: Stmt) -> list[Stmt]:
+    return [node, *(s for inner in inner_statements(node) for s in _all(inner))]
+
+
+def _threads_of(layout: Layout) -> int:
+    return math.prod(axis.extent for axis in layout.ins if axis.name != "reg")
