@@ -28,6 +28,7 @@ from tilewright.passes.reuse_tiles import reuse_tiles
 from tilewright.passes.split_lanes import split_lanes
 from tilewright.passes.stage_operands import stage_operands
 from tilewright.passes.stream_operands import stream_operands
+from tilewright.passes.swizzle_blocks import swizzle_blocks
 
 Context = TypeVar("Context", PassContext, GpuPassContext)
 CpuPass = Callable[[Program, PassContext], Program]
@@ -51,6 +52,7 @@ CPU_PASSES: tuple[CpuPass, ...] = (
 GPU_PASSES: tuple[GpuPass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
     split_lanes,  # before everything that knows elements of one lane only
+    swizzle_blocks,  # block numbers are what everything else is computed from
     stage_operands,  # while copies are still whole operations, which it makes more of
     expand_tile_ops,  # before layouts, which come from loops
     guard_accesses,  # while the loops are those of the user, whose bounds are easiest to prove
