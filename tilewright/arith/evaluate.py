@@ -165,6 +165,15 @@ def apply(op: Op, dtype: DType, operands: Sequence[Array]) -> Array:
     return result if result.dtype == dtype.numpy else _rounded(result, dtype)
 
 
+def exact_operation(op: Op, dtype: DType) -> Callable[..., Any] | None:
+    """The numpy function that alone is `apply` on arrays of `dtype`; None where `apply` also widens and rounds."""
+    if op in LOGICAL or (op not in COMPARISONS and dtype.is_bool):
+        return _ON_BOOLS[op]
+    if _computing_dtype(dtype) != dtype.numpy:
+        return None
+    return (_COMPARE if op in COMPARISONS else _ON_FLOATS if dtype.is_float else _ON_INTEGERS)[op]
+
+
 def _computing_dtype(dtype: DType) -> np.dtype[Any]:
     """The numpy type in which one operation is done, before it is rounded."""
     if dtype.is_float and dtype.bits < 32:

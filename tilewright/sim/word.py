@@ -1,0 +1,17 @@
+"""How the shadow memory writes down an access, in one int64 (floor 7).
+
+Bits, from the lowest: thread in its block (11; for readers the lane, or MANY_LANES), atomic (1), statement (20), clock (26), under way (1),
+not initialised (1). Comparing whole words therefore compares clocks, and what is under way or not initialised is greater than any of them.
+"""
+
+from __future__ import annotations
+
+THREAD_MASK = 0x7FF
+MANY_LANES = 32
+ATOMIC = 1 << 11
+STATEMENT_SHIFT, STATEMENT_MASK = 12, 0xFFFFF
+CLOCK_SHIFT, CLOCK_MASK = 32, 0x3FFFFFF
+UNDER_WAY = 1 << 58
+UNINITIALISED = 1 << 59
+
+POISON_BYTE = 0xFF  # what is not initialised holds: NaN in every float format that has one
