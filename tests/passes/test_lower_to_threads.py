@@ -32,31 +32,37 @@ def lowered(func: Any) -> tuple[Program, GpuPassContext]:
     return program, context
 
 
-@T.prim_func
-def softmax(A: T.Tensor((1000, 512), "float16"), B: T.Tensor((1000, 512), "float16")):
-    with T.Kernel(250, threads=128) as bx:
-        x = T.alloc_fragment((4, 512), "float32")
-        top = T.alloc_fragment((4,), "float32")
-        T.copy(A[bx * 4, 0], x)
-        T.reduce_max(x, top, dim=1)
-        for i, j in T.Parallel(4, 512):
-            x[i, j] = T.exp(x[i, j] - top[i])
-        T.copy(x, B[bx * 4, 0])
+def row_maximum(rows: int) -> Any:
+    """Each block takes some rows of 512 columns."""
+
+    @T.prim_func
+    def main(A: T.Tensor((1000, 512), "float16"), B: T.Tensor((1000, 512), "float16")):
+        with T.Kernel(T.ceildiv(1000, rows), threads=128) as bx:
+            x = T.alloc_fragment((rows, 512), "float32")
+            top = T.alloc_fragment((rows,), "float32")
+            T.copy(A[bx * rows, 0], x)
+            T.reduce_max(x, top, dim=1)
+            for i, j in T.Parallel(rows, 512):
+                x[i, j] = T.exp(x[i, j] - top[i])
+            T.copy(x, B[bx * rows, 0])
+
+    return main
 
 
-def test_a_row_reduction_stays_in_registers_until_warps_must_talk() -> None:
-    program, context = lowered(softmax)
+@pytest.mark.parametrize("rows, exchanges, barriers", [(4, 5, 0), (1, 5, 2)])
+def test_rows_are_reduced_by_one_warp_where_there_are_as_many(rows: int, exchanges: int, barriers: int) -> None:
+    program, context = lowered(row_maximum(rows))
     (launch,) = program.launches
     kinds = [type(s) for s in statements(launch.body)]
-    assert kinds.count(WarpExchange) == 5 and kinds.count(Barrier) == 2
+    assert (kinds.count(WarpExchange), kinds.count(Barrier)) == (exchanges, barriers)
     assert not context.remarks
     assert not [b for b in launch.buffers if b.scope is Scope.FRAGMENT]
 
 
 def test_neighbouring_lanes_read_neighbouring_vectors() -> None:
-    text = print_program(lowered(softmax)[0])
+    text = print_program(lowered(row_maximum(4))[0])
     assert "vectorized(8)" in text
-    assert "A[bx * 4 + (r * 2 + warp // 2), v + lane * 8 + warp % 2 * 256]" in text
+    assert "A[bx * 4 + warp, v + r * 256 + lane * 8]" in text
 
 
 def test_a_transposed_read_of_a_fragment_goes_through_shared_memory() -> None:

@@ -34,6 +34,7 @@ from tilewright.passes.loop_layout import (
     match_registers,
     replicated_fragment,
     spread,
+    spread_rows,
     static_extents,
     unrollable_loops,
 )
@@ -163,7 +164,8 @@ class _Inference:
                 assert isinstance(unit.stmt, ParallelFor)
                 extents = static_extents(unit.stmt)
                 assert extents is not None
-                if self.derive(unit.stmt, spread(unit.stmt, extents, self.num_threads)):
+                by_rows = spread_rows(unit.stmt, extents, self.num_threads) if self.is_reduced_by_rows(unit.stmt, units) else None
+                if self.derive(unit.stmt, by_rows or spread(unit.stmt, extents, self.num_threads)):
                     started = True
                     break
             if not started:
@@ -174,6 +176,11 @@ class _Inference:
                             started = True
                 if not started:
                     return
+
+    def is_reduced_by_rows(self, loop: ParallelFor, units: list[_Unit]) -> bool:
+        """Whether some reduction runs along the last axis of a tile that the loop runs over."""
+        reduced = {u.stmt.src.buffer for u in units if isinstance(u.stmt, Reduce) and u.stmt.axis == u.stmt.src.buffer.rank - 1}
+        return any(b in reduced and b.rank == len(loop.variables) for b in self.unknown(loop))
 
     def unknown(self, node: Stmt) -> list[Buffer]:
         touched = (b for stmt in _all(node) for b in buffers_of(stmt))

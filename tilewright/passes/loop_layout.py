@@ -122,10 +122,29 @@ def spread(loop: ParallelFor, extents: tuple[int, ...], num_threads: int) -> Loo
     return LoopPlan(found.layout, extents, found.vector_elements)
 
 
+def spread_rows(loop: ParallelFor, extents: tuple[int, ...], num_threads: int, warp_size: int = 32) -> LoopPlan | None:
+    """The plan that gives every row, along the last axis, to one warp, so that a reduction of rows needs no other; None where rows do not divide."""
+    if len(extents) < 2 or num_threads % warp_size:
+        return None
+    warps = num_threads // warp_size
+    *outer, rows, columns = extents
+    if rows % warps or factor(rows // warps) + factor(warps) != factor(rows):
+        return None
+    inner = spread(loop, (*outer, rows // warps, columns), warp_size)
+    if inner.num_threads != warp_size or inner.guarded_axes or not inner.layout.is_injective:
+        return None
+    axis = Axis(f"d{len(extents) - 2}", factor(warps))
+    repeat = Layout((Axis(WARP, factor(warps)),), (axis,), tuple(1 << digit for digit in range(len(axis.digits))))
+    one_warp = inner.layout.drop_input(WARP)
+    layout = repeat * one_warp
+    layout = layout.reorder(ins=[REG, LANE, WARP], outs=[f"d{a}" for a in range(len(extents))])
+    return LoopPlan(layout, extents, inner.vector_elements)
+
+
 def carry_into_loop(loop: ParallelFor, extents: tuple[int, ...], access: Access, fragment: Layout) -> LoopPlan | None:
     """The plan under which an access that names every axis of the loop stays in the thread that holds the element; None if there is none of that form."""
     places = plain_axes(loop, access)
-    if places is None or len({p for p in places if p is not None}) != sum(n > 1 for n in extents):
+    if places is None or not {a for a, n in enumerate(extents) if n > 1} <= set(places):
         return None
     if any(p is not None and int(n) != extents[p] for p, n in zip(places, access.buffer.shape, strict=True)):
         return None
