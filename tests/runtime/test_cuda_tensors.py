@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.runtime.mock_cupy import MockCupyArray, mock_cupy
 from tests.runtime.mock_driver import MockDriver
 from tilewright.dtypes import as_dtype
 from tilewright.runtime.cuda_driver import use_driver
 from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, cupy_framework
 from tilewright.runtime.framework import NotATensorError
-from tilewright.runtime.tensors import framework_of, read_tensor
+from tilewright.runtime.tensors import read_tensor
 
 
 class OnGpu:
@@ -52,40 +51,11 @@ def test_a_broken_interface_is_no_tensor(interface: dict[str, Any]) -> None:
         read_tensor(OnGpu(**({"typestr": "nonsense"} if interface == {"typestr": "?"} else interface)))
 
 
-class FakeCupyArray:
-    def __init__(self, array: np.ndarray[Any, Any], ordinal: int = 1) -> None:
-        self.array, self.device = array, SimpleNamespace(id=ordinal)
-        self.data, self.shape, self.strides, self.dtype = SimpleNamespace(ptr=array.ctypes.data), array.shape, array.strides, array.dtype
-
-
-@pytest.fixture
-def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    module: Any = ModuleType("cupy")
-    current: list[int] = [0]
-
-    class Device:
-        def __init__(self, ordinal: int) -> None:
-            self.ordinal = ordinal
-
-        def __enter__(self) -> None:
-            self.before, current[0] = current[0], self.ordinal
-
-        def __exit__(self, *_: object) -> None:
-            current[0] = self.before
-
-    module.ndarray = FakeCupyArray
-    module.cuda = SimpleNamespace(Device=Device)
-    module.empty = lambda shape, dtype: FakeCupyArray(np.empty(shape, dtype), current[0])
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    framework_of.cache_clear()
-    yield module
-    framework_of.cache_clear()
-
-
-def test_cupy_arrays_are_read_and_made(cupy: Any) -> None:
-    array = FakeCupyArray(np.zeros((4, 6), np.float16)[:, ::2])
-    framework, given = read_tensor(array)
-    assert (given.address, given.strides, given.dtype_name, given.device) == (array.data.ptr, (6, 2), "float16", "cuda:1")
-    made = framework.allocator((2, 5), as_dtype("float32"), "cuda:2")()
-    assert made.shape == (2, 5) and made.device.id == 2 and framework.address(made) == made.data.ptr
-    assert framework.allocator((2, 5), as_dtype("int4"), "cuda:0")().shape == (5,) and cupy_framework() is framework
+def test_cupy_arrays_are_read_and_made() -> None:
+    with mock_cupy():
+        array = MockCupyArray(np.zeros((4, 6), np.float16)[:, ::2], 1)
+        framework, given = read_tensor(array)
+        assert (given.address, given.strides, given.dtype_name, given.device) == (array.data.ptr, (6, 2), "float16", "cuda:1")
+        made = framework.allocator((2, 5), as_dtype("float32"), "cuda:2")()
+        assert made.shape == (2, 5) and made.device.id == 2 and framework.address(made) == made.data.ptr
+        assert framework.allocator((2, 5), as_dtype("int4"), "cuda:0")().shape == (5,) and cupy_framework() is framework

@@ -17,8 +17,17 @@ from typing import Any, NoReturn, Protocol
 from tilewright.errors import Kind, fail
 from tilewright.spans import span_of_caller
 
-# What the entry of a program calls itself. Source: CUDA Driver API, execution control and context management.
-LAUNCH_FUNCTIONS = ("cuLaunchKernel", "cuLaunchKernelEx", "cuCtxGetCurrent", "cuCtxPushCurrent", "cuCtxPopCurrent")
+# What the entry of a program calls itself: symbol, and the name that the driver is asked for.
+# Source: CUDA Driver API, execution control and context management.
+LAUNCH_FUNCTIONS = {
+    "cuLaunchKernel": "cuLaunchKernel",
+    "cuLaunchKernelEx": "cuLaunchKernelEx",
+    "cuCtxGetCurrent": "cuCtxGetCurrent",
+    "cuCtxPushCurrent_v2": "cuCtxPushCurrent",
+    "cuCtxPopCurrent_v2": "cuCtxPopCurrent",
+    "cuStreamIsCapturing": "cuStreamIsCapturing",
+    "cuStreamSynchronize": "cuStreamSynchronize",
+}
 _ENTRY_POINT_VERSION = 12000  # the signatures that the functions had in CUDA 12.0, which newer drivers keep
 
 
@@ -61,7 +70,7 @@ class CudaDriver(Protocol):
     def devices(self) -> tuple[GpuDevice, ...]: ...
 
     def entry_points(self) -> dict[str, int]:
-        """Addresses of LAUNCH_FUNCTIONS."""
+        """Addresses of LAUNCH_FUNCTIONS, by symbol."""
         ...
 
     def primary_context(self, ordinal: int) -> int:
@@ -166,11 +175,11 @@ class BoundDriver:
 
     def entry_points(self) -> dict[str, int]:
         found = {}
-        for name in LAUNCH_FUNCTIONS:
+        for symbol, name in LAUNCH_FUNCTIONS.items():
             address, status = self._call("cuGetProcAddress", name.encode(), _ENTRY_POINT_VERSION, 0)
             if not address or int(status):
                 raise CudaError("cuGetProcAddress", f"no {name}", int(status))
-            found[name] = int(address)
+            found[symbol] = int(address)
         return found
 
     def primary_context(self, ordinal: int) -> int:

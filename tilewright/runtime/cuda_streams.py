@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tilewright.errors import Kind, fail
@@ -14,7 +16,7 @@ from tilewright.spans import span_of_caller
 def current_device() -> int:
     """The ordinal of the current GPU: torch's or cupy's, where the program uses one of them on a GPU, else the first."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch is not None and torch.cuda.is_initialized():
         return int(torch.cuda.current_device())
     cupy = sys.modules.get("cupy")
     if cupy is not None:
@@ -25,12 +27,27 @@ def current_device() -> int:
 def current_stream(ordinal: int) -> int:
     """The handle of the current stream of a device: torch's or cupy's, else the default stream."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        return int(torch.cuda.current_stream(ordinal).cuda_stream)
+    if torch is not None and torch.cuda.is_initialized():
+        raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)  # without an object for the stream
+        return int(torch.cuda.current_stream(ordinal).cuda_stream if raw is None else raw(ordinal))
     cupy = sys.modules.get("cupy")
     if cupy is not None:
         return int(cupy.cuda.get_current_stream().ptr)
     return 0
+
+
+@contextmanager
+def using_stream(stream: int, ordinal: int) -> Iterator[None]:
+    """Makes a stream current for the frameworks of the program, whose allocators order memory by it."""
+    with ExitStack() as stack:
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            stack.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(stream, device=ordinal)))
+        cupy = sys.modules.get("cupy")
+        if cupy is not None:
+            stack.enter_context(cupy.cuda.Device(ordinal))
+            stack.enter_context(cupy.cuda.ExternalStream(stream, ordinal))
+        yield
 
 
 def stream_handle(stream: Any) -> int:
@@ -59,7 +76,7 @@ def stream_handle(stream: Any) -> int:
 def is_capturing() -> bool:
     """Whether the current stream is being captured into a graph."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch is not None and torch.cuda.is_initialized():
         return bool(torch.cuda.is_current_stream_capturing())
     driver = loaded_driver()
     try:

@@ -56,10 +56,12 @@ def emit_program(program: Program, plans: Mapping[Buffer, TilePlan], target: Cpu
 
     Raises CompilerBug for statements that lowering should have removed.
     """
-    return _ProgramEmitter(program, plans, target).emit()
+    return ProgramEmitter(program, plans, target).emit()
 
 
-class _ProgramEmitter:
+class ProgramEmitter:
+    """Emits the functions of one program; `begin` starts one that reads the program's slots."""
+
     def __init__(self, program: Program, plans: Mapping[Buffer, TilePlan], target: CpuTarget) -> None:
         self.program, self.plans, self.target = program, plans, target
         self.module = Module(target.triple)
@@ -187,7 +189,7 @@ class _Addresses:
 
     expressions: Expressions
 
-    def __init__(self, program: _ProgramEmitter, task: Task) -> None:
+    def __init__(self, program: ProgramEmitter, task: Task) -> None:
         self.program, self.task = program, task
         self.scratch_bytes = 0
         self._known: dict[Buffer, Value] = {}
@@ -236,4 +238,4 @@ class _Addresses:
         return math.prod(shape[:-1]) * (plan.row_pitch if len(shape) > 1 else shape[-1]) * plan.dtype.itemsize
 
 
-__all__ = ["PARALLEL_FOR_SYMBOL", "GeneratedModule", "Slot", "SlotKind", "emit_program", "slots_of", "symbols_of"]
+__all__ = ["PARALLEL_FOR_SYMBOL", "GeneratedModule", "ProgramEmitter", "Slot", "SlotKind", "emit_program", "slots_of", "symbols_of"]

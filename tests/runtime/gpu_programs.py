@@ -1,0 +1,53 @@
+"""GPU programs without a compiler for GPUs: the launcher is the real one, the kernels are bodies of the mock driver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tilewright.codegen.cuda.module import CudaModule, KernelLaunch
+from tilewright.codegen.llvm.launcher import emit_launcher, launcher_name
+from tilewright.codegen.slots import slots_of
+from tilewright.dtypes import as_dtype
+from tilewright.ir.expr import const
+from tilewright.ir.stmt import Assert
+from tilewright.ir.visit import statements
+from tilewright.language.function import PrimFunc
+from tilewright.passes.memory_use import used_parameters
+from tilewright.runtime.cuda_calls import CudaCallPlan, GpuProgram
+from tilewright.runtime.cuda_driver import GpuDevice
+from tilewright.runtime.cuda_modules import KernelNeeds
+from tilewright.runtime.llvm_jit import LoadedCode, compile_object, load_object
+from tilewright.target.cpu import host_target
+from tilewright.target.nvidia import SM_90
+
+
+def plan_of(prim_func: PrimFunc, outputs: tuple[int, ...] = (), shared_bytes: int = 0, cluster: tuple[int, int, int] = (1, 1, 1)) -> CudaCallPlan:
+    """A call plan whose kernel number n is the mock driver's `kn`; its parameters are all slots but the status, in order, and the status behind them."""
+    program = prim_func.program
+    slots, one = slots_of(program), const(1, as_dtype("int32"))
+    asserts = tuple(stmt for launch in program.launches for stmt in statements(launch.body) if isinstance(stmt, Assert))
+    kernels = tuple(
+        KernelLaunch(f"k{n}", tuple(range(len(slots))), (*launch.grid, one, one, one)[:3], launch.threads, shared_bytes, cluster, launch)
+        for n, launch in enumerate(program.launches)
+    )
+    text = emit_launcher(program, CudaModule("", SM_90, slots, kernels, asserts), host_target())
+
+    def launcher(symbols: dict[str, int]) -> LoadedCode:
+        return load_object(compile_object(text, host_target()), launcher_name(program), symbols)
+
+    def image_for(device: GpuDevice) -> bytes:
+        return f"{program.name} for {device.capability}".encode()
+
+    needs = tuple(KernelNeeds(k.entry_name, k.dynamic_shared_bytes, cluster[0] * cluster[1] * cluster[2]) for k in kernels)
+    written, unused = used_parameters(program)
+    return CudaCallPlan(GpuProgram(program, slots, launcher, image_for, needs, asserts), written=written, unused=unused, outputs=outputs)
+
+
+def array_at(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The "device" memory at an address."""
+    import ctypes
+
+    import numpy as np
+
+    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_uint8 * count).from_address(address), dtype).reshape(shape)

@@ -1,0 +1,210 @@
+"""Calls of GPU programs, against a driver that records and kernels in Python."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tilewright.language as T
+from tests.execution import integers, refused
+from tests.runtime.gpu_programs import array_at, plan_of
+from tests.runtime.mock_cupy import mock_cupy, on_gpu
+from tests.runtime.mock_driver import H100, MockDriver, MockKernel
+from tilewright.errors import Kind
+from tilewright.runtime.cuda_driver import NoCudaError, use_driver
+
+n = T.dynamic("n")
+
+
+@T.prim_func
+def scale(A: T.Tensor((n, 8), "float32"), factor: T.float32, B: T.Tensor((n, 8), "float32")):
+    with T.Kernel(T.ceildiv(n, 4), threads=128) as bx:
+        for i, j in T.Parallel(4, 8):
+            B[bx * 4 + i, j] = A[bx * 4 + i, j] * factor
+
+
+@T.prim_func
+def staged(A: T.Tensor((n,), "float32"), B: T.Tensor((n,), "float32")):
+    W = T.alloc_global((n,), "float32")
+    with T.Kernel(n, threads=32) as bx:
+        W[bx] = A[bx]
+    with T.Kernel(n, threads=32) as bx:
+        B[bx] = W[bx]
+
+
+@T.prim_func
+def checked(A: T.Tensor((n,), "float32")):
+    with T.Kernel(n, threads=32) as bx:
+        T.device_assert(A[bx] >= 0, "no negative numbers")
+
+
+def scaled(words: tuple[int, ...]) -> None:
+    a, factor, b, rows, _ = words
+    value = ctypes.c_float.from_buffer(ctypes.c_uint32(factor)).value
+    array_at(b, (rows, 8), np.float32)[...] = array_at(a, (rows, 8), np.float32) * value
+
+
+@pytest.fixture
+def driver() -> Iterator[MockDriver]:
+    made = MockDriver(H100, replace(H100, ordinal=1), kernels={"k0": MockKernel(5, scaled)})
+    with use_driver(made), mock_cupy():
+        yield made
+
+
+def test_inputs_outputs_symbols_and_scalars_reach_the_kernel(driver: MockDriver) -> None:
+    a, b = on_gpu(integers((10, 8))), on_gpu(np.zeros((10, 8), np.float32))
+    assert plan_of(scale)(a, 2.5, b) is None
+    np.testing.assert_array_equal(b.array, a.array * 2.5)
+    (launch,) = driver.launches
+    assert (launch.grid, launch.block, launch.words[3], launch.stream) == ((3, 1, 1), (128, 1, 1), 10, 0)
+
+
+def test_outputs_come_from_the_callers_allocator_on_its_device(driver: MockDriver) -> None:
+    with mock_cupy() as cupy:
+        a = on_gpu(integers((10, 8)), 1)
+        b = plan_of(scale, outputs=(2,))(a, 2.0)
+        assert type(b) is cupy.ndarray and b.device.id == 1 and cupy.allocated == [((10, 8), 1, 0)]
+        np.testing.assert_array_equal(b.array, a.array * 2)
+    assert driver.launches[0].context == 0x101 and driver.context == 0x100
+
+
+def test_nothing_is_launched_for_nothing(driver: MockDriver) -> None:
+    plan_of(scale)(on_gpu(np.zeros((0, 8), np.float32)), 1.0, on_gpu(np.zeros((0, 8), np.float32)))
+    assert driver.launches == []
+
+
+def test_streams(driver: MockDriver) -> None:
+    with mock_cupy() as cupy:
+        a, plan = on_gpu(integers((4, 8))), plan_of(scale, outputs=(2,))
+        with cupy.cuda.ExternalStream(55):
+            plan(a, 1.0)
+        plan(a, 1.0, stream=SimpleNamespace(ptr=66))
+        plan(a, 1.0, stream=77)
+        assert [launch.stream for launch in driver.launches] == [55, 66, 77]
+        assert [stream for _, _, stream in cupy.allocated] == [55, 66, 77] and cupy.state == {"device": 0, "stream": 0}
+
+
+def test_a_module_is_loaded_once_per_device_and_never_again(driver: MockDriver) -> None:
+    for plan in (plan_of(scale, outputs=(2,)), plan_of(scale, outputs=(2,))):
+        for ordinal in (0, 1, 0):
+            plan(on_gpu(integers((4, 8)), ordinal), 1.0)
+    assert [(c[0], c[2]) for c in driver.calls] == [("load_module", 0x100), ("load_module", 0x101)]
+
+
+def test_shared_memory_and_clusters_beyond_the_default_are_asked_for(driver: MockDriver) -> None:
+    a = on_gpu(integers((4, 8)))
+    plan_of(scale, (2,), shared_bytes=48 * 1024)(a, 1.0)
+    assert [c[0] for c in driver.calls] == ["load_module"]
+    plan_of(scale, (2,), shared_bytes=100_000, cluster=(16, 1, 1))(a, 1.0)
+    assert driver.calls[1:] == [("allow_shared_memory", "k0", 100_000), ("allow_cluster", "k0")]
+    assert driver.launches[-1].shared_bytes == 100_000 and driver.launches[-1].cluster == (16, 1, 1)
+    with refused(Kind.GPU_ERROR, "300000 bytes of shared memory", "Mock H100", "232448"):
+        plan_of(scale, (2,), shared_bytes=300_000)(a, 1.0)
+
+
+def test_several_launches_share_a_workspace(driver: MockDriver) -> None:
+    seen: list[tuple[int, ...]] = []
+    driver.kernels |= {"k0": MockKernel(5, seen.append), "k1": MockKernel(5, seen.append)}
+    with mock_cupy() as cupy:
+        plan_of(staged)(on_gpu(integers((6,))), on_gpu(integers((6,))))
+        assert [shape for shape, _, _ in cupy.allocated] == [(64,)]
+    assert [launch.kernel for launch in driver.launches] == ["k0", "k1"] and seen[0] == seen[1] and seen[0][2] % 16 == 0 and seen[0][3] == 6
+
+
+def test_a_bound_call_is_a_launch_and_nothing_else(driver: MockDriver) -> None:
+    with mock_cupy() as cupy:
+        a = on_gpu(integers((10, 8)))
+        bound = plan_of(scale, outputs=(2,)).bind(a, 3.0)
+        assert driver.launches == [] and len(cupy.allocated) == 1
+        first = bound()
+        np.testing.assert_array_equal(first.array, a.array * 3)
+        a.array[...] = 1
+        assert bound() is first is bound.outputs and len(cupy.allocated) == 1 and len(driver.launches) == 2
+        assert (first.array == 3).all()
+        assert plan_of(scale, outputs=(2,)).bind(a, 3.0, stream=9)() is not None and driver.launches[-1].stream == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "parts"),
+    [
+        (lambda: (np.zeros((4, 8), np.float32), 1.0, on_gpu(np.zeros((4, 8), np.float32))), Kind.ARGUMENT_DEVICE, ("A is on the CPU", "A.cuda()")),
+        (lambda: (on_gpu(integers((4, 8))), 1.0, on_gpu(integers((4, 8)), 1)), Kind.ARGUMENT_DEVICE, ("A is on cuda:0", "B is on cuda:1")),
+        (lambda: (on_gpu(integers((4, 8), np.float16)), 1.0, on_gpu(integers((4, 8)))), Kind.ARGUMENT_DTYPE, ("A is float16",)),
+        (lambda: (on_gpu(integers((4, 7))), 1.0, on_gpu(integers((4, 8)))), Kind.ARGUMENT_SHAPE, ("dimension 1 of A is 7",)),
+        (lambda: (on_gpu(integers((4, 8))), 1.0, on_gpu(integers((5, 8)))), Kind.ARGUMENT_SYMBOL, ("n is 4 in A but 5 in B",)),
+        (lambda: (on_gpu(integers((8,))), 1.0, on_gpu(integers((4, 8)))), Kind.ARGUMENT_RANK, ("A has 1 dimension",)),
+        (lambda: (on_gpu(integers((4, 8)), past_bytes=4), 1.0, on_gpu(integers((4, 8)))), Kind.ARGUMENT_ALIGNMENT, ("4 bytes past a multiple of 16",)),
+        (lambda: (on_gpu(integers((4, 8))), "x", on_gpu(integers((4, 8)))), Kind.ARGUMENT_SCALAR, ("factor",)),
+        (lambda: (on_gpu(integers((4, 8))), 1.0), Kind.ARGUMENT_COUNT, ("B is missing",)),
+        (lambda: (on_gpu(integers((4, 8))), 1.0, [1.0]), Kind.ARGUMENT_KIND, ("B is a list", "cupy array")),
+    ],
+)
+def test_arguments_are_refused_as_on_the_cpu(driver: MockDriver, arguments: Any, kind: Kind, parts: tuple[str, ...]) -> None:
+    with refused(kind, *parts):
+        plan_of(scale)(*arguments())
+    assert driver.launches == []
+
+
+def test_overlap_is_found_by_address(driver: MockDriver) -> None:
+    a = on_gpu(integers((4, 8)))
+    with refused(Kind.ARGUMENT_OVERLAP, "share memory"):
+        plan_of(scale)(a, 1.0, a)
+
+
+def test_nothing_is_loaded_while_a_graph_is_captured(driver: MockDriver) -> None:
+    a, plan = on_gpu(integers((4, 8))), plan_of(scale, outputs=(2,))
+    driver.capturing = True
+    with refused(Kind.GRAPH_CAPTURE, "scale was loaded", "before the capture"):
+        plan(a, 1.0)
+    driver.capturing = False
+    plan(a, 1.0)
+    driver.capturing = True
+    plan(a, 1.0)
+    assert len(driver.launches) == 2
+
+
+def test_errors_of_a_launch_name_the_kernel(driver: MockDriver) -> None:
+    driver.launch_error = 700
+    with refused(Kind.GPU_ERROR, "launching scale gave CUDA_ERROR_ILLEGAL_ADDRESS"):
+        plan_of(scale, outputs=(2,))(on_gpu(integers((4, 8))), 1.0)
+
+
+def test_a_grid_that_is_too_large_is_said_so(driver: MockDriver) -> None:
+    @T.prim_func
+    def tall(A: T.Tensor((n, 4), "float32")):
+        with T.Kernel(1, n, threads=32) as (bx, by):
+            A[by, 0] = 1
+
+    with refused(Kind.GRID_EXTENT, "the grid (1, n) of tall", "65535"):
+        plan_of(tall)(on_gpu(np.zeros((70000, 4), np.float32)))
+
+
+def test_a_failed_assert_is_raised_by_its_call_and_only_by_it(driver: MockDriver) -> None:
+    def check(words: tuple[int, ...]) -> None:
+        if (array_at(words[0], (words[1],), np.float32) < 0).any():
+            ctypes.c_int32.from_address(words[2]).value = 1
+
+    driver.kernels = {"k0": MockKernel(3, check)}
+    plan = plan_of(checked)
+    good, bad = on_gpu(np.ones(5, np.float32)), on_gpu(-np.ones(5, np.float32))
+    plan(good)
+    with refused(Kind.DEVICE_ASSERT, "no negative numbers"):
+        plan(bad)
+    plan(good)
+    driver.capturing = True
+    plan(bad)  # a graph cannot be waited for
+    driver.capturing = False
+    with refused(Kind.DEVICE_ASSERT, "no negative numbers"):
+        plan(good)
+    plan(good)
+
+
+def test_without_a_gpu_a_call_says_so() -> None:
+    with use_driver(NoCudaError("no NVIDIA driver was found", "install it")), mock_cupy(), refused(Kind.GPU_MISSING, "a call of scale"):
+        plan_of(scale)(on_gpu(integers((4, 8))), 1.0, on_gpu(integers((4, 8))))

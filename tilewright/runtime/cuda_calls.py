@@ -1,0 +1,235 @@
+"""Calls of a compiled GPU program: from Python arguments to launches on a stream (floor 7)."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from tilewright.codegen.llvm.launcher import MAX_GRID, OVERSIZED_GRID
+from tilewright.codegen.slots import Slot
+from tilewright.dtypes import as_dtype
+from tilewright.errors import CompilerBug, Kind, fail
+from tilewright.ir.program import Program
+from tilewright.ir.stmt import Assert
+from tilewright.runtime.argument_checks import Callee
+from tilewright.runtime.call_reader import CallReader, CheckedCall
+from tilewright.runtime.cuda_driver import CudaDriver, CudaError, GpuDevice, fail_driver, require_driver
+from tilewright.runtime.cuda_modules import KernelNeeds, LoadedKernels, registry_of
+from tilewright.runtime.cuda_streams import current_stream, stream_handle, using_stream
+from tilewright.runtime.launch_signature import LaunchSignature, ScalarArgument, ScalarKind, ScalarValue
+from tilewright.runtime.llvm_jit import LoadedCode
+from tilewright.runtime.stub import Stub, make_stub
+from tilewright.runtime.tensors import Framework, Place
+
+_BYTE = as_dtype("uint8")
+
+
+@dataclass(frozen=True, eq=False)
+class GpuProgram:
+    """A program ready to be loaded on devices.
+
+    program     as traced; `slots` is what its launcher reads before the stream, the context and the functions.
+    launcher    links the native entry with the driver's functions, given by symbol.
+    image_for   the cubin for a device; raises TileError where the code cannot run there.
+    kernels     in the order of the launcher's functions.
+    asserts     status n means that asserts[n - 1] failed.
+    """
+
+    program: Program
+    slots: tuple[Slot, ...]
+    launcher: Callable[[dict[str, int]], LoadedCode]
+    image_for: Callable[[GpuDevice], bytes]
+    kernels: tuple[KernelNeeds, ...]
+    asserts: tuple[Assert, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A call with its arguments checked and its memory allocated; `words` ends before the stream."""
+
+    words: tuple[int, ...]
+    outputs: list[Any]
+    checked: CheckedCall
+    loaded: LoadedKernels
+    alive: tuple[Any, ...]
+
+
+class CudaCallPlan:
+    """A GPU program as a function of positional Python arguments: the parameters in order, outputs left out.
+
+    written, unused, outputs   as for a CallPlan.
+
+    A call launches on the device of its tensors and returns before the kernels have run; with asserts in the program it waits for them. It gives one
+    output as a tensor of the caller's framework, several as a list, None where there is none. The stream is the current one of torch or cupy, or `stream`.
+
+    Raises TileError where an argument does not suit its parameter, an assert fails, the driver refuses, or code would be loaded during a capture.
+    """
+
+    def __init__(self, gpu: GpuProgram, *, written: Collection[str] = (), unused: Collection[str] = (), outputs: Sequence[int] = ()) -> None:
+        self._gpu, program = gpu, gpu.program
+        self._outputs = tuple(program.parameters[k] for k in outputs)
+        inputs = tuple(p for p in program.parameters if p not in self._outputs)
+        self._callee = Callee(program.name, program.span, program.parameters, inputs, frozenset(written), frozenset(unused), Place.GPU)
+        self._reader = CallReader(program, self._callee, gpu.slots, self._outputs)
+        self._loaded: dict[int, LoadedKernels] = {}
+        self._assert_lock = threading.Lock()
+
+    def __call__(self, *arguments: Any, stream: Any = None) -> Any:
+        """Launches the kernels."""
+        outputs = self._call(arguments, stream)
+        return (outputs[0] if len(outputs) == 1 else outputs) if outputs else None
+
+    def bind(self, *arguments: Any, stream: Any = None) -> BoundCall:
+        """The call with these arguments, checked once."""
+        prepared = self._prepare(arguments, stream)
+        return BoundCall(self, prepared, arguments, None if stream is None else stream_handle(stream))
+
+    # -- what a launch needs besides its arguments
+    @functools.cached_property
+    def _driver(self) -> CudaDriver:
+        return require_driver(f"a call of {self._gpu.program.name}")
+
+    @functools.cached_property
+    def _code(self) -> LoadedCode:
+        try:
+            return self._gpu.launcher(self._driver.entry_points())
+        except CudaError as error:
+            fail_driver(error, "looking up its functions")
+
+    @functools.cached_property
+    def _entry(self) -> Stub:
+        """The launcher as a function of one word for each slot, the stream, the context and the functions."""
+        count = len(self._gpu.slots) + 2 + len(self._gpu.kernels)
+        words = LaunchSignature((ScalarArgument(ScalarKind.UINT64),) * count, tuple(ScalarValue(k) for k in range(count)))
+        return make_stub(words, self._code.entry_address, self._code)
+
+    @functools.cached_property
+    def _status(self) -> tuple[int, Any]:
+        """Address of the word that a failed assert writes to; 0 in programs without asserts."""
+        return self._driver.host_word() if self._gpu.asserts else (0, None)
+
+    def _load(self, ordinal: int) -> LoadedKernels:
+        loaded = self._loaded.get(ordinal)
+        if loaded is None:
+            loaded = registry_of(self._driver).load(self._gpu.program.name, ordinal, self._gpu.image_for, self._gpu.kernels)
+            self._loaded[ordinal] = loaded
+        return loaded
+
+    # -- every call
+    def _call(self, arguments: tuple[Any, ...], stream: Any) -> Sequence[Any]:
+        prepared = self._prepare(arguments, stream)
+        handle = current_stream(prepared.loaded.ordinal) if stream is None else stream_handle(stream)
+        self.launch(prepared.words, handle, prepared.loaded)
+        return self._finished(prepared, arguments)
+
+    def _prepare(self, arguments: tuple[Any, ...], stream: Any) -> _Prepared:
+        found, checked = self._reader.read(arguments)
+        words = [word for _, word, _ in found]
+        for position, mask in checked.masks:
+            if words[position] & mask:
+                self._callee.fail_alignment(self._callee.inputs[position], words[position] & mask)
+        for written, other, low, high in checked.pairs:
+            if low < words[other] - words[written] < high:
+                self._callee.check_overlap(self._callee.inputs[written], self._callee.inputs[other], (arguments[written], arguments[other]))
+        ordinal = int(checked.device.split(":")[1])
+        loaded = self._load(ordinal)
+        # Memory is freed in the order of the stream that it was allocated on, which must be the one that the kernels run on.
+        with nullcontext() if stream is None else using_stream(stream_handle(stream), ordinal):
+            outputs = [allocate() for allocate in checked.allocators]
+            words += [checked.framework.address(output) for output in outputs]
+            workspace = self._workspace(checked)
+        if workspace is not None:
+            base = workspace[1]
+            words += [base + offset for offset in checked.workspace_offsets]
+        words += checked.symbol_words
+        words.append(self._status[0])
+        arranged = words if self._reader.arrange is None else self._reader.arrange(words)
+        return _Prepared(tuple(arranged), outputs, checked, loaded, (found, workspace))
+
+    def _workspace(self, checked: CheckedCall) -> tuple[Any, int] | None:
+        """Memory for all workspaces of a call, and its address."""
+        if not checked.workspace_bytes:
+            return None
+        framework: Framework = checked.framework
+        memory = framework.allocator((checked.workspace_bytes,), _BYTE, checked.device)()
+        return memory, framework.address(memory)
+
+    def _finished(self, prepared: _Prepared, arguments: tuple[Any, ...]) -> Sequence[Any]:
+        checked, outputs = prepared.checked, prepared.outputs
+        if not outputs:
+            return outputs
+        like = None if checked.first_tensor is None else arguments[checked.first_tensor]
+        finish, dtypes = checked.framework.finish, self._reader.output_dtypes
+        return [finish(output, shape, dtype, like) for output, shape, dtype in zip(outputs, checked.output_shapes, dtypes, strict=True)]
+
+    def launch(self, words: Sequence[int], stream: int, loaded: LoadedKernels) -> None:
+        """Launches with the words of all slots. Raises TileError as a call does."""
+        if self._gpu.asserts:
+            with self._assert_lock:
+                self._report_asserts()  # of a graph that was replayed since
+                status = self._entry(*words, stream, loaded.context, *loaded.functions)
+                if status is not None:
+                    self._clear_status()
+        else:
+            status = self._entry(*words, stream, loaded.context, *loaded.functions)
+        if status is not None:
+            self.fail_status(status)
+
+    def _report_asserts(self) -> None:
+        status = ctypes.c_int32.from_address(self._status[0]).value
+        if status:
+            self._clear_status()
+            self.fail_status(status)
+
+    def _clear_status(self) -> None:
+        ctypes.c_int32.from_address(self._status[0]).value = 0
+
+    def fail_status(self, status: Any) -> NoReturn:
+        """Raises what a status of the launcher means."""
+        program, asserts = self._gpu.program, self._gpu.asserts
+        if status is NotImplemented:
+            raise CompilerBug(f"the slots of {program.name} are no 64-bit words")
+        if 1 <= status <= len(asserts):
+            failed = asserts[status - 1]
+            fail(
+                Kind.DEVICE_ASSERT,
+                f"an assert in {program.name} failed: {failed.message or failed.condition}",
+                failed.span,
+                because=f"`{failed.condition}` did not hold for some block",
+                help="the tensors that the kernel writes hold partial results now",
+            )
+        if OVERSIZED_GRID - len(self._gpu.kernels) < status <= OVERSIZED_GRID:
+            launch = program.launches[min(OVERSIZED_GRID - status, len(program.launches) - 1)]
+            fail(
+                Kind.GRID_EXTENT,
+                f"the grid ({', '.join(map(str, launch.grid))}) of {program.name} is too large for these arguments",
+                launch.span,
+                because=f"a grid has at most {' x '.join(map(str, MAX_GRID))} blocks",
+                help="give the largest extent first, or let each block do more",
+            )
+        if OVERSIZED_GRID < status < 0:
+            fail_driver(CudaError("cuLaunchKernel", self._driver.error_name(-status), -status), f"launching {program.name}")
+        raise CompilerBug(f"{program.name} ended with the unknown status {status}")
+
+
+class BoundCall:
+    """A call whose arguments are fixed: each `()` is a launch and nothing else, fit for benchmarks and for graphs.
+
+    outputs   were allocated once; every call overwrites them, and returns them as a call of the kernel does.
+    """
+
+    def __init__(self, plan: CudaCallPlan, prepared: _Prepared, arguments: tuple[Any, ...], stream: int | None) -> None:
+        self._plan, self._prepared, self._stream = plan, prepared, stream
+        self._alive = arguments
+        outputs = plan._finished(prepared, arguments)
+        self.outputs = (outputs[0] if len(outputs) == 1 else outputs) if outputs else None
+
+    def __call__(self) -> Any:
+        prepared = self._prepared
+        self._plan.launch(prepared.words, current_stream(prepared.loaded.ordinal) if self._stream is None else self._stream, prepared.loaded)
+        return self.outputs
