@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,20 @@ def test_summaries() -> None:
         do_bench(function, return_mode="mode")
 
 
+def test_what_is_slower_than_a_baseline_is_measured_once_more_and_left() -> None:
+    calls, function = counted()
+    assert do_bench(function, _n_warmup=9, _n_repeat=9, early_stop_baseline=0.0) > 0 and len(calls) == 2
+    assert len(do_bench(function, quantiles=[0.1, 0.5], early_stop_baseline=0.0)) == 2
+    calls.clear()
+    do_bench(function, _n_warmup=3, _n_repeat=5, early_stop_baseline=1e6)
+    assert len(calls) == 9
+
+
+def test_clocks_that_there_are_not() -> None:
+    with refused(Kind.OPTION_VALUE, "'sundial'"):
+        do_bench(lambda: None, backend="sundial")
+
+
 def kernel_of(dtype: str = "float32", n: Any = 8) -> Any:
     @T.prim_func
     def kernel(A: T.Tensor((n, 4), dtype), B: T.Tensor((n, 4), dtype)):
@@ -55,6 +70,35 @@ def test_comparison_with_a_reference() -> None:
     profiler.assert_allclose(lambda a: a + one_wrong, max_mismatched_ratio=0.04)
     with pytest.raises(AssertionError):
         profiler.assert_allclose(lambda a: a + one_wrong, input_tensors=[np.ones((8, 4), np.float32)])
+
+
+def test_comparison_by_the_callers_own_function() -> None:
+    def check(found: list[Any], wanted: list[Any]) -> None:
+        assert (found[0] == wanted[0]).all(), "they differ"
+
+    profiler = kernel_of().get_profiler()
+    profiler.manual_assert_close(lambda a: a, None, check)
+    with pytest.raises(AssertionError, match="they differ"):
+        profiler.manual_assert_close(lambda a: a + 1, [np.ones((8, 4), np.float32)], check)
+    with refused(Kind.OPTION_VALUE, "manual_check_prog"):
+        profiler.manual_assert_close(lambda a: a)
+
+
+def test_a_reference_of_another_shape() -> None:
+    with pytest.raises(AssertionError, match="has shape"):
+        kernel_of().get_profiler().assert_allclose(lambda a: a[:1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])
+def test_tilelang_programs_with_torch_get_torch_tensors(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    profiler = kernel_of(dtype).get_profiler()
+    assert isinstance(profiler.make_inputs()[0], np.ndarray)
+    monkeypatch.setitem(sys.modules, "tilelang", sys)
+    (given,) = profiler.make_inputs()
+    assert given.dtype == getattr(torch, dtype)
+    profiler.assert_allclose(lambda a: a.clone())
+    profiler.assert_consistent(2)
 
 
 def test_consistency() -> None:

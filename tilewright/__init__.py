@@ -18,6 +18,7 @@ from tilewright.pass_configs import PassConfigKey
 from tilewright.profiler import Profiler, TensorSupplyType, do_bench
 from tilewright.reference import run_reference
 from tilewright.source_hash import source_evidence
+from tilewright.tune import autotune
 
 JITKernel = Kernel
 DataType = DType
@@ -43,6 +44,7 @@ __all__ = [
     "Profiler",
     "TensorSupplyType",
     "TileError",
+    "autotune",
     "cdiv",
     "compile",
     "do_bench",

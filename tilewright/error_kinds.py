@@ -157,3 +157,4 @@ class Kind(Enum):
     GRAPH_CAPTURE = "graph-capture", Category.RUNTIME
     HOST_ASSERT = "host-assert", Category.RUNTIME
     CHECK_MISMATCH = "check-mismatch", Category.RUNTIME
+    TUNING_FAILED = "tuning-failed", Category.RUNTIME

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from tilewright.driver import CompiledProgram, Target, compile_program
@@ -20,6 +19,7 @@ from tilewright.options import environment
 from tilewright.passes import Remark
 from tilewright.profiler import Profiler, TensorSupplyType
 from tilewright.reference import run_reference
+from tilewright.runtime.host_arrays import as_array
 from tilewright.spans import span_of_caller
 
 
@@ -146,7 +146,7 @@ def check_call(kernel: Kernel, args: Sequence[Any]) -> Any:
     # Parameters named by out_idx alone are the reference's to allocate, like those made by T.empty.
     program = replace(program, parameters=tuple(replace(p, is_output=k in kernel.out_idx) for k, p in enumerate(program.parameters)))
     try:
-        before = {p.name: _as_array(a) for p, a in zip(inputs, args, strict=True)}
+        before = {p.name: as_array(a) for p, a in zip(inputs, args, strict=True)}
         expected = run_reference(program, {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in before.items()})
     except CompilerBug:
         raise
@@ -155,33 +155,12 @@ def check_call(kernel: Kernel, args: Sequence[Any]) -> Any:
         raise
     result = kernel._plan(*args)
     outputs = [] if result is None else list(result) if isinstance(result, list) else [result]
-    found = {program.parameters[k].name: _as_array(o) for k, o in zip(kernel.out_idx, outputs, strict=True)}
-    found |= {p.name: _as_array(a) for p, a in zip(inputs, args, strict=True) if p.buffer is not None and a is not None}
+    found = {program.parameters[k].name: as_array(o) for k, o in zip(kernel.out_idx, outputs, strict=True)}
+    found |= {p.name: as_array(a) for p, a in zip(inputs, args, strict=True) if p.buffer is not None and a is not None}
     for parameter in program.parameters:
         if parameter.name in found and parameter.name in expected:
             _compare(parameter, expected[parameter.name], found[parameter.name])
     return result
-
-
-def _as_array(value: Any) -> Any:
-    """A tensor of any framework as a numpy array over the same memory; bf16 and fp8 tensors of torch by way of their bits."""
-    if isinstance(value, (int, float, bool)) or value is None or isinstance(value, (np.ndarray, np.generic)):
-        return value
-    name = str(getattr(value, "dtype", "")).removeprefix("torch.")
-    if hasattr(value, "detach"):
-        import torch
-
-        tensor = value.detach()
-        special = {
-            "bfloat16": (torch.int16, ml_dtypes.bfloat16),
-            "float8_e4m3fn": (torch.int8, ml_dtypes.float8_e4m3fn),
-            "float8_e5m2": (torch.int8, ml_dtypes.float8_e5m2),
-        }
-        if name in special:
-            bits, dtype = special[name]
-            return tensor.view(bits).numpy().view(dtype)
-        return tensor.numpy()
-    return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
 
 
 def _compare(parameter: Parameter, expected: Any, found: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -14,6 +15,7 @@ from tilewright.errors import Kind, fail
 from tilewright.ir.expr import Expr, Op, const
 from tilewright.ir.program import Parameter, ParameterKind
 from tilewright.ir.visit import subexpressions, substitute_expr
+from tilewright.runtime.host_arrays import as_array, as_torch
 from tilewright.spans import span_of_caller
 
 
@@ -47,7 +49,18 @@ def do_bench(
 
     warmup, rep     milliseconds to spend before and while measuring; `_n_warmup`, `_n_repeat` give counts instead.
     return_mode     "mean", "median", "min" or "max"; with `quantiles`, a list of those instead.
+    early_stop_baseline   milliseconds: where the first two calls both take longer, the shorter of them is the answer.
+
+    The other arguments are about GPUs.
     """
+    if backend not in ("event", "cupti", "cudagraph"):
+        fail(
+            Kind.OPTION_VALUE,
+            f"the backend of do_bench is {backend!r}",
+            span_of_caller(),
+            because='known are "event", "cupti" and "cudagraph"; on a CPU all mean its clock',
+            help="leave it out",
+        )
     if return_mode not in ("mean", "median", "min", "max"):
         fail(
             Kind.OPTION_VALUE,
@@ -59,6 +72,12 @@ def do_bench(
     start = time.perf_counter()
     fn()
     once_ms = max((time.perf_counter() - start) * 1e3, 1e-6)
+    if early_stop_baseline is not None and once_ms > early_stop_baseline:
+        start = time.perf_counter()  # the first call may have paid for what is done once
+        fn()
+        once_ms = min(once_ms, (time.perf_counter() - start) * 1e3)
+        if once_ms > early_stop_baseline:
+            return [once_ms] * len(quantiles) if quantiles is not None else once_ms
     for _ in range(_n_warmup or max(1, int(warmup / once_ms))):
         fn()
     times = []
@@ -85,9 +104,11 @@ class Profiler:
         self.kernel, self.parameters, self.supply_type = kernel, tuple(parameters), supply_type
         self.result_idx = tuple(output_positions)
 
-    def _inputs(self, sizes: Mapping[str, int] | None = None) -> list[Any]:
+    def make_inputs(self, sizes: Mapping[str, int] | None = None) -> list[Any]:
+        """Made-up inputs; `sizes` names the symbols. In a TileLang program that uses torch they are torch tensors, as it expects; else numpy arrays."""
         rng = np.random.default_rng(0)
-        return [self._input(p, rng, sizes or {}) for k, p in enumerate(self.parameters) if k not in self.result_idx]
+        arrays = [self._input(p, rng, sizes or {}) for k, p in enumerate(self.parameters) if k not in self.result_idx]
+        return [as_torch(a) for a in arrays] if {"torch", "tilelang"} <= sys.modules.keys() else arrays
 
     def _input(self, parameter: Parameter, rng: np.random.Generator, sizes: Mapping[str, int]) -> Any:
         if parameter.kind is ParameterKind.TENSOR and parameter.buffer is not None:
@@ -118,7 +139,7 @@ class Profiler:
 
     def run_once(self, func: Callable[..., Any] | None = None) -> Any:
         """One call on made-up inputs."""
-        return (func or self.kernel)(*self._inputs())
+        return (func or self.kernel)(*self.make_inputs())
 
     def assert_allclose(
         self,
@@ -129,20 +150,37 @@ class Profiler:
         max_mismatched_ratio: float = 0.01,
     ) -> None:
         """Runs kernel and reference on the same inputs. Raises AssertionError where more than the given share of elements differs."""
-        inputs = list(input_tensors) if input_tensors is not None else self._inputs()
+        inputs = list(input_tensors) if input_tensors is not None else self.make_inputs()
         wanted, found = _as_list(reference_program(*inputs)), _as_list(self.kernel(*inputs))
         for position, (want, got) in enumerate(zip(wanted, found, strict=True)):
-            a, b = np.asarray(want).astype(np.float64), np.asarray(got).astype(np.float64)
+            a, b = np.asarray(as_array(want)).astype(np.float64), np.asarray(as_array(got)).astype(np.float64)
+            if a.shape != b.shape:
+                raise AssertionError(f"output {position} has shape {b.shape}, the reference gives {a.shape}")
             wrong = ~np.isclose(b, a, rtol=rtol, atol=atol, equal_nan=True)
             if wrong.mean() > max_mismatched_ratio:
                 raise AssertionError(f"output {position}: {int(wrong.sum())} of {wrong.size} elements differ by more than rtol={rtol}, atol={atol}")
 
+    def manual_assert_close(
+        self, reference_program: Callable[..., Any], input_tensors: Sequence[Any] | None = None, manual_check_prog: Callable[..., Any] | None = None
+    ) -> None:
+        """Gives what the kernel and the reference return for the same inputs to `manual_check_prog`, as two lists, which raises where it is not content."""
+        if not callable(manual_check_prog):
+            fail(
+                Kind.OPTION_VALUE,
+                "manual_assert_close was given no manual_check_prog",
+                span_of_caller(),
+                because="it is the function that compares",
+                help="pass manual_check_prog=check, or use assert_allclose",
+            )
+        inputs = list(input_tensors) if input_tensors is not None else self.make_inputs()
+        manual_check_prog(_as_list(self.kernel(*inputs)), _as_list(reference_program(*inputs)))
+
     def assert_consistent(self, repeat: int = 10) -> None:
         """Raises AssertionError unless repeated calls give the same bits."""
-        inputs = self._inputs()
-        first = [np.array(x, copy=True) for x in _as_list(self.kernel(*inputs))]
+        inputs = self.make_inputs()
+        first = [np.array(as_array(x), copy=True) for x in _as_list(self.kernel(*inputs))]
         for _ in range(repeat):
-            if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, map(np.asarray, _as_list(self.kernel(*inputs))), strict=True)):
+            if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, map(as_array, _as_list(self.kernel(*inputs))), strict=True)):
                 raise AssertionError("two calls with the same inputs gave different results")
 
     def do_bench(
@@ -161,9 +199,10 @@ class Profiler:
         early_stop_baseline: float | None = None,
     ) -> Any:
         """Milliseconds of one call."""
-        inputs = list(input_tensors) if input_tensors is not None else self._inputs(dynamic_symbolic_constraints)
+        inputs = list(input_tensors) if input_tensors is not None else self.make_inputs(dynamic_symbolic_constraints)
         called = func or self.kernel
-        return do_bench(lambda: called(*inputs), warmup, rep, n_warmup, n_repeat, quantiles, return_mode=return_mode)
+        times = {"backend": backend, "return_mode": return_mode, "early_stop_baseline": early_stop_baseline}
+        return do_bench(lambda: called(*inputs), warmup, rep, n_warmup, n_repeat, quantiles, **times)  # type: ignore[arg-type]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from tilewright.cli.explain import CODES, UnknownCodeError, explain, explanation
 from tilewright.errors import Kind, TileError
 from tilewright.jit import EagerFunction
 from tilewright.language.function import PrimFunc
+from tilewright.tune import Tuned
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def test_the_wrong_example_raises_this_kind(code: str) -> None:
 def test_the_right_example_works(code: str) -> None:
     if code == Kind.ARGUMENT_DEVICE.value:
         pytest.importorskip("torch")
-    assert any(isinstance(value, (PrimFunc, EagerFunction)) for value in run_block(code, "right").values()), "holds no kernel"
+    assert any(isinstance(value, (PrimFunc, EagerFunction, Tuned)) for value in run_block(code, "right").values()), "holds no kernel"
 
 
 @pytest.mark.parametrize("spelling", ["copy-shape", "COPY_SHAPE", "error[copy-shape]", " copy-shape: "])

@@ -19,8 +19,8 @@ _PACKAGE = importlib.import_module("tilewright")
 _ROOT = "tilelang"
 _CACHE_VARIABLE = "TILEWRIGHT_CACHE"
 # Modules of TileLang that stand elsewhere here.
-_ELSEWHERE = {"tilelang.testing": "tilewright.testing.tilelang"}
-_SUBMODULES = ("language", "layout", "dtypes", "profiler", "testing", "math")
+_ELSEWHERE = {"tilelang.testing": "tilewright.testing.tilelang", "tilelang.autotuner": "tilewright.tune"}
+_SUBMODULES = ("language", "layout", "dtypes", "profiler", "testing", "math", "autotuner")
 
 
 def enable_cache() -> None:
