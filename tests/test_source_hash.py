@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tilewright import source_hash as module
-from tilewright.source_hash import source_evidence, source_hash
+from tilewright.source_hash import note_late_import, source_evidence, source_hash
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def forget() -> None:
     source_hash.cache_clear()
     source_evidence.cache_clear()
+    module._mixtures.clear()
 
 
 def fresh(memo: Path | None = None) -> str:
@@ -42,6 +43,17 @@ def test_an_edit_after_the_import_is_told_apart(package: Path, tmp_path: Path) -
     (package / "a.py").write_text("a = 5  # while the old code runs\n")
     mixed = source_hash(memo)
     assert mixed not in (before, fresh()) and not memo.exists()
+
+
+def test_an_edit_before_a_late_import_is_told_apart(package: Path, tmp_path: Path) -> None:
+    memo = tmp_path / "sources.json"
+    before = fresh(memo)
+    note_late_import()
+    assert source_hash(memo) == before
+    (package / "a.py").write_text("a = 5  # before b is imported\n")
+    assert source_hash(memo) == before, "what is loaded is still the old code"
+    note_late_import()
+    assert source_hash(memo) not in (before, fresh())
 
 
 def test_only_the_contents_of_python_files_count(package: Path) -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from tilewright import dtypes, language, layout
 from tilewright.driver import VERSION
 from tilewright.dtypes import DType
@@ -16,9 +18,11 @@ from tilewright.layout.annotations import FragmentAnnotation as Fragment
 from tilewright.layout.annotations import LayoutAnnotation as Layout
 from tilewright.pass_configs import PassConfigKey
 from tilewright.profiler import Profiler, TensorSupplyType, do_bench
-from tilewright.reference import run_reference
 from tilewright.source_hash import source_evidence
 from tilewright.tune import autotune
+
+if TYPE_CHECKING:
+    from tilewright.reference import run_reference
 
 JITKernel = Kernel
 DataType = DType
@@ -30,6 +34,14 @@ source_evidence()  # what is compiled from now on is the work of these sources, 
 def next_power_of_2(value: int) -> int:
     """The least power of two that is not below `value`."""
     return 1 << max(value - 1, 0).bit_length()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "run_reference":  # imported when it is asked for: most programs never do
+        from tilewright.reference import run_reference
+
+        return run_reference
+    raise AttributeError(f"module 'tilewright' has no attribute {name!r}")
 
 
 __all__ = [

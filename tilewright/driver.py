@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tilewright.backends.compiled import CompiledProgram, StageTimes, Target
-from tilewright.backends.cpu import compile_for_cpu
-from tilewright.backends.cuda import compile_for_cuda
-from tilewright.backends.simulated import compile_for_simulator
 from tilewright.backends.targets import resolve_target
 from tilewright.ir.program import Program
-from tilewright.passes import PassRecord
+from tilewright.source_hash import note_late_import
 from tilewright.target.cpu import CpuTarget
 from tilewright.target.nvidia import NvidiaTarget
 from tilewright.target.simulated import SimulatedTarget
 
+if TYPE_CHECKING:
+    from tilewright.passes import PassRecord
+
 VERSION = "0.1.0"  # also read by pyproject.toml
+
+# A back end is imported when it is first used: programs import tilewright far more often than they compile, and for one family of targets only.
+_BACKENDS = {
+    CpuTarget: ("tilewright.backends.cpu", "compile_for_cpu"),
+    NvidiaTarget: ("tilewright.backends.cuda", "compile_for_cuda"),
+    SimulatedTarget: ("tilewright.backends.simulated", "compile_for_simulator"),
+}
 
 
 def compile_program(program: Program, target: Target, records: list[PassRecord] | None = None, program_name: str | None = None) -> CompiledProgram:
@@ -22,13 +33,18 @@ def compile_program(program: Program, target: Target, records: list[PassRecord] 
     records        receives the program after each pass, where given.
     program_name   the program's fingerprint, where it is known.
     """
-    match target:
-        case CpuTarget():
-            return compile_for_cpu(program, target, records, program_name)
-        case NvidiaTarget():
-            return compile_for_cuda(program, target, records, program_name)
-        case SimulatedTarget():
-            return compile_for_simulator(program, target, records)
+    compile_for = _back_end(type(target))
+    named = {} if isinstance(target, SimulatedTarget) else {"program_name": program_name}
+    compiled: CompiledProgram = compile_for(program, target, records, **named)
+    return compiled
+
+
+@lru_cache(maxsize=len(_BACKENDS))
+def _back_end(kind: type[Target]) -> Any:
+    module, function = _BACKENDS[kind]
+    found = getattr(import_module(module), function)
+    note_late_import()
+    return found
 
 
 __all__ = ["VERSION", "CompiledProgram", "StageTimes", "Target", "compile_program", "resolve_target"]

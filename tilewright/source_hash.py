@@ -21,6 +21,8 @@ def source_hash(memo_file: Path | None = None) -> str:
     Files that were edited after the import do not run: then the hash is one that no unedited sources have.
     """
     evidence = source_evidence()
+    if evidence in _mixtures:
+        return _hash_of_mixture(evidence)
     if memo_file is not None:
         try:
             memo = json.loads(memo_file.read_text())
@@ -35,7 +37,7 @@ def source_hash(memo_file: Path | None = None) -> str:
         digest.update(content)
     made = digest.hexdigest()
     if _evidence_now() != evidence:
-        return hashlib.sha256(f"edited after {evidence}".encode()).hexdigest()
+        return _hash_of_mixture(evidence)
     if memo_file is not None:
         try:
             temporary = memo_file.with_name(f".{memo_file.name}.{os.getpid()}")
@@ -44,6 +46,22 @@ def source_hash(memo_file: Path | None = None) -> str:
         except OSError:
             pass
     return made
+
+
+def _hash_of_mixture(evidence: str) -> str:
+    return hashlib.sha256(f"edited after {evidence}".encode()).hexdigest()
+
+
+def note_late_import() -> None:
+    """To be called after modules were imported that the package's own import leaves out: where files were edited in between, old and new code run
+    together, and `source_hash` becomes one that no unedited sources have.
+    """
+    if _evidence_now() != source_evidence():
+        source_hash.cache_clear()
+        _mixtures.add(source_evidence())
+
+
+_mixtures: set[str] = set()  # evidence of imports after which other sources were imported too
 
 
 @lru_cache(maxsize=1)

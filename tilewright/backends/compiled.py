@@ -5,15 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tilewright.errors import Kind, fail
 from tilewright.ir.program import Program
-from tilewright.passes import Remark
 from tilewright.spans import span_of_caller
 from tilewright.target.cpu import CpuTarget
 from tilewright.target.nvidia import NvidiaTarget
 from tilewright.target.simulated import SimulatedTarget
+
+if TYPE_CHECKING:
+    from tilewright.passes import Remark
 
 Target = CpuTarget | NvidiaTarget | SimulatedTarget
 
