@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"  # also read by pyproject.toml
 
 # A back end is imported when it is first used: programs import tilewright far more often than they compile, and for one family of targets only.
-_BACKENDS = {
+_BACKENDS: dict[type, tuple[str, str]] = {
     CpuTarget: ("tilewright.backends.cpu", "compile_for_cpu"),
     NvidiaTarget: ("tilewright.backends.cuda", "compile_for_cuda"),
     SimulatedTarget: ("tilewright.backends.simulated", "compile_for_simulator"),
@@ -39,8 +39,8 @@ def compile_program(program: Program, target: Target, records: list[PassRecord] 
     return compiled
 
 
-@lru_cache(maxsize=len(_BACKENDS))
-def _back_end(kind: type[Target]) -> Any:
+@cache
+def _back_end(kind: type) -> Any:
     module, function = _BACKENDS[kind]
     found = getattr(import_module(module), function)
     note_late_import()
