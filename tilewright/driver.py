@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"  # also read by pyproject.toml
 
 # A back end is imported when it is first used: programs import tilewright far more often than they compile, and for one family of targets only.
-_BACKENDS: dict[type, tuple[str, str]] = {
+_BACKENDS = {
     CpuTarget: ("tilewright.backends.cpu", "compile_for_cpu"),
     NvidiaTarget: ("tilewright.backends.cuda", "compile_for_cuda"),
     SimulatedTarget: ("tilewright.backends.simulated", "compile_for_simulator"),
@@ -33,15 +33,14 @@ def compile_program(program: Program, target: Target, records: list[PassRecord] 
     records        receives the program after each pass, where given.
     program_name   the program's fingerprint, where it is known.
     """
-    compile_for = _back_end(type(target))
+    compile_for = _back_end(*_BACKENDS[type(target)])
     named = {} if isinstance(target, SimulatedTarget) else {"program_name": program_name}
     compiled: CompiledProgram = compile_for(program, target, records, **named)
     return compiled
 
 
 @cache
-def _back_end(kind: type) -> Any:
-    module, function = _BACKENDS[kind]
+def _back_end(module: str, function: str) -> Any:
     found = getattr(import_module(module), function)
     note_late_import()
     return found
