@@ -196,9 +196,10 @@ class Reduce(TileOp):
         def fold(step: Expr) -> Stmt:
             at = (lower_layout(renaming, {REG: step})[REG],)
             value = self._operand(cast(load(source, (step,)), dtype), wide)
-            if layout.out_axis(f"d{self.axis}").extent > int(self.src.extents[self.axis]):
-                place = lower_layout(layout, {REG: step, LANE: context.lane, WARP: context.warp})[f"d{self.axis}"]
-                value = select(place < int(self.src.extents[self.axis]), value, cast(start, wide), is_lazy=True)
+            places = lower_layout(layout, {REG: step, LANE: context.lane, WARP: context.warp})
+            for number, extent in enumerate(self.src.extents):
+                if layout.out_axis(f"d{number}").extent > int(extent):
+                    value = select(places[f"d{number}"] < int(extent), value, cast(start, wide), is_lazy=True)
             return Store(self.span, partials, at, self._merge(load(partials, at), value))
 
         count = partials.static_shape[0]
