@@ -29,7 +29,7 @@ from tilewright.ir.stmt import (
     WarpExchange,
     While,
 )
-from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
+from tilewright.ir.thread import Address, AsyncRegion, InstructionCall, Registers, VectorCopy
 from tilewright.ir.tileop import TileOp
 
 
@@ -121,6 +121,9 @@ class Printer:
                     f"print({', '.join([repr(node.message), *map(self.expr, node.values), *([self.name(node.buffer)] if node.buffer is not None else [])])})",
                     node,
                 )
+            case AsyncRegion():
+                self.line("with async_copies:", node)
+                self.body(node.body)
             case VectorCopy():
                 self.line(f"{self.value(node.dst)} = vector<{node.elements}>({self.value(node.src)})", node)
             case InstructionCall():

@@ -59,11 +59,15 @@ class For(Stmt):
 
 @dataclass(frozen=True, eq=False)
 class ParallelFor(Stmt):
-    """Independent iterations over a box, first axis slowest in memory order; any order and any distribution is allowed."""
+    """Independent iterations over a box, first axis slowest in memory order; any order and any distribution is allowed.
+
+    is_async   what it stores to shared memory may land at any time up to the wait for its group (`ops.async_copy`).
+    """
 
     variables: tuple[Expr, ...]
     extents: tuple[Expr, ...]
     body: Stmt
+    is_async: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,13 @@ class VectorCopy(Stmt):
 
 
 @dataclass(frozen=True, eq=False)
+class AsyncRegion(Stmt):
+    """Copies from global to shared memory that need not be complete before the wait for their group; `use_async_copies` replaces it."""
+
+    body: Stmt
+
+
+@dataclass(frozen=True, eq=False)
 class InstructionCall(Stmt):
     """Executes an instruction; `operands` match `instruction.operands` one to one: Registers, Address, Expr for values, int for immediates."""
 

@@ -37,7 +37,7 @@ from tilewright.ir.stmt import (
     WarpExchangeKind,
     While,
 )
-from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
+from tilewright.ir.thread import Address, AsyncRegion, InstructionCall, Registers, VectorCopy
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import own_expressions, subexpressions
 
@@ -51,7 +51,7 @@ class Level(Enum):
 
 
 _ONLY_LOWERED = (MatrixMultiply, PackPanels, StreamMultiply)
-_ONLY_THREAD = (VectorCopy, InstructionCall)
+_ONLY_THREAD = (AsyncRegion, InstructionCall, VectorCopy)
 _NEVER_THREAD = (*_ONLY_LOWERED, ParallelFor, ReduceLoop)
 _SHUFFLES = (WarpExchangeKind.SHUFFLE, WarpExchangeKind.SHUFFLE_UP, WarpExchangeKind.SHUFFLE_DOWN, WarpExchangeKind.SHUFFLE_XOR)
 _VOTES = (WarpExchangeKind.ANY, WarpExchangeKind.ALL, WarpExchangeKind.BALLOT, WarpExchangeKind.ACTIVE_MASK)
@@ -127,6 +127,8 @@ class _Verifier:
             case While():
                 self.condition(node, node.condition)
                 self.stmt(node.body, set(names), has_loop=True)
+            case AsyncRegion():
+                self.stmt(node.body, set(names), has_loop=has_loop)
             case Break() | Continue():
                 if not has_loop:
                     self.fail(node, "loop control stands outside a loop")

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tilewright.errors import Kind, Label, Span, fail
+from tilewright.intrin.nvidia.cp_async import CP_ASYNC_COMMIT_GROUP, CP_ASYNC_WAIT_ALL, CP_ASYNC_WAIT_GROUP
 from tilewright.ir import build
 from tilewright.ir.buffer import Region, Scope, format_shape
 from tilewright.ir.expr import describe_operand
 from tilewright.ir.stmt import Seq, Stmt
-from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
+from tilewright.ir.thread import InstructionCall
+from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, ThreadContext, TileOp
 from tilewright.ops.copy import match_tiles
 from tilewright.ops.operand import as_region, has_extent
+from tilewright.target.nvidia import Feature
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,9 @@ class CommitGroup(TileOp):
 
     def lower(self, context: LoweringContext) -> Stmt:
         return Seq(self.span, ())
+
+    def lower_to_threads(self, context: ThreadContext) -> Stmt:
+        return InstructionCall(self.span, CP_ASYNC_COMMIT_GROUP, ()) if context.target.has(Feature.CP_ASYNC) else Seq(self.span, ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +55,13 @@ class WaitGroup(TileOp):
 
     def lower(self, context: LoweringContext) -> Stmt:
         return Seq(self.span, ())
+
+    def lower_to_threads(self, context: ThreadContext) -> Stmt:
+        if not context.target.has(Feature.CP_ASYNC):
+            return Seq(self.span, ())
+        if self.pending == 0:
+            return InstructionCall(self.span, CP_ASYNC_WAIT_ALL, ())
+        return InstructionCall(self.span, CP_ASYNC_WAIT_GROUP, (self.pending,))
 
 
 def async_copy(src: Any, dst: Any, *, coalesced_width: int | None = None, annotations: Any = None, loop_layout: Any = None) -> None:

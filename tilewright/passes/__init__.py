@@ -13,6 +13,7 @@ from tilewright.ir.verify import Level, verify
 from tilewright.options import environment
 from tilewright.passes.check_program import check_program
 from tilewright.passes.context import GpuPassContext, PassContext, Remark
+from tilewright.passes.expand_pipeline import expand_pipeline
 from tilewright.passes.expand_tile_ops import expand_tile_ops
 from tilewright.passes.fold_clear import fold_clear
 from tilewright.passes.forward_operands import forward_operands
@@ -29,6 +30,8 @@ from tilewright.passes.split_lanes import split_lanes
 from tilewright.passes.stage_operands import stage_operands
 from tilewright.passes.stream_operands import stream_operands
 from tilewright.passes.swizzle_blocks import swizzle_blocks
+from tilewright.passes.use_async_copies import use_async_copies
+from tilewright.passes.vectorize import vectorize
 
 Context = TypeVar("Context", PassContext, GpuPassContext)
 CpuPass = Callable[[Program, PassContext], Program]
@@ -53,11 +56,14 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
     split_lanes,  # before everything that knows elements of one lane only
     swizzle_blocks,  # block numbers are what everything else is computed from
+    expand_pipeline,  # while copies are whole operations
     stage_operands,  # while copies are still whole operations, which it makes more of
     expand_tile_ops,  # before layouts, which come from loops
     guard_accesses,  # while the loops are those of the user, whose bounds are easiest to prove
     infer_layouts,  # before lowering, which reads them
     lower_to_threads,  # what one thread runs; no tile operation afterwards
+    vectorize,  # once addresses are those of one thread
+    use_async_copies,  # pairs of wide accesses
 )
 
 

@@ -24,12 +24,14 @@ class Remark:
 
 @dataclass(kw_only=True)
 class Remarks:
-    """What every compilation has, whatever its target: the remarks, in the order they were made."""
+    """What every compilation has, whatever its target: the remarks, each once, in the order they were made."""
 
     remarks: list[Remark] = field(default_factory=list)
 
     def remark(self, span: Span, text: str) -> None:
-        self.remarks.append(Remark(span, text))
+        made = Remark(span, text)
+        if made not in self.remarks:
+            self.remarks.append(made)
 
 
 @dataclass

@@ -11,9 +11,11 @@ import dataclasses
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, const, load
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import For, Let, LoopKind, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.stmt import For, Let, LoopKind, ParallelFor, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import rewrite, rewrite_expr
+from tilewright.ops.async_copy import CommitGroup, WaitGroup
+from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import Gemm
 from tilewright.ops.reduce import Reduce, combine
 from tilewright.ops.scan import Scan
@@ -42,7 +44,7 @@ def _expand_launch(launch: Launch) -> Launch:
 def is_kept_whole(op: TileOp) -> bool:
     """Whether an operation is lowered to threads by itself."""
     match op:
-        case Gemm():
+        case Gemm() | CommitGroup() | WaitGroup():
             return True
         case Reduce():
             return is_whole_fragment(op.src) and is_whole_fragment(op.dst)
@@ -52,6 +54,8 @@ def is_kept_whole(op: TileOp) -> bool:
 def expand_op(op: TileOp, scratch: Scratch) -> Stmt:
     """The loops of an operation."""
     loops = op.as_loops(scratch) if isinstance(op, Scan) and op.src.buffer.scope is Scope.SHARED else op.lower(scratch)
+    if isinstance(op, Copy) and op.is_async and isinstance(loops, ParallelFor):
+        return dataclasses.replace(loops, is_async=True)
     return rewrite(loops, post=lambda node: _loop(node, scratch) if isinstance(node, ReduceLoop) else node)
 
 

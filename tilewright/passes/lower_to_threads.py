@@ -17,6 +17,7 @@ from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, binary, const, load, logical, var
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, ParallelFor, Print, Seq, Stmt, Store
+from tilewright.ir.thread import AsyncRegion
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import rewrite, rewrite_expr, statements, substitute
 from tilewright.layout import LANE, REG, WARP, Layout, MemoryLayout, TableLayout, tile_axes
@@ -33,7 +34,7 @@ from tilewright.passes.loop_layout import (
     unrollable_loops,
 )
 from tilewright.passes.scratch import Scratch
-from tilewright.target.nvidia import NvidiaTarget
+from tilewright.target.nvidia import Feature, NvidiaTarget
 
 _UNROLLED_ACCESSES = 16  # wide accesses of one copy that are under way together
 _ALONE: dict[str, Expr] = {VECTOR: const(0), REG: const(0)}  # outside parallel loops, a thread runs a statement once
@@ -216,7 +217,7 @@ class _Lowering:
             body = If(span, binary(Op.LT, self.warp, const(plan.layout.in_axis(WARP).extent)), body)
             if plan.layout.in_axis(LANE).extent < min(32, self.num_threads):
                 body = If(span, binary(Op.LT, self.lane, const(plan.layout.in_axis(LANE).extent)), body)
-        return body
+        return AsyncRegion(span, body) if loop.is_async and self.target.has(Feature.CP_ASYNC) else body
 
     def elected(self, layout: Layout) -> Expr | None:
         """Which of the threads that run the same iterations changes memory; None where no two do."""

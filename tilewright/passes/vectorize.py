@@ -21,7 +21,7 @@ from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import COMPARISONS, Expr, Op, as_expr, binary, const, load, logical, unary, var
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Assert, Assume, AtomicUpdate, For, If, Let, LoopKind, Seq, Stmt, Store, While
-from tilewright.ir.thread import Address, VectorCopy
+from tilewright.ir.thread import Address, AsyncRegion, VectorCopy
 from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute, substitute_expr
 from tilewright.passes.context import Remarks
 from tilewright.passes.walk import launch_facts
@@ -69,7 +69,7 @@ class _Walk:
             case If():
                 otherwise = None if node.else_body is None else self.stmt(node.else_body, facts.assuming_not(node.condition))
                 return dataclasses.replace(node, then_body=self.stmt(node.then_body, facts.assuming(node.condition)), else_body=otherwise)
-            case While():
+            case While() | AsyncRegion():
                 return dataclasses.replace(node, body=self.stmt(node.body, facts))
             case _:
                 return node
