@@ -21,6 +21,7 @@ from tilewright.ir.stmt import (
     If,
     Let,
     ParallelFor,
+    Prefetch,
     Print,
     ReduceLoop,
     Seq,
@@ -95,12 +96,16 @@ class Printer:
                 self.line(f"{self.name(node.variable)} = {self.expr(node.value)}", node)
             case Store():
                 self.line(f"{self.name(node.buffer)}[{', '.join(map(self.expr, node.indices))}] = {self.expr(node.value)}", node)
+            case Prefetch():
+                self.line(f"prefetch({self.name(node.buffer)}[{', '.join(map(self.expr, node.indices))}])", node)
             case ReduceLoop():
                 self.line(
                     f"{self.name(node.result)} = {node.kind.value}({self.expr(node.initial)}, {self.expr(node.value)} for {self.name(node.axis)} in "
-                    f"range({self.expr(node.extent)}))",
+                    f"range({self.expr(node.extent)})){'' if node.body is None else ', each after:'}",
                     node,
                 )
+                if node.body is not None:
+                    self.body(node.body)
             case AtomicUpdate():
                 target = f"{self.name(node.buffer)}[{', '.join(map(self.expr, node.indices))}]"
                 previous = f"{self.name(node.previous)} = " if node.previous is not None else ""

@@ -112,6 +112,14 @@ class Store(Stmt):
     value: Expr
 
 
+@dataclass(frozen=True, eq=False)
+class Prefetch(Stmt):
+    """A hint that buffer[indices] will be read soon; the element need not exist, and nothing is read."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+
+
 class ReduceKind(Enum):
     """An associative and commutative combination."""
 
@@ -125,7 +133,10 @@ class ReduceKind(Enum):
 
 @dataclass(frozen=True, eq=False)
 class ReduceLoop(Stmt):
-    """result = initial combined with value(axis) for axis in range(extent), in any order; `result` names it for the rest of the sequence."""
+    """result = initial combined with value(axis) for axis in range(extent), in any order; `result` names it for the rest of the sequence.
+
+    Where there is a body, each turn runs it first, and `value` may use the names that it makes; turns share no element that one of them writes.
+    """
 
     result: Expr
     kind: ReduceKind
@@ -133,6 +144,7 @@ class ReduceLoop(Stmt):
     axis: Expr
     extent: Expr
     value: Expr
+    body: Stmt | None = None
 
 
 class AtomicKind(Enum):
@@ -357,6 +369,7 @@ __all__ = [
     "PackPanels",
     "ParallelFor",
     "Pipeline",
+    "Prefetch",
     "Print",
     "ReduceKind",
     "ReduceLoop",

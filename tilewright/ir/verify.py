@@ -39,7 +39,7 @@ from tilewright.ir.stmt import (
 )
 from tilewright.ir.thread import Address, AsyncRegion, InstructionCall, Registers, VectorCopy
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import own_expressions, subexpressions
+from tilewright.ir.visit import own_expressions, statements, subexpressions
 
 
 class Level(Enum):
@@ -146,6 +146,8 @@ class _Verifier:
             case ReduceLoop():
                 if not node.result.dtype == node.initial.dtype == node.value.dtype:
                     self.fail(node, f"{node.result.name} is {node.result.dtype!s}, combined from {node.initial.dtype!s} and {node.value.dtype!s}")
+                if node.body is not None:
+                    self.stmt(node.body, names | {node.axis}, has_loop=False)
 
     def exchange(self, node: WarpExchange) -> None:
         expected = _EXCHANGE_RESULTS.get(node.kind, node.value.dtype)
@@ -162,6 +164,8 @@ class _Verifier:
 
     def own_parts(self, node: Stmt, names: set[Expr]) -> None:
         inner = names | {node.axis} if isinstance(node, ReduceLoop) else names
+        if isinstance(node, ReduceLoop) and node.body is not None:
+            inner |= {name for part in statements(node.body) for name in _names_made(part)}
         inner = inner | set(_names_made(node)) | set(getattr(node, "variables", ())) | ({node.variable} if isinstance(node, For) else set())
         for expression in own_expressions(node):
             self.expression(node, expression, inner)

@@ -18,6 +18,7 @@ from tilewright.passes.expand_tile_ops import expand_tile_ops
 from tilewright.passes.fold_clear import fold_clear
 from tilewright.passes.forward_operands import forward_operands
 from tilewright.passes.fuse_loops import fuse_loops
+from tilewright.passes.fuse_rows import fuse_rows
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
 from tilewright.passes.infer_layouts import infer_layouts
@@ -49,6 +50,7 @@ CPU_PASSES: tuple[CpuPass, ...] = (
     plan_tiles,  # how tiles are stored: before lowering, which reads it
     lower_tile_ops,  # loops and products; no tile operation afterwards
     fuse_loops,  # once everything element-wise is a loop, and before guards make their bodies differ
+    fuse_rows,  # of the loops that could not become one
     guard_accesses,  # after lowering, so that the accesses of tile operations are guarded by the same rule as the user's own
 )
 

@@ -17,6 +17,7 @@ from tilewright.ir.expr import Expr, Op, load, var
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Assume, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute, substitute_expr
+from tilewright.passes.accesses import Accesses, flat, is_element_by_element, is_pure
 from tilewright.passes.context import PassContext
 from tilewright.passes.walk import buffers_of, viewed_tiles
 
@@ -30,7 +31,7 @@ def fuse_loops(program: Program, context: PassContext) -> Program:
 
 def _fuse_launch(launch: Launch) -> Launch:
     views = viewed_tiles(launch)
-    body = _without_unread_tiles(rewrite(launch.body, post=_fuse_sequence), views)
+    body = without_unread_tiles(rewrite(launch.body, post=_fuse_sequence), views)
     counts = _read_counts(body)
     once = frozenset(b for b, count in counts.items() if count == 1 and b not in views)
     return dataclasses.replace(launch, body=rewrite(body, post=lambda node: _reduce_values(node, once)))
@@ -40,15 +41,11 @@ def _fuse_sequence(node: Stmt) -> Stmt:
     if not isinstance(node, Seq):
         return node
     done: list[Stmt] = []
-    for part in _flat(node):
+    for part in flat(node):
         done.append(part)
         while len(done) > 1 and (joint := _join(done[-2], done[-1])) is not None:
             done[-2:] = [joint]
     return dataclasses.replace(node, body=tuple(done))
-
-
-def _flat(node: Stmt) -> list[Stmt]:
-    return [inner for part in node.body for inner in _flat(part)] if isinstance(node, Seq) else [node]
 
 
 # -- joining two loops
@@ -63,68 +60,18 @@ def _join(first: Stmt, second: Stmt) -> ParallelFor | None:
     if not all(isinstance(inner, _JOINABLE) for loop in (first, second) for inner in statements(loop.body)):
         return None
     follower = substitute(second.body, dict(zip(second.variables, first.variables, strict=True)))
-    before, after = _Accesses(first.body), _Accesses(follower)
+    before, after = Accesses(first.body), Accesses(follower)
     if not any(b.scope is not Scope.GLOBAL and b in after.read for b in before.written):
         return None
-    if not all(_is_element_by_element(buffer, before, after, first.variables) for buffer in (*before.buffers, *after.buffers)):
+    if not all(is_element_by_element(buffer, before, after, first.variables) for buffer in (*before.buffers, *after.buffers)):
         return None
-    return dataclasses.replace(first, body=_forward(Seq(first.span, (*_flat(first.body), *_flat(follower)))))
-
-
-class _Accesses:
-    """What a body touches, by root buffer; every access as the load of its element."""
-
-    def __init__(self, body: Stmt) -> None:
-        self.elements: dict[Buffer, dict[Expr, None]] = {}
-        self.written: dict[Buffer, None] = {}
-        self.read: dict[Buffer, None] = {}
-        for node in statements(body):
-            if isinstance(node, Store):
-                target = load(node.buffer, node.indices)
-                self.elements.setdefault(node.buffer.storage, {})[target] = None
-                self.written[node.buffer.storage] = None
-            for expression in own_expressions(node):
-                for inner in subexpressions(expression):
-                    if inner.op is Op.LOAD:
-                        self.elements.setdefault(inner.buffer.storage, {})[inner] = None
-                        self.read[inner.buffer.storage] = None
-
-    @property
-    def buffers(self) -> tuple[Buffer, ...]:
-        return tuple(self.elements)
-
-
-def _is_element_by_element(buffer: Buffer, before: _Accesses, after: _Accesses, variables: Sequence[Expr]) -> bool:
-    """Whether the two bodies may meet in a buffer: neither writes it, or both touch one element each turn, a different one in every turn."""
-    if buffer.pointer is not None and (before.written or after.written):
-        return False
-    if buffer not in before.written and buffer not in after.written:
-        return True
-    elements = {**before.elements.get(buffer, {}), **after.elements.get(buffer, {})}
-    if buffer not in before.elements or buffer not in after.elements:
-        return True
-    return len(elements) == 1 and _is_injective(next(iter(elements)).args, variables)
-
-
-def _is_injective(indices: Sequence[Expr], variables: Sequence[Expr]) -> bool:
-    """Every variable moves an index of its own: it, or it and something that no variable changes."""
-    free = set(variables)
-
-    def moved_by(index: Expr) -> Expr | None:
-        inside = [v for v in subexpressions(index) if v in free]
-        if len(inside) != 1 or any(n.op is Op.LOAD for n in subexpressions(index)):
-            return None
-        while index.op is Op.ADD:
-            index = index.args[0] if any(v is inside[0] for v in subexpressions(index.args[0])) else index.args[1]
-        return index if index is inside[0] else None
-
-    return free <= {moved_by(index) for index in indices}
+    return dataclasses.replace(first, body=forward_elements(Seq(first.span, (*flat(first.body), *flat(follower)))))
 
 
 # -- handing elements over in registers
 
 
-def _forward(body: Seq) -> Seq:
+def forward_elements(body: Seq) -> Seq:
     """Reads of an element that the same turn has just stored take the value that was stored."""
     made: list[Stmt] = []
     values: dict[Expr, Expr] = {}  # element -> what it holds
@@ -202,7 +149,7 @@ def _reduce_values(node: Stmt, once: frozenset[Buffer]) -> Stmt:
 def _into_reduction(first: Stmt, second: Stmt, once: frozenset[Buffer]) -> Stmt | None:
     if not isinstance(first, ParallelFor) or not isinstance(second, ParallelFor) or not isinstance(first.body, (Store, Seq)):
         return None
-    filling = _flat(first.body)
+    filling = flat(first.body)
     if len(filling) != 1 or not isinstance(filling[0], Store):
         return None
     fill = filling[0]
@@ -210,7 +157,7 @@ def _into_reduction(first: Stmt, second: Stmt, once: frozenset[Buffer]) -> Stmt 
         return None
     if not all(i is v for i, v in zip(fill.indices, first.variables, strict=True)):
         return None
-    target = next((s for s in _flat(second.body) if isinstance(s, ReduceLoop)), None)
+    target = next((s for s in flat(second.body) if isinstance(s, ReduceLoop)), None)
     read = next((e for e in subexpressions(target.value) if e.op is Op.LOAD and e.buffer is fill.buffer), None) if target is not None else None
     if target is None or read is None:
         return None
@@ -219,7 +166,7 @@ def _into_reduction(first: Stmt, second: Stmt, once: frozenset[Buffer]) -> Stmt 
     if len(extent_of) != len(read.args) or not all(extent_of.get(i) is n for i, n in zip(read.args, first.extents, strict=True)):
         return None
     loaded = {e.buffer.storage for e in subexpressions(fill.value) if e.op is Op.LOAD}
-    if not loaded.isdisjoint(b.storage for s in statements(second) if isinstance(s, Store) for b in (s.buffer,)) or not _is_pure(fill.value):
+    if not loaded.isdisjoint(b.storage for s in statements(second) if isinstance(s, Store) for b in (s.buffer,)) or not is_pure(fill.value):
         return None
     value = substitute_expr(fill.value, dict(zip(first.variables, read.args, strict=True)))
     return rewrite(second, on_expr=lambda e: rewrite_expr(e, lambda x: value if x is read else x))
@@ -243,7 +190,7 @@ def _read_counts(body: Stmt) -> dict[Buffer, int]:
 # -- tiles that nobody reads
 
 
-def _without_unread_tiles(body: Stmt, views: frozenset[Buffer]) -> Stmt:
+def without_unread_tiles(body: Stmt, views: frozenset[Buffer]) -> Stmt:
     """Stores into tiles that are read nowhere are left out, and names that nobody uses; again, until nothing changes."""
     while True:
         read: set[Buffer] = set()
@@ -268,11 +215,11 @@ def _without_unread_tiles(body: Stmt, views: frozenset[Buffer]) -> Stmt:
                 case Store():
                     is_dead = node.buffer.scope is not Scope.GLOBAL and node.buffer.storage not in read and node.buffer.storage not in views
                 case Let():
-                    is_dead = node.variable not in used and _is_pure(node.value)
+                    is_dead = node.variable not in used and is_pure(node.value)
                 case ParallelFor():
                     is_dead = _is_empty(node.body)
                 case If():
-                    is_dead = _is_empty(node.then_body) and (node.else_body is None or _is_empty(node.else_body)) and _is_pure(node.condition)
+                    is_dead = _is_empty(node.then_body) and (node.else_body is None or _is_empty(node.else_body)) and is_pure(node.condition)
                 case _:
                     is_dead = False
             return None if is_dead else node
@@ -285,7 +232,3 @@ def _without_unread_tiles(body: Stmt, views: frozenset[Buffer]) -> Stmt:
 
 def _is_empty(node: Stmt) -> bool:
     return isinstance(node, Seq) and not node.body
-
-
-def _is_pure(value: Expr) -> bool:
-    return all(node.op is not Op.CALL or node.attribute.is_pure for node in subexpressions(value))

@@ -108,7 +108,11 @@ class _Guard:
             case ReduceLoop():
                 turn = facts.with_loop(node.axis, node.extent)
                 return dataclasses.replace(
-                    node, initial=self.expr(node.initial, facts), extent=self.expr(node.extent, facts), value=self.expr(node.value, turn)
+                    node,
+                    initial=self.expr(node.initial, facts),
+                    extent=self.expr(node.extent, facts),
+                    value=self.expr(node.value, turn),
+                    body=None if node.body is None else self.stmt(node.body, turn),
                 )
             case Store() | AtomicUpdate():
                 indices = tuple(self.expr(i, facts) for i in node.indices)

@@ -58,8 +58,8 @@ def _walk(stmt: Stmt, facts: Facts) -> Iterator[tuple[Stmt, Facts]]:
                 yield from _walk(stmt.else_body, facts.assuming_not(stmt.condition))
         case While():
             yield from _walk(stmt.body, facts)
-        case ReduceLoop():
-            pass
+        case ReduceLoop() if stmt.body is not None:
+            yield from _walk(stmt.body, facts.with_loop(stmt.axis, stmt.extent))
 
 
 def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:

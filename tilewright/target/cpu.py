@@ -49,6 +49,7 @@ class CpuTarget:
     register_count  vector registers that the instruction set names.
     features        what may be used.
     micro_tile      register block of matrix products: accumulators, one row of column vectors and one broadcast must fit the registers.
+    streaming_bytes tensors from this size on are written past the caches where the launch does not read them; 0 for never.
     """
 
     name: str
@@ -59,6 +60,7 @@ class CpuTarget:
     register_count: int
     features: frozenset[Feature]
     micro_tile: MicroTile
+    streaming_bytes: int = 0
 
     def has(self, feature: Feature) -> bool:
         return feature in self.features
@@ -77,9 +79,14 @@ _NEON_FEATURES = frozenset({Feature.FMA, Feature.F16C, Feature.ROUND, Feature.NE
 # Micro-tiles fill the registers, but for one row of column vectors and a broadcast, with at most 8 rows: rows of a tensor that lie a power of two
 # apart fall into one set of a first-level cache, and 8 lines is what the smallest of them hold. With 14x32 such operands cost AVX-512 a seventh
 # of its speed; 6x64 reaches 0.97 of the FMA peak whatever the distance, and 6x16 reaches 0.96 on AVX2.
-GENERIC_128 = CpuTarget("generic-128", "x86-64", _SSE_LEVEL, "x86_64-unknown-linux-gnu", 16, 16, frozenset(), MicroTile(6, 2))
-AVX2 = CpuTarget("avx2", "x86-64-v3", _AVX2_LEVEL, "x86_64-unknown-linux-gnu", 32, 16, _AVX2_FEATURES, MicroTile(6, 2))
-AVX512 = CpuTarget("avx512", "x86-64-v4", _AVX512_LEVEL, "x86_64-unknown-linux-gnu", 64, 32, _AVX2_FEATURES | {Feature.AVX512}, MicroTile(6, 4))
+# A result of 16 MiB and inputs of that size together fill the last-level cache that most processors have for a few cores. Written through the
+# caches, every line of it would first be read, and would push the inputs out; at half the size both ways take equally long.
+_STREAMING_BYTES = 16 << 20
+GENERIC_128 = CpuTarget("generic-128", "x86-64", _SSE_LEVEL, "x86_64-unknown-linux-gnu", 16, 16, frozenset(), MicroTile(6, 2), _STREAMING_BYTES)
+AVX2 = CpuTarget("avx2", "x86-64-v3", _AVX2_LEVEL, "x86_64-unknown-linux-gnu", 32, 16, _AVX2_FEATURES, MicroTile(6, 2), _STREAMING_BYTES)
+AVX512 = CpuTarget(
+    "avx512", "x86-64-v4", _AVX512_LEVEL, "x86_64-unknown-linux-gnu", 64, 32, _AVX2_FEATURES | {Feature.AVX512}, MicroTile(6, 4), _STREAMING_BYTES
+)
 NEON = CpuTarget("neon", "generic", "+fp-armv8,+neon", "aarch64-unknown-linux-gnu", 16, 32, _NEON_FEATURES, MicroTile(8, 3))
 
 PRESETS: dict[str, CpuTarget] = {target.name: target for target in (GENERIC_128, AVX2, AVX512, NEON)}
@@ -122,7 +129,15 @@ def describe_cpu(llvm_cpu: str, llvm_features: Mapping[str, bool], triple: str) 
         shape = GENERIC_128
     text = ",".join(f"{'+' if is_present else '-'}{name}" for name, is_present in sorted(llvm_features.items()))
     return CpuTarget(
-        f"{llvm_cpu}-{shape.vector_bytes * 8}", llvm_cpu, text, triple, shape.vector_bytes, shape.register_count, frozenset(features), shape.micro_tile
+        f"{llvm_cpu}-{shape.vector_bytes * 8}",
+        llvm_cpu,
+        text,
+        triple,
+        shape.vector_bytes,
+        shape.register_count,
+        frozenset(features),
+        shape.micro_tile,
+        shape.streaming_bytes if triple.startswith("x86_64") else 0,
     )
 
 

@@ -30,6 +30,7 @@ from tilewright.ir.stmt import (
     LoopKind,
     MatrixMultiply,
     ParallelFor,
+    Prefetch,
     Print,
     ReduceKind,
     ReduceLoop,
@@ -284,6 +285,8 @@ class Interpreter:
                 self.values[node.result] = self.value(node.initial)
                 for turn in range(int(self.value(node.extent))):
                     self.values[node.axis] = np.int32(turn)
+                    if node.body is not None:
+                        self.run(node.body)
                     self.values[node.result] = self.value(_COMBINE[node.kind](node.result, node.value))
             case AtomicUpdate():
                 position = self.position(node.buffer, [int(self.value(i)) for i in node.indices])
@@ -292,7 +295,7 @@ class Interpreter:
                 self.array(node.buffer)[position] = self.value(_ATOMIC[node.kind](previous, node.value))
                 if node.previous is not None:
                     self.values[node.previous] = self.values[previous]
-            case Assume() | Print():
+            case Assume() | Prefetch() | Print():
                 pass
             case Assert():
                 if not self.value(node.condition) and not self.status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -552,3 +553,48 @@ def test_other_targets_compile(target: Any) -> None:
         return seq(total, store(c, [i], total.result))
 
     assert compile_object(emit_program(program([a, c], lambda bx: parallel([70], body)), {}, target).text, target)
+
+
+# -- conditions and stores that concern a whole loop
+
+
+def test_a_condition_that_no_turn_changes_is_asked_in_front_of_the_loop() -> None:
+    m = var("m")
+    a, c, total = tensor("a", float32, m, 128), tensor("c", float32, 4, 128), tensor("total", float32, 4)
+
+    def row(i: Expr) -> Stmt:
+        element = reduction(ReduceKind.SUM, 0.0, 128, lambda r: select(i < m, at(a, i, r), const(2.0), is_lazy=True), float32)
+        return seq(parallel([128], lambda j: when(i < m, store(c, [i, j], at(a, i, j)))), element, store(total, [i], element.result))
+
+    made = program([a, c, total], lambda bx: serial(4, row))
+    for rows in (0, 2, 4):
+        arrays = {"a": floats(rows, 128), "c": floats(4, 128), "total": floats(4)}
+        code = check(made, arrays, symbols={"m": rows}, tolerance=1e-5)
+    assert code.module.text.count("holds.0:") == 1 and code.module.text.count("holds.1:") == 1
+
+
+@pytest.mark.skipif(not host_target().triple.startswith("x86_64"), reason="only x86-64 targets have such stores")
+@pytest.mark.parametrize("first", [0, 3])
+def test_results_larger_than_the_caches_are_written_past_them(first: int) -> None:
+    n = var("n")
+    a, c = tensor("a", float32, n), tensor("c", float32, n)
+    target = dataclasses.replace(host_target(), streaming_bytes=4096)
+    for extent in (1000, 1024, 5000):
+        storage = np.zeros(extent + 32, np.float32)
+        aligned = (-storage.ctypes.data // 4) % 16 + first
+        arrays = {"a": floats(extent), "c": storage[aligned : aligned + extent]}
+        code = native(program([a, c], lambda bx: parallel([n], lambda i: store(c, [i], at(a, i) * 3.0))), None, target)
+        code(arrays, symbols={"n": extent})
+        np.testing.assert_array_equal(arrays["c"], arrays["a"] * 3)
+    assert "!nontemporal" in code.module.text and "sfence" in code.module.text
+
+
+def test_a_tensor_that_is_read_too_stays_in_the_caches() -> None:
+    a, c = tensor("a", float32, 1 << 20), tensor("c", float32, 1 << 20)
+    target = dataclasses.replace(host_target(), streaming_bytes=64)
+    for made in (
+        program([a, c], lambda bx: parallel([1 << 20], lambda i: store(c, [i], at(c, i) * 3.0))),
+        program([a, c], lambda bx: parallel([1 << 20], lambda i: when(i > 5, store(c, [i], at(a, i))))),
+        program([a, c], lambda bx: parallel([1 << 19], lambda i: store(c, [i * 2], at(a, i)))),
+    ):
+        assert "!nontemporal" not in emit_program(made, {}, target).text

@@ -40,7 +40,8 @@ def statement_nanoseconds(node: Stmt) -> float:
             otherwise = 0.0 if node.else_body is None else statement_nanoseconds(node.else_body)
             return _expressions(node) + max(statement_nanoseconds(node.then_body), otherwise)
         case ReduceLoop():
-            return _extent(node.extent) * _expressions(node) / VECTOR_SPEED_UP
+            inner = 0.0 if node.body is None else statement_nanoseconds(node.body)
+            return _extent(node.extent) * (_expressions(node) + inner) / VECTOR_SPEED_UP
         case MatrixMultiply():
             return 2.0 * node.rows * node.columns * _extent(node.depth) / PRODUCT_FLOPS_PER_NANOSECOND
         case StreamMultiply():

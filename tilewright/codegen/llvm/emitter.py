@@ -87,6 +87,13 @@ class Module:
     declarations: dict[str, str] = field(default_factory=dict)
     globals: dict[str, str] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def one(self) -> str:
+        """The metadata node that markers such as `!nontemporal` want."""
+        self.metadata.setdefault("!0", "!{i32 1}")
+        return "!0"
 
     def declare(self, name: str, result: str, parameters: Sequence[str], attributes: str = "") -> None:
         """An external function or intrinsic; `name` without the @."""
@@ -107,7 +114,8 @@ class Module:
     def text(self) -> str:
         head = [f'target datalayout = "{self.data_layout}"'] if self.data_layout else []
         head += [f'target triple = "{self.target_triple}"'] if self.target_triple else []
-        return "\n".join([*head, *self.globals.values(), *(f.text() for f in self.functions.values()), *self.declarations.values()]) + "\n"
+        metadata = [f"{name} = {node}" for name, node in self.metadata.items()]
+        return "\n".join([*head, *self.globals.values(), *(f.text() for f in self.functions.values()), *self.declarations.values(), *metadata]) + "\n"
 
 
 class Loop:

@@ -89,6 +89,20 @@ class Facts:
             found = self._written[root] = frozenset(targets)
         return found
 
+    def only_written(self, root: Stmt) -> frozenset[Buffer]:
+        """Tensors of the caller that a statement writes element by element and does not use otherwise."""
+        stored: set[Buffer] = set()
+        used: set[Buffer] = set()
+        for node in statements(root):
+            if isinstance(node, Store):
+                stored.add(node.buffer.storage)
+            else:
+                items = (item for value in vars(node).values() for item in (value if isinstance(value, tuple) else (value,)))
+                used.update(item.storage for item in items if isinstance(item, Buffer))
+            for expression in own_expressions(node):
+                used |= self.dependences(expression).storages
+        return frozenset(b for b in stored - used if b.scope is Scope.GLOBAL and b.pointer is None)
+
     def bound(self, root: Stmt) -> frozenset[Expr]:
         """Variables that a statement or one inside it defines."""
         found = self._bound.get(root)

@@ -14,6 +14,8 @@ from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Scope
 from tilewright.ir.expr import Expr, Rounding
 
+CACHE_LINE_BYTES = 64
+
 
 class Memory(Addressing):
     """The accesses of one task."""
@@ -178,6 +180,18 @@ class Memory(Addressing):
         cell = self.task.cells[access]
         return self.task.f.load(cell.type, cell, 64)
 
+    # -- hints
+    def prefetch(self, access: Expr) -> None:
+        """Asks for the cache lines of the lanes' elements where these lie side by side."""
+        if self.task.lanes == 1:
+            return
+        location = self.locate(access)
+        if location.is_contiguous and not location.plan.is_packed:
+            into_l2, into_data_cache, is_write = constant(2, "i32"), constant(1, "i32"), constant(0, "i32")
+            itemsize = location.plan.dtype.itemsize
+            for lane in range(0, self.task.lanes, max(CACHE_LINE_BYTES // itemsize, 1)):
+                self.task.f.intrinsic("llvm.prefetch.p0", "void", self.lane_address(location, lane), is_write, into_l2, into_data_cache)
+
     # -- stores
     def store(self, access: Expr, value: Operand) -> None:
         """Writes the lanes in order; where several have one address the last one stays."""
@@ -204,6 +218,9 @@ class Memory(Addressing):
             self._store_packed(location, raw)
         elif location.is_uniform:
             f.store(raw if is_scalar(raw) else f.extract(raw, task.lanes - 1), self.lane_address(location, 0), align)
+        elif location.is_contiguous and task.lanes > 1 and access.buffer in task.streamed:
+            stored = f.splat(raw, task.lanes)
+            f.line(f"store {stored}, {self.lane_address(location, 0)}, align {min(align * task.lanes, CACHE_LINE_BYTES)}, !nontemporal {f.module.one}")
         elif location.is_contiguous:
             f.store(f.splat(raw, task.lanes), self.lane_address(location, 0), align)
         else:

@@ -129,6 +129,7 @@ class ProgramEmitter:
             if extent.is_const:
                 task.limits[variable] = int(extent.value)
         task.declare_loops(launch.body)
+        task.only_written = self.facts.only_written(launch.body)
         status = f.at_entry("ptr", f"load ptr, ptr {self.slot_address(f, len(self.slots) - 1)}, align 8")
         statements = Statements(task, parts.memory, parts.expressions, self.sites, status)
         extents = [parts.expressions.scalar_index(n) for n in launch.grid]
@@ -136,6 +137,8 @@ class ProgramEmitter:
             for variable, position in zip(launch.block_variables, self.block_position(f, loop.index, extents), strict=True):
                 task.bind_index(variable, position)
             statements.emit(launch.body)
+        if task.has_streamed:
+            f.intrinsic("llvm.x86.sse.sfence", "void")  # such stores are not ordered before those that tell of the end of the task
         f.ret()
         return parts.addresses.scratch_bytes
 

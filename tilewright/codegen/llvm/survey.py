@@ -13,7 +13,7 @@ from tilewright.codegen.llvm.registers import register_type
 from tilewright.dtypes import DType
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, load
-from tilewright.ir.stmt import Assume, For, If, Let, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.stmt import Assume, For, If, Let, Prefetch, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.visit import subexpressions
 
 _REGISTER_BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
@@ -26,6 +26,7 @@ class Survey:
     """The findings.
 
     guards         conditions that differ between the lanes and protect something; each is a range of the variable.
+    uniform        conditions that no lane and no turn changes, and that decide what is stored or loaded.
     score          contiguous accesses count for vector code, gathers and scatters against it.
     private        thread-private tiles that every lane needs for itself.
     element_bytes  of the widest value.
@@ -34,6 +35,7 @@ class Survey:
 
     is_possible: bool = True
     guards: list[Expr] = field(default_factory=list)
+    uniform: list[Expr] = field(default_factory=list)
     score: int = 0
     private: tuple[Buffer, ...] = ()
     element_bytes: int = 1
@@ -73,7 +75,7 @@ class _Surveyor:
             case Seq():
                 for part in node.body:
                     self.statement(part, weight)
-            case Assume():
+            case Assume() | Prefetch():
                 pass
             case Let():
                 self.expression(node.value, weight)
@@ -81,6 +83,8 @@ class _Surveyor:
                     self.varying.add(node.variable)
             case ReduceLoop():
                 self.expression(node.initial, weight)
+                if node.body is not None:
+                    self.statement(node.body, weight * _INNER_TURNS)
                 self.expression(node.value, weight * _INNER_TURNS)
                 found.is_possible &= not self.is_varying(node.extent)
                 if self.is_varying(node.initial) or self.is_varying(node.value):
@@ -92,6 +96,8 @@ class _Surveyor:
                 self.expression(node.condition, weight)
                 if self.is_varying(node.condition):
                     self.guard(node.condition)
+                else:
+                    self.decision(node.condition)
                 self.statement(node.then_body, weight)
                 if node.else_body is not None:
                     self.statement(node.else_body, weight)
@@ -111,6 +117,12 @@ class _Surveyor:
         elif not any(known is condition for known in self.found.guards):
             self.found.guards.append(condition)
 
+    def decision(self, condition: Expr) -> None:
+        dependences = self.task.facts.dependences(condition)
+        is_free = dependences.is_pure and not dependences.storages and dependences.variables.isdisjoint(self.inner)
+        if is_free and not condition.is_const and condition not in self.task.known and not any(c is condition for c in self.found.uniform):
+            self.found.uniform.append(condition)
+
     def expression(self, root: Expr, weight: int) -> None:
         found = self.found
         for node in subexpressions(root):
@@ -124,8 +136,11 @@ class _Surveyor:
                 found.is_possible &= node.attribute.is_pure
             elif node.op in (Op.DIV, Op.FLOORDIV, Op.FLOORMOD) and not node.args[1].is_const:
                 found.is_heavy = True
-            elif node.op in LAZY_OPERATIONS and self.is_varying(node.args[0]) and not all(map(self.expressions.is_harmless, node.args[1:])):
-                self.guard(node.args[0])
+            elif node.op in LAZY_OPERATIONS and not all(map(self.expressions.is_harmless, node.args[1:])):
+                if self.is_varying(node.args[0]):
+                    self.guard(node.args[0])
+                else:
+                    self.decision(node.args[0])
             if not self.task.is_index(node) and node.op not in (Op.CONST, Op.VAR) and not node.dtype.is_bool:
                 self.width(node.dtype)
 

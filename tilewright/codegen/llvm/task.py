@@ -76,6 +76,9 @@ class Task(Tables):
     lanes    how many turns of `variable` the code being emitted does at once; 1 for scalar code.
     mask     where set, the lanes that the code being emitted counts for: only they may access memory outside what is certainly theirs.
     private  thread-private tiles of which every lane has its own copy, and where these are.
+    only_written  tensors of the caller that the launch writes and does not read.
+    streamed      those of them whose vectors go past the caches here; each starts at a multiple of its size.
+    has_streamed  there are such stores somewhere.
     cells    accesses whose elements are on the stack for the time of a loop: the address there, with the type of the elements.
     """
 
@@ -88,6 +91,9 @@ class Task(Tables):
         self.variable: Expr | None = None
         self.mask: Value | None = None
         self.private: dict[Buffer, Value] = {}
+        self.only_written: frozenset[Buffer] = frozenset()
+        self.streamed: frozenset[Buffer] = frozenset()
+        self.has_streamed = False
         self.cells: dict[Expr, Value] = {}
         self.aliases: dict[Expr, Expr] = {}  # variables that stand for index arithmetic
         self.index_variables: set[Expr] = set()  # loop and block indices, symbols, integer parameters

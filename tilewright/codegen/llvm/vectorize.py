@@ -16,15 +16,16 @@ from tilewright.codegen.llvm.emitter import Value, constant
 from tilewright.codegen.llvm.expressions import Expressions
 from tilewright.codegen.llvm.facts import conjuncts
 from tilewright.codegen.llvm.hoist import enter_loop
-from tilewright.codegen.llvm.memory import Memory
+from tilewright.codegen.llvm.memory import CACHE_LINE_BYTES, Memory
 from tilewright.codegen.llvm.ranges import narrow_range
 from tilewright.codegen.llvm.reduction import identity_of, reduce_lanes
 from tilewright.codegen.llvm.survey import Survey, survey
 from tilewright.codegen.llvm.task import Operand, Ramp, Task
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer
-from tilewright.ir.expr import Expr
-from tilewright.ir.stmt import Assume, If, Let, ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt
+from tilewright.ir.expr import Expr, as_expr, load
+from tilewright.ir.stmt import Assume, If, Let, ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.visit import statements
 
 MAXIMUM_LANES = 64
 MINIMUM_LANES = 4
@@ -116,7 +117,83 @@ class Vectorizer:
     def _vector_loop(self, variable: Expr, stop: Value, body: Stmt, found: Survey) -> None:
         widths = self._widths(stop, found)
         turn = _BodyTurn(self, body)
-        self._segments(variable, stop, found, widths, turn, is_idle=lambda guard: does_nothing(body, guard))
+
+        def run() -> None:
+            if not any(self.task.known.get(condition) is False and does_nothing(body, condition) for condition in found.uniform):
+                self._segments(variable, stop, found, widths, turn, is_idle=lambda guard: does_nothing(body, guard))
+
+        def run_streaming() -> None:
+            streamed = self._streamed(body, variable, found)
+            if not streamed:
+                run()
+                return
+            f, is_past, is_through, end = self.task.f, *(self.task.f.label(hint) for hint in ("past.", "through.", "written."))
+            f.branch_if(self._is_worth_streaming(streamed, variable), is_past, is_through)
+            for label, buffers in ((is_past, frozenset(access.buffer for access in streamed)), (is_through, frozenset[Buffer]())):
+                f.start(label)
+                self.task.streamed = buffers
+                with self.task.scope():
+                    run()
+                f.branch(end)
+            f.start(end)
+
+        self._versions(found.uniform, run_streaming)
+
+    def _streamed(self, body: Stmt, variable: Expr, found: Survey) -> list[Expr]:
+        """Stores side by side, from the first turn on, into tensors that nobody reads in this launch; none where a turn may leave one out."""
+        task = self.task
+        if not task.target.streaming_bytes or found.guards or task.mask is not None:
+            return []
+        written = [load(node.buffer, node.indices) for node in statements(body) if isinstance(node, Store) and node.buffer in task.only_written]
+        elements = dict.fromkeys(written)
+        return [access for access in elements if self._is_side_by_side(access, variable) and len([a for a in elements if a.buffer is access.buffer]) == 1]
+
+    def _is_side_by_side(self, access: Expr, variable: Expr) -> bool:
+        plan = self.memory.plan(access)
+        moving = [t for t in plan.terms if t.atom is not None and not self.task.facts.dependences(t.atom).variables.isdisjoint({variable})]
+        return not plan.is_packed and len(moving) == 1 and moving[0].atom is variable and moving[0].scale == 1 and moving[0].stride is None
+
+    def _is_worth_streaming(self, accesses: Sequence[Expr], variable: Expr) -> Value:
+        """Whether the tensors are large and the vectors of each lie at multiples of their size."""
+        task, f = self.task, self.task.f
+        task.has_streamed = True
+        is_worth: Value | None = None
+        for access in accesses:
+            size_bytes = constant(access.buffer.dtype.itemsize, "i64")
+            for extent in access.buffer.shape:
+                size_bytes = f.binary("mul", size_bytes, self.expressions.scalar_index(as_expr(extent)))
+            is_large = f.compare("icmp sge", size_bytes, constant(task.target.streaming_bytes, "i64"))
+            with task.scope():
+                task.bind_index(variable, constant(0, "i64"))
+                address = f.convert("ptrtoint", self.memory.lane_address(self.memory.locate(access), 0), "i64")
+            misplaced = f.binary("and", address, constant(CACHE_LINE_BYTES - 1, "i64"))
+            is_fit = f.binary("and", is_large, f.compare("icmp eq", misplaced, constant(0, "i64")))
+            is_worth = is_fit if is_worth is None else f.binary("and", is_worth, is_fit)
+        assert is_worth is not None
+        return is_worth
+
+    def _versions(self, conditions: Sequence[Expr], run: Callable[[], Value | None]) -> Value | None:
+        """What `run` gives; emitted once for each outcome of a condition that no turn changes, so that turns need not ask."""
+        task, f = self.task, self.task.f
+        condition = next((c for c in conditions if c not in task.known), None)
+        outcome = self.expressions.scalar(condition) if condition is not None else None
+        if condition is None or outcome is None or outcome.text in ("true", "false"):
+            return run()
+        holds, fails, end = f.label("holds."), f.label("fails."), f.label("either.")
+        f.branch_if(outcome, holds, fails)
+        results: list[tuple[Value, str]] = []
+        for label, context in (
+            (holds, task.assuming((part, True) for part in conjuncts(condition))),
+            (fails, task.assuming([(condition, False)])),
+        ):
+            f.start(label)
+            with context:
+                result = run()
+            if result is not None:
+                results.append((result, f.block))
+            f.branch(end)
+        f.start(end)
+        return f.phi(results[0][0].type, results) if results else None
 
     # -- ranges
     def _segments(self, variable: Expr, stop: Value, found: Survey, widths: Widths, turn: Turn, is_idle: Callable[[Expr], bool]) -> None:
@@ -214,14 +291,23 @@ class Vectorizer:
         with task.scope():
             stop = self.expressions.scalar_index(node.extent)
             runs = node.extent.is_const and node.extent.value > 0
-            body = Seq(node.span, (Let(node.span, node.result, node.value),))
-            enter_loop(self.expressions, body, frozenset((node.axis, node.result)), runs=runs, is_serial=False)
+            body = Seq(node.span, (*(() if node.body is None else (node.body,)), Let(node.span, node.result, node.value)))
+            enter_loop(self.expressions, body, task.facts.bound(body) | {node.axis}, runs=runs, is_serial=False)
             found = survey(self.expressions, body, node.axis, (node.axis,)) if task.lanes == 1 else None
             is_short = node.extent.is_const and node.extent.value < 2 * MINIMUM_LANES
             if found is not None and found.is_possible and found.score >= 0 and not is_short:
-                self._segments(node.axis, stop, found, self._widths(stop, found), turn, is_idle=lambda guard: False)
+                widths = self._widths(stop, found)
+
+                def run() -> Value:
+                    turn.total = None
+                    self._segments(node.axis, stop, found, widths, turn, is_idle=lambda guard: False)
+                    return turn.identity(1) if turn.total is None else turn.total
+
+                turn.total = self._versions(found.uniform, run)
             else:
                 self._serial_reduction(node, stop, turn)
+        if node.body is not None:
+            task.forget(task.facts.written(node.body))
         task.remember(task.values, node.result, turn.result(initial))
 
     def _serial_reduction(self, node: ReduceLoop, stop: Value, turn: _ReduceTurn) -> None:
@@ -266,7 +352,12 @@ class _ReduceTurn:
         return [self.identity(lanes)]
 
     def run(self, carried: list[Value]) -> list[Value]:
+        body = self.node.body
+        if body is not None:
+            self.vectorizer.emit(body)
         value = self.vectorizer.expressions.vector(self.node.value)
+        if body is not None:
+            self.task.forget(self.task.facts.written(body))
         return [self.accumulate(value, carried[0])]
 
     def final(self, carried: list[Value]) -> None:

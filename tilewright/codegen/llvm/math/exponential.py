@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tilewright.codegen.llvm.emitter import Value, constant, vector_type
 from tilewright.codegen.llvm.term import Term, through_double
 from tilewright.target.cpu import Feature
 
@@ -69,8 +70,8 @@ def bias_of(x: Term) -> int:
     return {23: 127, 52: 1023}[x.mantissa_bits]
 
 
-def _reduce(x: Term, base: Base, bias: int) -> tuple[Term, Term]:
-    """r, and the integer whose low bits are n + bias."""
+def _reduce(x: Term, base: Base, bias: int) -> tuple[Term, Term, Term]:
+    """r, n, and the integer whose low bits are n + bias."""
     anchor = 1.5 * 2.0**x.mantissa_bits + bias
     anchored = x + anchor if base is TWO else x.mad(base.log2, anchor)
     n = anchored - anchor
@@ -78,12 +79,30 @@ def _reduce(x: Term, base: Base, bias: int) -> tuple[Term, Term]:
     r = n.mad(-high, x)
     if low:
         r = n.mad(-low, r)
-    return r, anchored.bits()
+    return r, n, anchored.bits()
 
 
 def _polynomial(r: Term) -> Term:
     """(e**r - 1 - r) / r**2."""
     return r.polynomial(_EXPONENTIAL_32 if r.mantissa_bits == 23 else _EXPONENTIAL_64)
+
+
+def scaled_by_power(x: Term, n: Term) -> Term | None:
+    """x * 2**n for whole n, rounded once, where whole vectors have an instruction for it: it knows of both ends of the range by itself."""
+    f, lanes = x.scope.function, x.value.lanes
+    width = 64 // (x.width_bits // 8)
+    if not x.scope.has(Feature.AVX512) or lanes % width:
+        return None
+    suffix, element, whole = ("ps", "float", "i16") if x.width_bits == 32 else ("pd", "double", "i8")
+    type_ = vector_type(element, width)
+    undefined, all_lanes, current_rounding = Value("poison", type_), constant(-1, whole), constant(4, "i32")
+    parts = []
+    for first in range(0, lanes, width):
+        a, b = (v if lanes == width else f.shuffle(v, None, range(first, first + width)) for v in (x.value, n.value))
+        parts.append(f.intrinsic(f"llvm.x86.avx512.mask.scalef.{suffix}.512", type_, a, b, undefined, all_lanes, current_rounding))
+    while len(parts) > 1:
+        parts = [f.shuffle(a, b, range(2 * a.lanes)) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return Term(x.scope, parts[0])
 
 
 def exponential(x: Term, base: Base = E, halvings: int = 0, tail: Term | None = None) -> Term:
@@ -93,7 +112,7 @@ def exponential(x: Term, base: Base = E, halvings: int = 0, tail: Term | None = 
     # Before halving, from 2**(bias + 2) on all is infinity, and from 2**-(bias + mantissa_bits + 2) down all is zero.
     x = x.clamp(-(bias + mantissa_bits + 2) * step, (bias + 2 + halvings) * step)
     # 2**n does not fit a float at either end: one factor 2 stays outside and, for small results, 2**-64.
-    r, anchored = _reduce(x, base, bias - 1 - halvings)
+    r, n, anchored = _reduce(x, base, bias - 1 - halvings)
     if tail is not None:
         r = r + tail
     if base is TWO and mantissa_bits == 23:
@@ -101,6 +120,8 @@ def exponential(x: Term, base: Base = E, halvings: int = 0, tail: Term | None = 
     else:
         r = r if base is E else r * float(base.ln)
         fraction = _polynomial(r).mad(r, 1.0).mad(r, 1.0)
+    if (scaled := scaled_by_power(fraction, n - float(halvings) if halvings else n)) is not None:
+        return scaled
     is_small = x < (5 - bias) * step
     power = ((anchored << mantissa_bits) + is_small.select(anchored.operand(64 << mantissa_bits), 0)).as_float()
     return fraction * power * is_small.select(x.operand(2.0**-63), 2.0)
@@ -108,7 +129,7 @@ def exponential(x: Term, base: Base = E, halvings: int = 0, tail: Term | None = 
 
 def exponential_minus_one(x: Term) -> Term:
     """e**x - 1 for x so far from the ends of the range that 2**n is a normal number."""
-    r, anchored = _reduce(x, E, bias_of(x))
+    r, _n, anchored = _reduce(x, E, bias_of(x))
     power = (anchored << x.mantissa_bits).as_float()
     return (_polynomial(r) * r).mad(r, r).mad(power, power - 1.0)
 
