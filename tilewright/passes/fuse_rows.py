@@ -376,8 +376,10 @@ def _is_cheap(value: Expr, axis: Expr) -> bool:
 def _is_in_order(access: Expr, axis: Expr) -> bool:
     moving = [index for index in access.args if any(v is axis for v in subexpressions(index))]
     strides = access.buffer.strides
-    is_along = not moving or (moving == [access.args[-1]] and is_injective(moving, (axis,)) and (strides is None or strides[-1] == 1))
-    return bool(is_along) and not any(inner.op is Op.LOAD for index in access.args for inner in subexpressions(index))
+    is_last = len(moving) == 1 and moving[0] is access.args[-1] and (strides is None or (isinstance(strides[-1], int) and strides[-1] == 1))
+    return (not moving or (is_last and is_injective(moving, (axis,)))) and not any(
+        inner.op is Op.LOAD for index in access.args for inner in subexpressions(index)
+    )
 
 
 # -- the next row
