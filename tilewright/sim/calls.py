@@ -76,6 +76,7 @@ class Call:
         return bound
 
     def read(self, name: str, active: Array | None = None) -> Array:
+        active = None if active is None or active.all() else active
         operand, bound, group = *self._address(name), self._group if active is None else self._group.among(self._group.row_numbers[active])
         found = np.zeros((self.num_threads, operand.size_bytes), np.uint8)
         rows, offsets, is_kept = bound.port.place_bytes(self._site, group, bound.indices(group, group.mask), operand.size_bytes)
@@ -90,6 +91,7 @@ class Call:
 
     def write(self, name: str, data: Array, active: Array | None = None) -> None:
         operand, bound = self._address(name)
+        active = None if active is None or active.all() else active
         group = self._group if active is None else self._group.among(self._group.row_numbers[active])
         rows, offsets, is_kept = bound.port.place_bytes(self._site, group, bound.indices(group, group.mask), operand.size_bytes)
         if not offsets.size:

@@ -205,10 +205,11 @@ class RegisterPort:
 
     def offset(self, site: int, group: Group, offset: Array, count: int) -> int:
         """The register number that all rows agree on."""
-        numbers = np.unique(offset if offset.ndim == 0 else offset[group.row_numbers])
-        at = int(numbers[0])
-        if numbers.size > 1 or not 0 <= at <= self.count - count or at * self.element_bits % 8:
-            self._report_outside(site, group, np.asarray(offset if numbers.size > 1 else at + count - 1))
+        numbers = offset[group.row_numbers] if offset.ndim else offset
+        at = int(numbers.flat[0]) if offset.ndim else int(offset)
+        is_same = offset.ndim == 0 or bool((numbers == at).all())
+        if not is_same or not 0 <= at <= self.count - count or at * self.element_bits % 8:
+            self._report_outside(site, group, np.asarray(at + count - 1 if is_same else offset))
             return 0
         return at
 
