@@ -156,5 +156,8 @@ class Kind(Enum):
     GPU_ERROR = "gpu-error", Category.RUNTIME
     GRAPH_CAPTURE = "graph-capture", Category.RUNTIME
     HOST_ASSERT = "host-assert", Category.RUNTIME
+    # -- what the simulator finds
+    DATA_RACE = "data-race", Category.RUNTIME
+    UNINITIALISED_READ = "uninitialised-read", Category.RUNTIME
     CHECK_MISMATCH = "check-mismatch", Category.RUNTIME
     TUNING_FAILED = "tuning-failed", Category.RUNTIME

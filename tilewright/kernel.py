@@ -23,6 +23,7 @@ from tilewright.spans import span_of_caller
 
 if TYPE_CHECKING:
     from tilewright.passes import Remark
+    from tilewright.sim import SimulationOptions, SimulationReport
 
 
 class Kernel:
@@ -87,6 +88,10 @@ class Kernel:
     def resources(self, architecture: str | None = None) -> Any:
         """Registers, spills, shared memory and occupancy of each launch of a GPU kernel, on its own or another architecture. Needs no GPU."""
         return self.compiled.resources(architecture)
+
+    def simulate(self, *args: Any, options: SimulationOptions | None = None) -> SimulationReport:
+        """Runs a kernel for the target "simulate" on copies of the arguments: what it computes, what is wrong with it, how it uses memory."""
+        return self.compiled.simulate(args, self.out_idx, options)
 
     @property
     def remarks(self) -> tuple[Remark, ...]:

@@ -16,6 +16,7 @@ from tilewright.target.simulated import SimulatedTarget
 
 if TYPE_CHECKING:
     from tilewright.passes import Remark
+    from tilewright.sim import SimulationOptions, SimulationReport
 
 Target = CpuTarget | NvidiaTarget | SimulatedTarget
 
@@ -82,6 +83,10 @@ class CompiledProgram(ABC):
     def resources(self, architecture: str | None = None) -> Any:
         """What a block of each launch needs."""
         self.has_no("resources", "an NVIDIA GPU")
+
+    def simulate(self, arguments: tuple[Any, ...], outputs: tuple[int, ...], options: SimulationOptions | None) -> SimulationReport:
+        """Runs the thread-level program in the simulator; the arguments are the parameters in order without those at the positions `outputs`."""
+        self.has_no("threads to simulate", "the simulator")
 
     def has_no(self, what: str, owner: str) -> NoReturn:
         fail(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from tilewright.backends.compiled import Target
@@ -21,6 +24,19 @@ UNSUPPORTED_NAMES = ("hip", "metal", "webgpu", "cutedsl")
 KNOWN = f"auto, {', '.join(CPU_NAMES)}, {CUDA}, {SIMULATE}, {', '.join(NVIDIA_TARGETS)}"
 
 
+_instead: ContextVar[Target | None] = ContextVar("tilewright_target_instead", default=None)
+
+
+@contextmanager
+def instead_of_all_targets(target: Target) -> Iterator[None]:
+    """Inside, every program is compiled for `target`, whatever its author wrote."""
+    token = _instead.set(target)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
 def resolve_target(target: Any) -> Target:
     """The target meant by a name, a {"kind": ..., "arch": ...} dictionary, a target of a kernel, or None ("auto").
 
@@ -29,6 +45,9 @@ def resolve_target(target: Any) -> Target:
 
     Raises TileError: target-name for what is no target, target-feature for those not supported, gpu-missing for "cuda" without a GPU.
     """
+    instead = _instead.get()
+    if instead is not None:
+        return instead
     if isinstance(target, (CpuTarget, NvidiaTarget, SimulatedTarget)):
         return target
     name, architecture = _parts(target)

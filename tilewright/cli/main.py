@@ -10,6 +10,7 @@ import click
 SUBCOMMANDS = {
     "demo": "Compile, check and time four kernels on this machine.",
     "run": "Run a program, TileLang programs unchanged.",
+    "check": "Run a program's kernels in the simulator of a GPU, and say what is wrong with them.",
     "inspect": "Show what the compiler makes of a kernel.",
     "explain": "Explain an error code.",
     "doctor": "Show what was found on this machine, and what fixes what is missing.",

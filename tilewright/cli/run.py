@@ -26,14 +26,19 @@ def run(script: Path, arguments: tuple[str, ...]) -> None:
 
     `import tilelang` gives tilewright inside the script. A mistake in a kernel is printed with its source lines; exit code 1.
     """
-    sys.argv = [str(script), *arguments]
-    sys.path.insert(0, str(script.resolve().parent))
     try:
-        with tilelang_names():
-            runpy.run_path(str(script), run_name="__main__")
+        execute(script, arguments)
     except Exception as error:
         click.echo(describe_failure(error, script), err=True)
         raise SystemExit(1) from None
+
+
+def execute(script: Path, arguments: tuple[str, ...]) -> None:
+    """Runs a program as Python would, under the names of TileLang."""
+    sys.argv = [str(script), *arguments]
+    sys.path.insert(0, str(script.resolve().parent))
+    with tilelang_names():
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def describe_failure(error: Exception, script: Path) -> str:

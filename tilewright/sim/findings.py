@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, cast
 
-from tilewright.errors import Diagnostic, Kind, Label
+from tilewright.errors import CompilerBug, Diagnostic, Kind, Label, TileError, error_of
 
 
 class FindingKind(Enum):
@@ -24,6 +24,17 @@ class FindingKind(Enum):
     ENDLESS_LOOP = "endless-loop"
 
 
+# What a user's program can cause; everything else is the compiler's fault.
+_KINDS = {
+    FindingKind.RACE: Kind.DATA_RACE,
+    FindingKind.BARRIER: Kind.DIVERGENT_BARRIER,
+    FindingKind.UNINITIALISED: Kind.UNINITIALISED_READ,
+    FindingKind.OUT_OF_BOUNDS: Kind.INDEX_RANGE,
+    FindingKind.ASSERTION: Kind.DEVICE_ASSERT,
+    FindingKind.ENDLESS_LOOP: Kind.DEVICE_ASSERT,
+}
+
+
 @dataclass
 class Finding:
     """kind, diagnostic    the first occurrence.
@@ -33,6 +44,14 @@ class Finding:
     kind: FindingKind
     diagnostic: Diagnostic
     count: int = 1
+
+    def as_error(self) -> TileError | CompilerBug:
+        """The exception for it; a CompilerBug where a user's program cannot cause it."""
+        d = self.diagnostic
+        kind = _KINDS.get(self.kind)
+        if kind is None:
+            return CompilerBug(f"the simulator finds: {d.render()}")
+        return error_of(kind, d.message, d.labels, because=d.because, help=d.help)
 
     def render(self) -> str:
         more = f"\n  note: it happened {self.count} times" if self.count > 1 else ""

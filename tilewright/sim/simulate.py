@@ -94,17 +94,21 @@ class SimulationReport:
             known.worst_ways = max(known.worst_ways, a.worst_ways)
         return tuple(lines.values())
 
-    def render(self) -> str:
-        """All findings, and one line per source line that accesses memory."""
-        parts = [finding.render() for finding in self.findings]
+    def render_accesses(self) -> str:
+        """How each source line uses memory, one line each."""
+        lines = []
         for a in self.accesses_by_line():
             what = "phases" if a.scope is Scope.SHARED else "sectors"
             worst = f"up to {a.worst_ways}-way conflicts" if a.scope is Scope.SHARED else f"up to {a.worst_ways} per request"
             counts = f"{a.requests} requests, {a.bytes} bytes, {a.transactions} {what} (at least {a.ideal}), {worst}"
-            parts.append(f"{a.span}: {a.buffer} ({a.scope.value}): {counts}")
+            lines.append(f"{a.span}: {a.buffer} ({a.scope.value}): {counts}")
+        return "\n".join(lines)
+
+    def render(self) -> str:
+        """All findings, and how memory is used."""
         ran, of = self.blocks
-        parts.append(f"{ran} of {of} blocks ran; {len(self.findings)} finding{'s' * (len(self.findings) != 1)}")
-        return "\n".join(parts)
+        summary = f"{ran} of {of} blocks ran; {len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
+        return "\n".join(part for part in (*(f.render() for f in self.findings), self.render_accesses(), summary) if part)
 
 
 def simulate(program: Program, arguments: Mapping[str, Any], options: SimulationOptions | None = None, *, pointees: Sequence[Array] = ()) -> SimulationReport:
