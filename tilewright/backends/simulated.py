@@ -77,7 +77,9 @@ def compile_for_simulator(program: Program, target: SimulatedTarget, records: li
     return SimulatedProgram(program, target, threads, StageTimes(threads.passes_ms, 0.0, 0.0, 0.0, 1e3 * (perf_counter() - start)))
 
 
-def simulate_call(program: Program, lowered: Program, arguments: tuple[Any, ...], outputs: tuple[int, ...], options: SimulationOptions | None) -> SimulationReport:
+def simulate_call(
+    program: Program, lowered: Program, arguments: tuple[Any, ...], outputs: tuple[int, ...], options: SimulationOptions | None
+) -> SimulationReport:
     """Runs `lowered`, which `program` became, on copies of the arguments: its parameters in order without those at the positions `outputs`."""
     inputs = [p for k, p in enumerate(program.parameters) if k not in outputs]
     named = {p.name: as_array(a) for p, a in zip(inputs, arguments, strict=True)}
