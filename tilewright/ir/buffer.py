@@ -146,6 +146,10 @@ class Buffer:
     def astype(self, dtype: Any) -> Expr:
         return self.as_expression().astype(dtype)
 
+    def access_ptr(self, access: Any = "r", *, offset: Any = 0, extent: Any = None) -> Reference:
+        """The address `offset` elements, counted row-major, behind the first; see `T.access_ptr`."""
+        return address(self, tuple(const(0) for _ in self.shape), access, offset)
+
 
 def _refuse_operator(buffer: Buffer) -> NoReturn:
     fail(
@@ -300,6 +304,33 @@ class Reference(Region):
     def target(self) -> Expr | Region:
         """What an assignment writes."""
         return load(self.buffer, self.starts) if self.is_element else self
+
+
+_ACCESSES = ("r", "w", "rw", "wr")
+
+
+def address(buffer: Buffer, indices: tuple[Expr, ...], access: Any, offset: Any) -> Reference:
+    """The place `offset` elements, counted row-major, behind an element. Raises TileError (option-value) for an unknown access."""
+    if not isinstance(access, str) or access not in _ACCESSES:
+        fail(
+            Kind.OPTION_VALUE,
+            f"the access of an address is {describe_operand(access)}",
+            span_of_caller(),
+            because=f"known are {', '.join(map(repr, _ACCESSES))}",
+            help='write "r", "w" or "rw"',
+        )
+    step = as_expr(offset)
+    if len(indices) == 1 or (step.is_const and step.value == 0):
+        return Reference.of(load(buffer, (*indices[:-1], indices[-1] + step)))
+    position: Expr = const(0)
+    for index_, size in zip(indices, buffer.shape, strict=True):
+        position = position * size + index_
+    position = position + step
+    found: list[Expr] = []
+    for size in reversed(buffer.shape[1:]):
+        found.append(position % size)
+        position = position // size
+    return Reference.of(load(buffer, (position, *reversed(found))))
 
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):

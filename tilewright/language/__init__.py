@@ -13,6 +13,7 @@ from tilewright.errors import fail as _fail
 from tilewright.ir.expr import Expr
 from tilewright.ir.expr import parse_dtype as _parse_dtype
 from tilewright.ir.typed_value import make_expression as _make_expression  # noqa: F401 - makes dtypes callable
+from tilewright.language.addresses import access_ptr, address_of
 from tilewright.language.alloc import alloc_barrier, alloc_fragment, alloc_global, alloc_local, alloc_reducer, alloc_shared, alloc_var
 from tilewright.language.annotate import (
     annotate_compile_flags,
@@ -191,8 +192,8 @@ _THREAD_LEVEL = frozenset(
         "tma_store_arrive",
         "tma_store_wait",
         "fence_proxy_async",
-        "ptx_cp_async",
         "cp_async_barrier_noinc",
+        "ptx_cp_async",
         "copy_cluster",
         "wgmma_gemm",
         "wait_wgmma",
@@ -211,8 +212,6 @@ _THREAD_LEVEL = frozenset(
         "call_pure_extern",
         "call_intrin",
         "import_source",
-        "address_of",
-        "access_ptr",
         "gemm_sp",
         "alloc_tmem",
         "alloc_descriptor",
@@ -286,9 +285,11 @@ __all__ = [
     "__tan",
     "abs",
     "abs2",
+    "access_ptr",
     "acos",
     "acosh",
     "add2",
+    "address_of",
     "align_up",
     "all_of",
     "alloc_barrier",
