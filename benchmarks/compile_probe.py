@@ -14,8 +14,11 @@ def main(name: str) -> None:
 
     third_parties_at = time.perf_counter()
     import tilewright
+    from tilewright.driver import load_back_end, resolve_target
 
     imported_at = time.perf_counter()
+    load_back_end(resolve_target(None))
+    loaded_at = time.perf_counter()
     from benchmarks.kernels import flash_attention_bhsd, quickstart_gemm
 
     defined_at = time.perf_counter()
@@ -37,7 +40,8 @@ def main(name: str) -> None:
     seconds = {
         "third parties": third_parties_at - start,
         "import": imported_at - third_parties_at,
-        "decorate": defined_at - imported_at,
+        "back end": loaded_at - imported_at,
+        "decorate": defined_at - loaded_at,
         "trace": traced_at - defined_at,
         "compile": compiled_at - traced_at,
         "first call": called_at - compiled_at,

@@ -32,7 +32,7 @@ except ImportError:
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("third parties", "import", "decorate", "trace", "passes", "emission", "LLVM", "link", "front to end", "first call")
+STAGES = ("third parties", "import", "back end", "decorate", "trace", "passes", "emission", "LLVM", "link", "front to end", "first call")
 COLD_GOALS_MS = {"gemm": 150.0, "attention": 300.0}
 WARM_GOAL_MS = 5.0
 LAUNCH_GOAL_US = 1.0

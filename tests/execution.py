@@ -11,7 +11,8 @@ import pytest
 
 import tilewright
 from tilewright.backends.compiled import StageTimes
-from tilewright.backends.cpu import Compilation, CpuProgram
+from tilewright.backends.cpu import CpuProgram
+from tilewright.backends.cpu_pipeline import Compilation
 from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, emit_program
 from tilewright.errors import Kind, TileError
 from tilewright.ir.program import Program

@@ -187,6 +187,7 @@ TESTED_THROUGH: dict[str, str] = {
     "sim/steps.py": "sim/test_simulate.py",
     "sim/traffic.py": "sim/test_simulate.py",
     "sim/shadow.py": "sim/test_findings.py",
+    "backends/cpu_pipeline.py": "backends/test_cpu.py",
     "testing/expressions.py": "testing/test_generate.py",
     "testing/loop_statements.py": "testing/test_generate.py",
     "testing/other_statements.py": "testing/test_generate.py",

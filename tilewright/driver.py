@@ -33,10 +33,15 @@ def compile_program(program: Program, target: Target, records: list[PassRecord] 
     records        receives the program after each pass, where given.
     program_name   the program's fingerprint, where it is known.
     """
-    compile_for = _back_end(*_BACKENDS[type(target)])
+    compile_for = load_back_end(target)
     named = {} if isinstance(target, SimulatedTarget) else {"program_name": program_name}
     compiled: CompiledProgram = compile_for(program, target, records, **named)
     return compiled
+
+
+def load_back_end(target: Target) -> Any:
+    """The function that compiles for a target; the first call for a family of targets imports its back end."""
+    return _back_end(*_BACKENDS[type(target)])
 
 
 @cache
@@ -46,4 +51,4 @@ def _back_end(module: str, function: str) -> Any:
     return found
 
 
-__all__ = ["VERSION", "CompiledProgram", "StageTimes", "Target", "compile_program", "resolve_target"]
+__all__ = ["VERSION", "CompiledProgram", "StageTimes", "Target", "compile_program", "load_back_end", "resolve_target"]

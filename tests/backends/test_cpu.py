@@ -10,7 +10,8 @@ import pytest
 import tilewright
 import tilewright.language as T
 from tests.execution import refused
-from tilewright.backends.cpu import CpuProgram, compile_for_cpu, generate
+from tilewright.backends.cpu import CpuProgram, compile_for_cpu
+from tilewright.backends.cpu_pipeline import generate
 from tilewright.errors import Kind
 from tilewright.passes import CPU_PASSES, PassRecord
 from tilewright.target.cpu import host_target

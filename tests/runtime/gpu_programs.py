@@ -9,10 +9,10 @@ from tilewright.codegen.llvm.launcher import emit_launcher, launcher_name
 from tilewright.codegen.slots import slots_of
 from tilewright.dtypes import as_dtype
 from tilewright.ir.expr import const
+from tilewright.ir.memory_use import used_parameters
 from tilewright.ir.stmt import Assert
 from tilewright.ir.visit import statements
 from tilewright.language.function import PrimFunc
-from tilewright.passes.memory_use import used_parameters
 from tilewright.runtime.cuda_calls import CudaCallPlan, GpuProgram
 from tilewright.runtime.cuda_driver import GpuDevice
 from tilewright.runtime.cuda_modules import KernelNeeds

@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import llvmlite
 
 from tilewright.backends.compiled import CompiledProgram, StageTimes
-from tilewright.codegen.llvm.program import PARALLEL_FOR_SYMBOL, GeneratedModule, Slot, emit_program, slots_of
-from tilewright.codegen.llvm.statements import PRINT_SYMBOL
+from tilewright.codegen.slots import Slot, slots_of
 from tilewright.disk_cache import cache_key, compiler_hash, open_cache
 from tilewright.ir.fingerprint import fingerprint
+from tilewright.ir.memory_use import used_parameters
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert, Print
 from tilewright.ir.visit import statements
 from tilewright.options import environment
-from tilewright.passes import CPU_PASSES, PassContext, PassRecord, Remark, run_passes
-from tilewright.passes.memory_use import used_parameters
 from tilewright.runtime.arguments import CallPlan
 from tilewright.runtime.llvm_jit import LoadedCode, compile_assembly, load_object
 from tilewright.runtime.object_cache import cached_object, describe_target, load_cached, object_key
-from tilewright.runtime.pool import shared_pool
-from tilewright.runtime.printing import PrintTable
+from tilewright.runtime.pool import PARALLEL_FOR_SYMBOL, shared_pool
+from tilewright.runtime.printing import PRINT_SYMBOL, PrintTable
+from tilewright.source_hash import note_late_import
 from tilewright.target.cpu import CpuTarget
 
-
-@dataclass(frozen=True, eq=False)
-class Compilation:
-    """What the passes and the code generator made of a program."""
-
-    lowered: Program
-    generated: GeneratedModule
-    context: PassContext
-    passes_ms: float
-    emission_ms: float
+if TYPE_CHECKING:
+    from tilewright.backends.cpu_pipeline import Compilation
+    from tilewright.codegen.llvm.program import GeneratedModule
+    from tilewright.passes import PassContext, PassRecord, Remark
 
 
-def generate(program: Program, target: CpuTarget, records: list[PassRecord] | None = None) -> Compilation:
-    """Runs the passes and generates code; `records`, where given, receives the program after each pass."""
-    start = perf_counter()
-    context = PassContext(target)
-    lowered = run_passes(program, context, CPU_PASSES, records)
-    middle = perf_counter()
-    generated = emit_program(lowered, context.plans, target)
-    return Compilation(lowered, generated, context, 1e3 * (middle - start), 1e3 * (perf_counter() - middle))
+shared_pool()  # linked once per process: a part of loading this back end, not of the first program
+
+
+@cache
+def _pipeline() -> Any:
+    """The passes and the code generator, imported by the first program that is not in the disk cache."""
+    found = import_module("tilewright.backends.cpu_pipeline")
+    note_late_import()
+    return found
 
 
 class CpuProgram(CompiledProgram):
@@ -71,7 +66,8 @@ class CpuProgram(CompiledProgram):
 
     @cached_property
     def compilation(self) -> Compilation:
-        return generate(self.program, self.target)
+        made: Compilation = _pipeline().generate(self.program, self.target)
+        return made
 
     @property
     def lowered(self) -> Program:
@@ -142,7 +138,8 @@ def compile_for_cpu(program: Program, target: CpuTarget, records: list[PassRecor
     if pointer is not None and object_bytes is not None:
         entry_name = pointer["entry"].decode()
     else:
-        compilation = generate(program, target, records)
+        compilation = _pipeline().generate(program, target, records)
+        assert compilation is not None
         entry_name = compilation.generated.entry_name
         before = perf_counter()
         object_bytes, is_from_cache = cached_object(compilation.generated.text, target)

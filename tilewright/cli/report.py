@@ -12,7 +12,7 @@ from types import FrameType
 import llvmlite
 import numpy as np
 
-from tilewright.backends.cpu import Compilation
+from tilewright.backends.cpu_pipeline import Compilation
 from tilewright.codegen.llvm.program import GeneratedModule
 from tilewright.driver import VERSION
 from tilewright.ir.printer import print_program

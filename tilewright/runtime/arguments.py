@@ -6,7 +6,7 @@ import functools
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
-from tilewright.codegen.llvm.program import Slot
+from tilewright.codegen.slots import Slot
 from tilewright.errors import CompilerBug, Kind, fail
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.codegen.llvm.program import Slot as NativeSlot
-from tilewright.codegen.llvm.program import SlotKind
+from tilewright.codegen.slots import Slot as NativeSlot
+from tilewright.codegen.slots import SlotKind
 from tilewright.dtypes import DType
 from tilewright.ir.buffer import Buffer, Extent
 from tilewright.ir.expr import Expr, Op

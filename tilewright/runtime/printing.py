@@ -15,6 +15,8 @@ from tilewright.ir.stmt import Print
 from tilewright.ir.tileop import TilePlan
 from tilewright.runtime.nibbles import unpack_nibbles
 
+PRINT_SYMBOL = "tw_print"
+
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int32, ctypes.c_void_p)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import tilewright.language as T
+from tilewright.ir.memory_use import memory_use
 from tilewright.language.function import PrimFunc
-from tilewright.passes.memory_use import memory_use
 
 
 def used(prim_func: PrimFunc) -> tuple[list[str], list[str]]:

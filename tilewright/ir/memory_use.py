@@ -1,4 +1,4 @@
-"""Which global buffers a program reads and writes (floor 5): what the host checks arguments with."""
+"""Which global buffers a program reads and writes (floor 2): what the host checks arguments with."""
 
 from __future__ import annotations
 
