@@ -36,21 +36,23 @@ class _Waiting:
 
 @dataclass
 class Machine:
-    """on_grid_barrier   what the memory of the whole grid does when all blocks have met."""
+    """on_grid_barrier   what the memory of the whole grid does when all blocks have met.
+    is_scattered       groups that have parted never become one again.
+    """
 
     batch: Batch
     copies: AsyncCopies
     steps: list[Step]
     on_grid_barrier: Callable[[], None]
+    is_scattered: bool = False
     ready: list[Group] = field(default_factory=list)
     parked: list[Group] = field(default_factory=list)
     waiting: dict[int, list[_Waiting]] = field(default_factory=dict)  # by barrier number
     num_groups: int = 0
 
-    def run(self, first: Group) -> None:
-        """Runs a group and all that part from it."""
-        self.ready.append(first)
-        self.num_groups = 1
+    def run(self, groups: list[Group]) -> None:
+        """Runs groups and all that part from them."""
+        self.ready, self.num_groups = groups, len(groups)
         while True:
             if self.ready:
                 number = int(self.batch.rng.integers(len(self.ready))) if len(self.ready) > 1 else 0
@@ -90,7 +92,7 @@ class Machine:
 
     def join(self, group: Group, place: int) -> int:
         """The group has come to the end of a structure in which groups may have parted; `place` comes next."""
-        if self.num_groups == 1:
+        if self.num_groups == 1 or self.is_scattered:
             return place
         if group.turns:
             group.turns = 0

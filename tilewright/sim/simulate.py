@@ -47,6 +47,8 @@ class SimulationOptions:
 
     seed            of every choice that a GPU makes as it likes: who runs first, the order of atomics.
     is_checked      looks for races, uninitialised reads and hazards; without, only what a run stumbles over is found, faster.
+    is_scattered    every warp runs by itself as far as it can, in a random order, instead of all together: slower, but shows what a missing barrier does
+                    to the results. (The other checks do not need it: they look at what is ordered, not at what happened.)
     is_counting     counts bank conflicts and sectors.
     max_blocks      of a grid at most so many blocks run, spread over it; None for all. The results of the others are missing.
     max_turns       a `while` that turns more often is reported and left.
@@ -55,6 +57,7 @@ class SimulationOptions:
 
     seed: int = 0
     is_checked: bool = True
+    is_scattered: bool = False
     is_counting: bool = True
     max_blocks: int | None = None
     max_turns: int = 100_000
@@ -342,7 +345,15 @@ class _LaunchRun:
             for shadow in shadows:
                 shadow.forget()
 
-        Machine(batch, AsyncCopies(rows.count), self.steps, forget).run(group)
+        groups = self._warps_of(group, rows) if options.is_scattered else [group]
+        Machine(batch, AsyncCopies(rows.count), self.steps, forget, options.is_scattered).run(groups)
+
+    @staticmethod
+    def _warps_of(group: Group, rows: Rows) -> list[Group]:
+        """One group for each warp."""
+        exists = np.ones(rows.count, bool) if rows.exists is None else rows.exists
+        warps = range(rows.count // WARP_THREADS)
+        return [Group(exists & (np.arange(rows.count) // WARP_THREADS == warp), list(group.values), group.constants) for warp in warps]
 
     def _value(self, variable: Expr, rows: Rows) -> Any:
         kind = variable.dtype.numpy

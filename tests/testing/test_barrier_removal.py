@@ -1,0 +1,66 @@
+"""Removals of barriers and waits: every one that matters is noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.sim.programs import I32, Threads, at, buffer, let, loop, put, shared, sync, warp_sync, when
+from tests.sim.test_simulate import pipeline
+from tilewright.ir.expr import var
+from tilewright.ir.program import Program
+from tilewright.testing.barrier_removal import Removal, removable, try_removals, without
+
+
+def reduction(threads: int = 128) -> tuple[Program, dict[str, np.ndarray]]:
+    t = Threads(threads, (2,))
+    a, b, s = buffer("a", (2, threads), I32), buffer("b", (2, threads), I32), shared("s", threads, I32)
+    body: list[Any] = [put(s, t.tx, at(a, t.bx, t.tx)), sync()]
+    step = threads // 2
+    while step:
+        body += [when(t.tx < step, put(s, t.tx, at(s, t.tx) + at(s, t.tx + step)))]
+        body += [sync() if step > 16 else warp_sync()]
+        step //= 2
+    body += [sync(), put(b, (t.bx, t.tx), at(s, 0)), sync()]  # the last one is needless
+    x = np.random.default_rng(1).integers(1, 99, (2, threads), dtype=np.int32)
+    return t.program((a, b), *body, buffers=(s,)), {"a": x, "b": np.zeros_like(x)}
+
+
+def specialised() -> tuple[Program, dict[str, np.ndarray]]:
+    t = Threads(128)
+    a, out, s, k, v = buffer("a", (5, 64), I32), buffer("out", (5, 64), I32), shared("s", 64, I32), var("k"), var("v")
+    produce = loop(k, 5, sync(1, 128), put(s, t.tx, at(a, k, t.tx)), sync(2, 128))
+    consume = loop(k, 5, sync(1, 128), sync(2, 128), let(v, at(s, (t.tx - 64 + 33) % 64)), put(out, (k, t.tx - 64), v))
+    x = np.arange(5 * 64, dtype=np.int32).reshape(5, 64)
+    return t.program((a, out), when(t.tx < 64, produce, otherwise=consume), buffers=(s,)), {"a": x, "out": np.zeros_like(x)}
+
+
+PROGRAMS = {"reduction": reduction(), "specialised": specialised(), "pipeline of 2": pipeline(6, 2), "pipeline of 3": pipeline(6, 3)}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_removals_that_matter_are_noticed(name: str) -> None:
+    removals = try_removals(*PROGRAMS[name])
+    assert len(removals) == len(list(removable(PROGRAMS[name][0]))) >= 2
+    assert any(r.matters for r in removals)
+    assert not [r for r in removals if r.matters and not r.is_noticed]
+
+
+def test_a_needless_barrier_is_neither_noticed_nor_matters() -> None:
+    *_, last = try_removals(*reduction())
+    assert last == Removal("barrier of the block", last.span, False, False)
+
+
+def test_a_removal_takes_one_statement() -> None:
+    program, _ = pipeline()
+    before = list(removable(program))
+    assert len(list(removable(without(program, before[0])))) == len(before) - 1
+
+
+def test_a_program_that_is_wrong_to_begin_with() -> None:
+    program, given = reduction()
+    first = next(iter(removable(program)))
+    with pytest.raises(ValueError, match="wrong to begin with"):
+        try_removals(without(program, first), given)
