@@ -137,6 +137,7 @@ class Kind(Enum):
     THREAD_LEVEL = "thread-level", Category.UNSUPPORTED
     DIVERGENT_BARRIER = "divergent-barrier", Category.VALUE
     TARGET_FEATURE = "target-feature", Category.UNSUPPORTED
+    SHARED_MEMORY_EXCEEDED = "shared-memory-exceeded", Category.VALUE
     # -- calling a kernel
     ARGUMENT_COUNT = "argument-count", Category.TYPE
     ARGUMENT_KIND = "argument-kind", Category.TYPE

@@ -22,9 +22,11 @@ from tilewright.passes.fuse_rows import fuse_rows
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
 from tilewright.passes.infer_layouts import infer_layouts
+from tilewright.passes.lifetimes import find_lifetimes
 from tilewright.passes.lower_tile_ops import lower_tile_ops
 from tilewright.passes.lower_to_threads import lower_to_threads
 from tilewright.passes.merge_depth import merge_depth
+from tilewright.passes.plan_shared_memory import plan_shared_memory
 from tilewright.passes.plan_tiles import plan_tiles
 from tilewright.passes.reuse_tiles import reuse_tiles
 from tilewright.passes.split_lanes import split_lanes
@@ -63,9 +65,11 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     expand_tile_ops,  # before layouts, which come from loops
     guard_accesses,  # while the loops are those of the user, whose bounds are easiest to prove
     infer_layouts,  # before lowering, which reads them
+    find_lifetimes,  # the last place where it can be told which parts of a tile a statement overwrites
     lower_to_threads,  # what one thread runs; no tile operation afterwards
     vectorize,  # once addresses are those of one thread
     use_async_copies,  # pairs of wide accesses
+    plan_shared_memory,  # last of all: no buffer is added any more, and barriers are where they stay
 )
 
 

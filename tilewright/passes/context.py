@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tilewright.dtypes import DType
 from tilewright.errors import Span
 from tilewright.ir.buffer import Buffer
+from tilewright.ir.expr import Expr
 from tilewright.ir.stmt import For
 from tilewright.ir.tileop import TilePlan
 from tilewright.layout import Layout, MemoryLayout, TableLayout
@@ -54,11 +55,13 @@ class TileVersions:
     """A tile that a pipeline keeps several times, one slot for each turn of the loop that is under way: the leading axis of its buffer.
 
     original  the tile as the user allocated it; `count` slots; `loop` is the pipeline that asks for the most of them.
+    carried   the variables of the loops that keep something in the tile from one turn to the next: its pipelines, and what the user's own code needs.
     """
 
     original: Buffer
     count: int
     loop: For
+    carried: frozenset[Expr]
 
 
 @dataclass
@@ -68,9 +71,15 @@ class GpuPassContext(Remarks):
     versions   the tiles that `expand_pipeline` made.
     fragments  per FRAGMENT buffer: (reg, lane, warp) -> d0, d1, …, filled in by `infer_layouts`.
     shared     per SHARED buffer that is no view: d0, d1, … -> element; row-major where it is missing.
+    carried    per SHARED tile that is no view: the variables of the loops that keep something in it from one turn to the next, filled in by `find_lifetimes`.
+    tile_loops the variables of the loops that the program had before it was lowered to threads, filled in by `find_lifetimes`.
+    origins    per SHARED buffer of the thread-level program: the tile that it stands for; scratch memory of one operation is missing.
     """
 
     target: NvidiaTarget
     versions: dict[Buffer, TileVersions] = field(default_factory=dict)
     fragments: dict[Buffer, Layout] = field(default_factory=dict)
     shared: dict[Buffer, MemoryLayout | TableLayout] = field(default_factory=dict)
+    carried: dict[Buffer, frozenset[Expr]] = field(default_factory=dict)
+    tile_loops: set[Expr] = field(default_factory=set)
+    origins: dict[Buffer, Buffer] = field(default_factory=dict)

@@ -21,7 +21,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from tilewright.ir.buffer import Buffer, Region, Scope
@@ -32,9 +31,9 @@ from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import inner_statements, own_expressions, rewrite_expr, statements, subexpressions, substitute, substitute_expr
 from tilewright.ops.async_copy import CommitGroup, WaitGroup
 from tilewright.ops.copy import Copy
-from tilewright.ops.fill import Fill
 from tilewright.passes.context import GpuPassContext, TileVersions
-from tilewright.passes.walk import buffers_of, may_leave_loop, storages_written_by
+from tilewright.passes.lifetimes import carried_by, is_used_afterwards, touches
+from tilewright.passes.walk import buffers_of, storages_written_by
 
 
 def expand_pipeline(program: Program, context: GpuPassContext) -> Program:
@@ -54,14 +53,6 @@ class _Pipeline:
     @property
     def depth(self) -> int:
         return max(self.distances.values())
-
-
-class _Touch(Enum):
-    """What happens first to a tile."""
-
-    NOTHING = 0
-    OVERWRITTEN = 1  # all of it
-    USED = 2
 
 
 class _Expansion:
@@ -94,9 +85,9 @@ class _Expansion:
         needed: set[Stmt] = set()
         for tile, copies in _copies_by_tile(body).items():
             reason = self._reason_against(loop, tile) or analysis.reason_against(tile, copies)
-            if reason is None and _is_used_afterwards(self.owner.body, loop, tile):
+            if reason is None and is_used_afterwards(self.owner.body, loop, tile):
                 reason = "it is read after the loop"
-            first_use = min((stages[s] for s in body if s not in copies and s in stages and _touches(s, tile)), default=None)
+            first_use = min((stages[s] for s in body if s not in copies and s in stages and touches(s, tile)), default=None)
             ahead: dict[Stmt, int] = {c: (max(stages.values()) if first_use is None else first_use) - stages[c] for c in copies}
             if reason is None and min(ahead.values()) < 1:
                 reason = "the stages put it into the turn that reads it"
@@ -137,7 +128,8 @@ class _Expansion:
         for buffer in dict.fromkeys((*self.owner.buffers, *used)):
             if buffer.storage in counts:
                 count, loop = counts[buffer.storage]
-                self.context.versions[version(buffer)] = TileVersions(buffer, count, loop)
+                carried = carried_by(self.owner.body, buffer.storage) | {p.loop.variable for p in self.pipelines.values() if buffer.storage in p.slots}
+                self.context.versions[version(buffer)] = TileVersions(buffer, count, loop, carried)
 
     # -- the new program
     def _stmt(self, node: Stmt, slots: dict[Buffer, Expr]) -> Stmt:
@@ -244,7 +236,7 @@ class _LoopAnalysis:
         """Why copies that together fill a tile may not run in an earlier turn, as far as the loop itself decides."""
         last = max(k for k, s in enumerate(self.body) if s in copies)
         for stmt in self.body[:last]:
-            if stmt not in copies and _touches(stmt, tile):
+            if stmt not in copies and touches(stmt, tile):
                 return "it is used before it is written"
         for copy in copies:
             if copy.src.dtype != copy.dst.dtype:
@@ -308,11 +300,6 @@ def _names_bound(stmt: Stmt) -> tuple[Expr, ...]:
 
 def _sequence(body: Stmt) -> tuple[Stmt, ...]:
     return body.body if isinstance(body, Seq) else (body,)
-
-
-def _touches(root: Stmt, tile: Buffer) -> bool:
-    """Whether a statement, or one inside it, names the memory of a tile."""
-    return any(b.storage is tile for s in statements(root) for b in buffers_of(s))
 
 
 def _copies_by_tile(body: tuple[Stmt, ...]) -> dict[Buffer, list[Copy]]:
@@ -385,65 +372,3 @@ def _without_unused(body: list[Stmt], candidates: frozenset[Stmt]) -> list[Stmt]
             kept.append(stmt)
             used.update(node for s in statements(stmt) for e in own_expressions(s) for node in subexpressions(e) if node.op is Op.VAR)
     return kept[::-1]
-
-
-# -- whether a tile is read after a loop
-
-
-def _is_used_afterwards(root: Stmt, loop: For, tile: Buffer) -> bool:
-    """Whether what a loop left in a tile may be read: by what follows, or by a later turn of a loop around it."""
-    path = _path_to(root, loop)
-    for outer, inner in zip(reversed(path[:-1]), reversed(path), strict=False):
-        if isinstance(outer, Seq):
-            position = next(k for k, s in enumerate(outer.body) if s is inner)
-            touch = _first_touch(Seq(outer.span, outer.body[position + 1 :]), tile)
-        elif isinstance(outer, (For, While)):
-            touch = _first_touch(outer, tile)
-        else:
-            continue
-        if touch is not _Touch.NOTHING:
-            return touch is _Touch.USED
-    return False
-
-
-def _path_to(root: Stmt, target: Stmt) -> list[Stmt]:
-    """The statements around `target`, outermost first, and itself; empty where it does not occur."""
-    if root is target:
-        return [root]
-    for inner in inner_statements(root):
-        path = _path_to(inner, target)
-        if path:
-            return [root, *path]
-    return []
-
-
-def _first_touch(node: Stmt, tile: Buffer) -> _Touch:
-    if not _touches(node, tile):
-        return _Touch.NOTHING
-    match node:
-        case Seq():
-            may_be_left = False
-            for inner in node.body:
-                touch = _first_touch(inner, tile)
-                if touch is _Touch.USED or (touch is _Touch.OVERWRITTEN and not may_be_left):
-                    return touch
-                may_be_left |= may_leave_loop(inner)
-            return _Touch.NOTHING
-        case For() | While():  # its body may not run
-            inside = _Touch.USED if any(_loads(e, tile) for e in own_expressions(node)) else _first_touch(node.body, tile)
-            return _Touch.USED if inside is _Touch.USED else _Touch.NOTHING
-        case If():
-            parts = [_first_touch(part, tile) for part in (node.then_body, node.else_body or Seq(node.span, ()))]
-            if _loads(node.condition, tile) or _Touch.USED in parts:
-                return _Touch.USED
-            return _Touch.OVERWRITTEN if parts[0] is parts[1] is _Touch.OVERWRITTEN else _Touch.NOTHING
-        case Copy() if node.dst.buffer.storage is tile and node.src.buffer.storage is not tile and _fill_whole([node]):
-            return _Touch.OVERWRITTEN
-        case Fill() if node.dst.buffer.storage is tile and node.dst.is_whole and not _loads(node.value, tile):
-            return _Touch.OVERWRITTEN
-        case _:
-            return _Touch.USED
-
-
-def _loads(root: Expr, tile: Buffer) -> bool:
-    return any(node.op is Op.LOAD and node.buffer.storage is tile for node in subexpressions(root))

@@ -94,6 +94,7 @@ class _Lowering:
                 elements = self.context.shared[buffer].size_elements
             source = None if buffer.source is None else self.buffer(buffer.source)
             self.made[buffer] = Buffer(buffer.name, buffer.dtype, (elements,), scope, buffer.span, source=source)
+            self.context.origins[self.made[buffer]] = buffer
         return self.made[buffer]
 
     def place(self, buffer: Buffer, indices: tuple[Expr, ...], loop: ParallelFor | None, plan: LoopPlan, registers: Mapping[str, Expr]) -> tuple[Expr, ...]:
