@@ -10,6 +10,7 @@ import pytest
 
 from tilewright.errors import CompilerBug
 from tilewright.runtime.launch_signature import (
+    BoundWord,
     DataPointer,
     Dimension,
     LaunchSignature,
@@ -65,8 +66,7 @@ def test_written_tensors_must_not_overlap_others() -> None:
     assert LaunchSignature((read, NUMBER, written, read), ()).overlap_pairs() == ((0, 2), (2, 3))
 
 
-def test_packed_signature_has_one_number_per_slot() -> None:
-    half = ScalarArgument(ScalarKind.FLOAT32)
-    packed = LaunchSignature((MATRIX, half), (ScalarValue(1), Stride(0, 1), DataPointer(0))).packed()
-    assert packed.arguments == (half, ScalarArgument(ScalarKind.INT64), ScalarArgument(ScalarKind.UINT64))
-    assert packed.slots == (ScalarValue(0), ScalarValue(1), ScalarValue(2))
+def test_bound_words_are_those_given() -> None:
+    assert LaunchSignature((), (BoundWord(1),), bound_count=2).slots == (BoundWord(1),)
+    with pytest.raises(CompilerBug, match="none of 1 bound words"):
+        LaunchSignature((), (BoundWord(1),), bound_count=1)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tilewright.runtime.stub import (
     Argument,
+    BoundWord,
     CtypesStub,
     DataPointer,
     Dimension,
@@ -305,16 +306,12 @@ def test_keyword_arguments_are_an_ordinary_type_error(make: MakeStub) -> None:
     assert bench.recorder.calls == []
 
 
-def test_packed_stub_takes_one_number_per_slot(make: MakeStub) -> None:
-    signature = LaunchSignature(
-        (TensorArgument(FLOAT32, ("n",), True), ScalarArgument(ScalarKind.FLOAT32)),
-        (DataPointer(0), Dimension(0, 0), Stride(0, 0), ScalarValue(1)),
-    )
-    recorder = Recorder(4)
-    stub = make(signature.packed(), recorder.address)
-    assert stub((1 << 64) - 16, 5, -1, 1.0) is None
-    assert recorder.calls == [((1 << 64) - 16, 5, (1 << 64) - 1, 0x3F800000)]
-    assert stub(np.zeros(5, np.float32), 5, 1, 1.0) is NotImplemented
+def test_bound_words_come_with_the_stub(make: MakeStub) -> None:
+    signature = LaunchSignature((ScalarArgument(ScalarKind.INT32),), (BoundWord(1), ScalarValue(0), BoundWord(0)), bound_count=2)
+    recorder = Recorder(3)
+    first, second = make(signature, recorder.address, None, (7, (1 << 64) - 1)), make(signature, recorder.address, None, (8, 9))
+    assert first(5) is None and second(6) is None
+    assert recorder.calls == [((1 << 64) - 1, 5, 7), (9, 6, 8)]
 
 
 def test_owner_lives_as_long_as_the_stub(make: MakeStub) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.errors import CompilerBug
+from tilewright.runtime.torch_layout import TorchLayout
 
 Extent = int | str  # a number that must match, or a symbol: its first occurrence binds, later ones must be equal
 
@@ -80,7 +81,25 @@ class ScalarArgument:
     kind: ScalarKind
 
 
-Argument = TensorArgument | ScalarArgument
+@dataclass(frozen=True, slots=True)
+class TorchArgument:
+    """A torch tensor in the place that `layout` is for: plain, dense, contiguous. Of a GPU it is the one whose ordinal is bound word `device_word`."""
+
+    layout: TorchLayout
+    dtype: str  # as torch spells it, without "torch."
+    dtype_code: int  # torch's number for it
+    shape: tuple[Extent, ...]
+    is_written: bool
+    itemsize: int
+    alignment_bytes: int = 1
+    device_word: int | None = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+
+Argument = TensorArgument | TorchArgument | ScalarArgument
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +132,22 @@ class ScalarValue:
     argument: int
 
 
-Slot = DataPointer | Dimension | Stride | ScalarValue
+@dataclass(frozen=True, slots=True)
+class BoundWord:
+    """A word that was given when the stub was made."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TorchStream:
+    """The handle of torch's current stream on the GPU whose ordinal is a bound word."""
+
+    layout: TorchLayout
+    device_word: int
+
+
+Slot = DataPointer | Dimension | Stride | ScalarValue | BoundWord | TorchStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,40 +155,35 @@ class LaunchSignature:
     """Positional arguments of a kernel and the slots its entry reads.
 
     int32_symbols: those whose extent must stay below 2**31, as the kernel may compute with them in 32 bits.
+    bound_count: words that a stub is made with.
     """
 
     arguments: tuple[Argument, ...]
     slots: tuple[Slot, ...]
     int32_symbols: frozenset[str] = frozenset()
+    bound_count: int = 0
 
     def __post_init__(self) -> None:
         for slot in self.slots:
+            if isinstance(slot, (BoundWord, TorchStream)):
+                if not 0 <= (slot.number if isinstance(slot, BoundWord) else slot.device_word) < self.bound_count:
+                    raise CompilerBug(f"{slot} is none of {self.bound_count} bound words")
+                continue
             argument = self.arguments[slot.argument] if 0 <= slot.argument < len(self.arguments) else None
             match slot, argument:
-                case (DataPointer(), TensorArgument()) | (ScalarValue(), ScalarArgument()):
+                case (DataPointer(), TensorArgument() | TorchArgument()) | (ScalarValue(), ScalarArgument()):
                     pass
-                case (Dimension(axis=axis) | Stride(axis=axis), TensorArgument(shape=shape)) if 0 <= axis < len(shape):
+                case (Dimension(axis=axis) | Stride(axis=axis), TensorArgument(shape=shape) | TorchArgument(shape=shape)) if 0 <= axis < len(shape):
                     pass
                 case _:
                     raise CompilerBug(f"{slot} does not fit the arguments {self.arguments}")
 
     def overlap_pairs(self) -> tuple[tuple[int, int], ...]:
         """Pairs of tensor arguments that must not share memory: those of which one is written."""
-        tensors = [(index, argument.is_written) for index, argument in enumerate(self.arguments) if isinstance(argument, TensorArgument)]
+        tensors = [(index, argument.is_written) for index, argument in enumerate(self.arguments) if isinstance(argument, (TensorArgument, TorchArgument))]
         return tuple(
             (first, second)
             for position, (first, is_first_written) in enumerate(tensors)
             for second, is_second_written in tensors[position + 1 :]
             if is_first_written or is_second_written
         )
-
-    def packed(self) -> LaunchSignature:
-        """The same entry called with one plain number per slot (addresses and extents already looked up and checked)."""
-        kinds = [self._kind(slot) for slot in self.slots]
-        return LaunchSignature(tuple(ScalarArgument(kind) for kind in kinds), tuple(ScalarValue(index) for index in range(len(kinds))))
-
-    def _kind(self, slot: Slot) -> ScalarKind:
-        argument = self.arguments[slot.argument]
-        if isinstance(argument, ScalarArgument):
-            return argument.kind
-        return ScalarKind.UINT64 if isinstance(slot, DataPointer) else ScalarKind.INT64

@@ -5,7 +5,7 @@ without having run the kernel, when any argument is not exactly what the fast pa
 the arguments, or says what is wrong with them. A stub raises only for keyword arguments.
 
 `make_stub` gives a builtin function compiled from IR (measured about 0.1 us with the GIL released), or an equivalent `CtypesStub` where
-that cannot be built. For arguments already looked up (torch's `data_ptr()`), make a second stub from `signature.packed()`.
+that cannot be built.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
@@ -22,6 +23,7 @@ import numpy as np
 
 from tilewright.runtime.launch_signature import (
     Argument,
+    BoundWord,
     DataPointer,
     Dimension,
     Extent,
@@ -32,14 +34,18 @@ from tilewright.runtime.launch_signature import (
     Slot,
     Stride,
     TensorArgument,
+    TorchArgument,
+    TorchStream,
 )
 from tilewright.runtime.llvm_jit import initialize_llvm, link_library
 from tilewright.runtime.object_cache import cached_object
 from tilewright.runtime.stub_code import ENTRY_SYMBOL, METH_FASTCALL, layout_obstacle, stub_code, symbol_addresses
+from tilewright.runtime.torch_layout import STREAM_FUNCTION, TorchLayout
 from tilewright.target.cpu import host_target
 
 __all__ = [
     "Argument",
+    "BoundWord",
     "CtypesStub",
     "DataPointer",
     "Dimension",
@@ -51,6 +57,8 @@ __all__ = [
     "Stride",
     "Stub",
     "TensorArgument",
+    "TorchArgument",
+    "TorchStream",
     "make_native_stub",
     "make_stub",
     "native_stub_obstacle",
@@ -59,9 +67,13 @@ __all__ = [
 Stub = Callable[..., Any]  # None, an int status, or NotImplemented
 
 
-def make_stub(signature: LaunchSignature, entry_address: int, owner: object = None) -> Stub:
-    """The fastest stub that this process allows. `owner` is kept alive as long as the stub: whatever holds the entry's code."""
-    return CtypesStub(signature, entry_address, owner) if native_stub_obstacle() else make_native_stub(signature, entry_address, owner)
+def make_stub(signature: LaunchSignature, entry_address: int, owner: object = None, bound: Sequence[int] = ()) -> Stub:
+    """The fastest stub that this process allows.
+
+    owner   is kept alive as long as the stub: whatever holds the entry's code.
+    bound   the bound words, as many as the signature says.
+    """
+    return (CtypesStub if native_stub_obstacle() else make_native_stub)(signature, entry_address, owner, bound)
 
 
 @functools.cache
@@ -80,7 +92,7 @@ class _MethodDefinition(ctypes.Structure):
 
 
 class _EntryPoint(bytes):
-    """The `self` of a native stub: the entry's address, and what keeps its code alive."""
+    """The `self` of a native stub: the entry's address and the bound words, and what keeps the code alive."""
 
     owner: object
 
@@ -104,14 +116,14 @@ _compile_lock = threading.Lock()
 _new_builtin_function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(("PyCFunction_NewEx", ctypes.pythonapi))
 
 
-def make_native_stub(signature: LaunchSignature, entry_address: int, owner: object = None) -> Stub:
+def make_native_stub(signature: LaunchSignature, entry_address: int, owner: object = None, bound: Sequence[int] = ()) -> Stub:
     """A builtin function over compiled code, shared by all entries of one signature. Only where `native_stub_obstacle()` is None."""
     code = stub_code(signature)
     with _compile_lock:
         compiled = _compiled_by_code.get(code)
         if compiled is None:
             compiled = _compiled_by_code[code] = _CompiledStub(signature, code)
-    entry = _EntryPoint(entry_address.to_bytes(8, "little"))
+    entry = _EntryPoint(b"".join(word.to_bytes(8, "little") for word in (entry_address, *bound)))
     entry.owner = owner
     stub: Stub = _new_builtin_function(ctypes.addressof(compiled.method), entry, None)
     return stub
@@ -135,9 +147,8 @@ class _PackedTensor(NamedTuple):
 class CtypesStub:
     """The same checks and packing in Python, called through ctypes, which releases the GIL too."""
 
-    def __init__(self, signature: LaunchSignature, entry_address: int, owner: object = None) -> None:
-        self.signature = signature
-        self.owner = owner
+    def __init__(self, signature: LaunchSignature, entry_address: int, owner: object = None, bound: Sequence[int] = ()) -> None:
+        self.signature, self.owner, self.bound = signature, owner, tuple(bound)
         self._entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(entry_address)
         self._overlap_pairs = signature.overlap_pairs()
 
@@ -157,6 +168,8 @@ class CtypesStub:
         for index, (argument, value) in enumerate(zip(self.signature.arguments, arguments, strict=True)):
             if isinstance(argument, TensorArgument):
                 tensors[index] = _pack_tensor(argument, value, symbols)
+            elif isinstance(argument, TorchArgument):
+                tensors[index] = _pack_torch(argument, value, symbols, self.bound)
             else:
                 scalars[index] = _pack_scalar(argument.kind, value)
         _require(all(symbols.get(name, 0) < 1 << 31 for name in self.signature.int32_symbols))
@@ -173,6 +186,10 @@ class CtypesStub:
                     words.append(tensors[index].strides[axis])
                 case ScalarValue(index):
                     words.append(scalars[index])
+                case BoundWord(number):
+                    words.append(self.bound[number])
+                case TorchStream(layout, device_word):
+                    words.append(_torch_stream(layout, self.bound[device_word]))
         return words
 
 
@@ -210,6 +227,28 @@ def _pack_tensor(argument: TensorArgument, value: Any, symbols: dict[str, int]) 
         begin += min(used_bytes * (extent - 1), 0)
         end += max(used_bytes * (extent - 1), 0)
     return _PackedTensor(address, value.shape, tuple(strides), begin, end)
+
+
+def _pack_torch(argument: TorchArgument, value: Any, symbols: dict[str, int], bound: Sequence[int]) -> _PackedTensor:
+    layout = argument.layout
+    _require(type(value) in layout.types and value.device.type == layout.place.value and value.layout is sys.modules["torch"].strided)
+    _require(str(value.dtype) == f"torch.{argument.dtype}" and value.ndim == argument.rank and value.is_contiguous() and not value.is_neg())
+    _require(argument.device_word is None or value.device.index == bound[argument.device_word])
+    _require(not value._is_zerotensor() and not sys.modules["torch"]._C._functorch.is_functorch_wrapped_tensor(value))
+    address = value.data_ptr()
+    _require(address % argument.alignment_bytes == 0)
+    for wanted, extent in zip(argument.shape, value.shape, strict=True):
+        _require_extent(wanted, extent, symbols)
+    shape = tuple(value.shape)
+    strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    return _PackedTensor(address, shape, strides, address, address + value.numel() * argument.itemsize)
+
+
+def _torch_stream(layout: TorchLayout, ordinal: int) -> int:
+    handle = ctypes.c_void_p()
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p)(dict(layout.functions)[STREAM_FUNCTION])
+    _require(function(ordinal, ctypes.addressof(handle)) == 0)
+    return handle.value or 0
 
 
 def _pack_scalar(kind: ScalarKind, value: Any) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.runtime.launch_signature import (
+    BoundWord,
     DataPointer,
     Dimension,
     Extent,
@@ -25,7 +26,10 @@ from tilewright.runtime.launch_signature import (
     Slot,
     Stride,
     TensorArgument,
+    TorchArgument,
+    TorchStream,
 )
+from tilewright.runtime.stub_torch import emit_torch_stream, emit_torch_tensor, torch_declarations, torch_layout_of, torch_type_symbols
 
 ENTRY_SYMBOL = "launch"
 METH_FASTCALL = 0x80  # Include/methodobject.h
@@ -93,8 +97,7 @@ ask:
 """
 
 _ENDING = """
-  %entry_field = call ptr @PyBytes_AsString(ptr %self)
-  %entry = load ptr, ptr %entry_field
+  %entry = load ptr, ptr %bound
   %thread_state = call ptr @PyEval_SaveThread()
   %status = call i32 %entry(ptr %slots)
   call void @PyEval_RestoreThread(ptr %thread_state)
@@ -117,15 +120,17 @@ mismatch:
 def stub_code(signature: LaunchSignature) -> str:
     """IR of `PyObject *launch(PyObject *self, PyObject *const *arguments, Py_ssize_t argument_count)`.
 
-    `self` is a bytes object that begins with the address of the native entry. Gives None for status 0, else the status as an int, or
+    `self` is a bytes object: the address of the native entry, then the bound words. Gives None for status 0, else the status as an int, or
     NotImplemented without a call of the entry when an argument doesn't fit. Never raises.
     """
     dtypes = [argument.dtype_numpy for argument in signature.arguments if isinstance(argument, TensorArgument)]
-    objects = [*_PYTHON_OBJECTS, *dict.fromkeys(_dtype_symbol(dtype) for dtype in dtypes)]
+    layout = torch_layout_of(signature)
+    objects = [*_PYTHON_OBJECTS, *dict.fromkeys(_dtype_symbol(dtype) for dtype in dtypes), *(torch_type_symbols(layout) if layout is not None else ())]
     return "\n".join(
         [
             *(f"@{name} = external global i8" for name in objects),
             *(f"declare {declaration}" for declaration in _PYTHON_FUNCTIONS.values()),
+            *(torch_declarations(layout) if layout is not None else ()),
             _PRELUDE,
             f"define ptr @{ENTRY_SYMBOL}(ptr %self, ptr %arguments, i64 %argument_count) {{",
             *_StubBody(signature).lines,
@@ -145,7 +150,8 @@ def symbol_addresses(signature: LaunchSignature) -> dict[str, int]:
     for argument in signature.arguments:
         if isinstance(argument, TensorArgument):
             addresses[_dtype_symbol(argument.dtype_numpy)] = id(argument.dtype_numpy)
-    return addresses
+    layout = torch_layout_of(signature)
+    return addresses if layout is None else addresses | dict(layout.functions) | torch_type_symbols(layout)
 
 
 def _dtype_symbol(dtype: np.dtype[Any]) -> str:
@@ -160,72 +166,89 @@ class _StubBody:
         self._value_count = 0
         self._symbols: dict[str, str] = {}
         self._int32_symbols = signature.int32_symbols
-        self._slot_values: dict[Slot, str] = {}
-        self._ranges: dict[int, tuple[str, str]] = {}  # first and one-past-last byte of a tensor
+        self.slot_values: dict[Slot, str] = {}
+        self.ranges: dict[int, tuple[str, str]] = {}  # first and one-past-last byte of a tensor
         pairs = signature.overlap_pairs()
-        self._overlapping = frozenset(index for pair in pairs for index in pair)
+        self.overlapping = frozenset(index for pair in pairs for index in pair)
+
+        self._bound: dict[int, str] = {}
 
         slot_count = len(signature.slots)
         self.lines.append(f"  %slots = alloca [{slot_count} x i64], align 16")
-        self._require(f"icmp eq i64 %argument_count, {len(signature.arguments)}")
+        self.lines.append("  %cell = alloca i64, align 8")  # what functions of torch write to
+        self.lines.append("  %bound = call ptr @PyBytes_AsString(ptr %self)")
+        self.require(f"icmp eq i64 %argument_count, {len(signature.arguments)}")
         for index, argument in enumerate(signature.arguments):
-            value = self._field("ptr", "%arguments", 8 * index)
+            value = self.field("ptr", "%arguments", 8 * index)
             if isinstance(argument, TensorArgument):
                 self._tensor(index, argument, value)
+            elif isinstance(argument, TorchArgument):
+                emit_torch_tensor(self, index, argument, value)
             else:
-                self._slot_values[ScalarValue(index)] = self._scalar(argument, value)
+                self.slot_values[ScalarValue(index)] = self._scalar(argument, value)
         for first, second in pairs:
-            (first_begin, first_end), (second_begin, second_end) = self._ranges[first], self._ranges[second]
-            is_before = self._value(f"icmp ule i64 {first_end}, {second_begin}")
-            is_after = self._value(f"icmp ule i64 {second_end}, {first_begin}")
-            self._require(f"or i1 {is_before}, {is_after}")
+            (first_begin, first_end), (second_begin, second_end) = self.ranges[first], self.ranges[second]
+            is_before = self.value(f"icmp ule i64 {first_end}, {second_begin}")
+            is_after = self.value(f"icmp ule i64 {second_end}, {first_begin}")
+            self.require(f"or i1 {is_before}, {is_after}")
+        for slot in signature.slots:
+            if isinstance(slot, BoundWord):
+                self.slot_values[slot] = self.bound_word(slot.number)
+            elif isinstance(slot, TorchStream):
+                self.slot_values[slot] = emit_torch_stream(self, slot)
         for index, slot in enumerate(signature.slots):
-            place = self._value(f"getelementptr i64, ptr %slots, i64 {index}")
-            self.lines.append(f"  store i64 {self._slot_values[slot]}, ptr {place}")
+            place = self.value(f"getelementptr i64, ptr %slots, i64 {index}")
+            self.lines.append(f"  store i64 {self.slot_values[slot]}, ptr {place}")
 
-    def _value(self, instruction: str) -> str:
+    def bound_word(self, number: int) -> str:
+        """A word that the stub was made with."""
+        if number not in self._bound:
+            self._bound[number] = self.field("i64", "%bound", 8 * (number + 1))
+        return self._bound[number]
+
+    def value(self, instruction: str) -> str:
         name = f"%v{self._value_count}"
         self._value_count += 1
         self.lines.append(f"  {name} = {instruction}")
         return name
 
-    def _require(self, condition: str) -> None:
-        value = self._value(condition)
+    def require(self, condition: str) -> None:
+        value = self.value(condition)
         label = f"after_{value[1:]}"
         self.lines += [f"  br i1 {value}, label %{label}, label %mismatch", f"{label}:"]
 
-    def _field(self, kind: str, base: str, offset_bytes: int) -> str:
-        place = self._value(f"getelementptr i8, ptr {base}, i64 {offset_bytes}")
-        return self._value(f"load {kind}, ptr {place}")
+    def field(self, kind: str, base: str, offset_bytes: int) -> str:
+        place = self.value(f"getelementptr i8, ptr {base}, i64 {offset_bytes}")
+        return self.value(f"load {kind}, ptr {place}")
 
-    def _require_extent(self, extent: Extent, value: str) -> str:
+    def require_extent(self, extent: Extent, value: str) -> str:
         """Makes `value` what the signature wants there; gives the cheapest text for it, a constant if there is one."""
         if isinstance(extent, str) and extent not in self._symbols:
             if extent in self._int32_symbols:
-                self._require(f"icmp ult i64 {value}, {1 << 31}")
+                self.require(f"icmp ult i64 {value}, {1 << 31}")
             self._symbols[extent] = value
             return value
         wanted = self._symbols[extent] if isinstance(extent, str) else str(extent)
-        self._require(f"icmp eq i64 {value}, {wanted}")
+        self.require(f"icmp eq i64 {value}, {wanted}")
         return wanted
 
     def _tensor(self, index: int, argument: TensorArgument, value: str) -> None:
-        self._require(f"icmp eq ptr {self._field('ptr', value, _TYPE_OFFSET)}, @type.ndarray")
-        self._require(f"icmp eq ptr {self._field('ptr', value, _DTYPE_OFFSET)}, @{_dtype_symbol(argument.dtype_numpy)}")
-        self._require(f"icmp eq i32 {self._field('i32', value, _RANK_OFFSET)}, {argument.rank}")
+        self.require(f"icmp eq ptr {self.field('ptr', value, _TYPE_OFFSET)}, @type.ndarray")
+        self.require(f"icmp eq ptr {self.field('ptr', value, _DTYPE_OFFSET)}, @{_dtype_symbol(argument.dtype_numpy)}")
+        self.require(f"icmp eq i32 {self.field('i32', value, _RANK_OFFSET)}, {argument.rank}")
         wanted_flags = _ALIGNED | (_WRITEABLE if argument.is_written else 0) | (_C_CONTIGUOUS if argument.strides is None else 0)
-        flags = self._value(f"and i32 {self._field('i32', value, _FLAGS_OFFSET)}, {wanted_flags}")
-        self._require(f"icmp eq i32 {flags}, {wanted_flags}")
-        address = self._field("i64", value, _DATA_OFFSET)
+        flags = self.value(f"and i32 {self.field('i32', value, _FLAGS_OFFSET)}, {wanted_flags}")
+        self.require(f"icmp eq i32 {flags}, {wanted_flags}")
+        address = self.field("i64", value, _DATA_OFFSET)
         if argument.alignment_bytes > 1:
-            misalignment = self._value(f"and i64 {address}, {argument.alignment_bytes - 1}")
-            self._require(f"icmp eq i64 {misalignment}, 0")
-        self._slot_values[DataPointer(index)] = address
+            misalignment = self.value(f"and i64 {address}, {argument.alignment_bytes - 1}")
+            self.require(f"icmp eq i64 {misalignment}, 0")
+        self.slot_values[DataPointer(index)] = address
 
-        dimensions = self._field("ptr", value, _DIMENSIONS_OFFSET) if argument.rank else ""
-        extents = [self._require_extent(extent, self._field("i64", dimensions, 8 * axis)) for axis, extent in enumerate(argument.shape)]
+        dimensions = self.field("ptr", value, _DIMENSIONS_OFFSET) if argument.rank else ""
+        extents = [self.require_extent(extent, self.field("i64", dimensions, 8 * axis)) for axis, extent in enumerate(argument.shape)]
         for axis, extent_value in enumerate(extents):
-            self._slot_values[Dimension(index, axis)] = extent_value
+            self.slot_values[Dimension(index, axis)] = extent_value
         if argument.strides is None:
             self._contiguous(index, argument, address, extents)
         else:
@@ -234,64 +257,64 @@ class _StubBody:
     def _contiguous(self, index: int, argument: TensorArgument, address: str, extents: list[str]) -> None:
         stride = "1"
         for axis in reversed(range(argument.rank)):
-            self._slot_values[Stride(index, axis)] = stride
-            stride = self._value(f"mul i64 {stride}, {extents[axis]}")
-        if index in self._overlapping:
-            size_bytes = self._value(f"mul i64 {stride}, {argument.dtype_numpy.itemsize}")
-            self._ranges[index] = address, self._value(f"add i64 {address}, {size_bytes}")
+            self.slot_values[Stride(index, axis)] = stride
+            stride = self.value(f"mul i64 {stride}, {extents[axis]}")
+        if index in self.overlapping:
+            size_bytes = self.value(f"mul i64 {stride}, {argument.dtype_numpy.itemsize}")
+            self.ranges[index] = address, self.value(f"add i64 {address}, {size_bytes}")
 
     def _strided(self, index: int, argument: TensorArgument, value: str, address: str, extents: list[str]) -> None:
         assert argument.strides is not None
         itemsize = argument.dtype_numpy.itemsize
-        strides = self._field("ptr", value, _STRIDES_OFFSET) if argument.rank else ""
-        begin, end = address, self._value(f"add i64 {address}, {itemsize}")
+        strides = self.field("ptr", value, _STRIDES_OFFSET) if argument.rank else ""
+        begin, end = address, self.value(f"add i64 {address}, {itemsize}")
         for axis, wanted in enumerate(argument.strides):
-            stride_bytes = self._field("i64", strides, 8 * axis)
-            is_unused = self._value(f"icmp sle i64 {extents[axis]}, 1")
-            used_bytes = self._value(f"select i1 {is_unused}, i64 0, i64 {stride_bytes}")
-            rest = self._value(f"srem i64 {used_bytes}, {itemsize}")
-            self._require(f"icmp eq i64 {rest}, 0")
-            stride = self._value(f"sdiv i64 {used_bytes}, {itemsize}")
+            stride_bytes = self.field("i64", strides, 8 * axis)
+            is_unused = self.value(f"icmp sle i64 {extents[axis]}, 1")
+            used_bytes = self.value(f"select i1 {is_unused}, i64 0, i64 {stride_bytes}")
+            rest = self.value(f"srem i64 {used_bytes}, {itemsize}")
+            self.require(f"icmp eq i64 {rest}, 0")
+            stride = self.value(f"sdiv i64 {used_bytes}, {itemsize}")
             if wanted is not None:
                 known = self._symbols.get(wanted) if isinstance(wanted, str) else str(wanted)
                 if known is not None:
-                    stride = self._value(f"select i1 {is_unused}, i64 {known}, i64 {stride}")
-                stride = self._require_extent(wanted, stride)
-            self._slot_values[Stride(index, axis)] = stride
-            if index in self._overlapping:
-                last = self._value(f"sub i64 {extents[axis]}, 1")
-                reach = self._value(f"mul i64 {used_bytes}, {last}")
-                begin = self._value(f"add i64 {begin}, {self._value(f'call i64 @llvm.smin.i64(i64 {reach}, i64 0)')}")
-                end = self._value(f"add i64 {end}, {self._value(f'call i64 @llvm.smax.i64(i64 {reach}, i64 0)')}")
-        self._ranges[index] = begin, end
+                    stride = self.value(f"select i1 {is_unused}, i64 {known}, i64 {stride}")
+                stride = self.require_extent(wanted, stride)
+            self.slot_values[Stride(index, axis)] = stride
+            if index in self.overlapping:
+                last = self.value(f"sub i64 {extents[axis]}, 1")
+                reach = self.value(f"mul i64 {used_bytes}, {last}")
+                begin = self.value(f"add i64 {begin}, {self.value(f'call i64 @llvm.smin.i64(i64 {reach}, i64 0)')}")
+                end = self.value(f"add i64 {end}, {self.value(f'call i64 @llvm.smax.i64(i64 {reach}, i64 0)')}")
+        self.ranges[index] = begin, end
 
     def _scalar(self, argument: ScalarArgument, value: str) -> str:
         """The slot's 64 bits."""
         kind = argument.kind
         if kind is ScalarKind.BOOL:
-            is_true = self._value(f"icmp eq ptr {value}, @object.True")
-            is_false = self._value(f"icmp eq ptr {value}, @object.False")
-            self._require(f"or i1 {is_true}, {is_false}")
-            return self._value(f"zext i1 {is_true} to i64")
-        python_type = self._field("ptr", value, _TYPE_OFFSET)
+            is_true = self.value(f"icmp eq ptr {value}, @object.True")
+            is_false = self.value(f"icmp eq ptr {value}, @object.False")
+            self.require(f"or i1 {is_true}, {is_false}")
+            return self.value(f"zext i1 {is_true} to i64")
+        python_type = self.field("ptr", value, _TYPE_OFFSET)
         if kind.is_float:
-            is_int = self._value(f"icmp eq ptr {python_type}, @type.int")
-            is_float = self._value(f"icmp eq ptr {python_type}, @type.float")
-            self._require(f"or i1 {is_int}, {is_float}")
-            number = self._value(f"call double @PyFloat_AsDouble(ptr {value})")
-            self._require(f"call i1 @is_converted_float(double {number})")
+            is_int = self.value(f"icmp eq ptr {python_type}, @type.int")
+            is_float = self.value(f"icmp eq ptr {python_type}, @type.float")
+            self.require(f"or i1 {is_int}, {is_float}")
+            number = self.value(f"call double @PyFloat_AsDouble(ptr {value})")
+            self.require(f"call i1 @is_converted_float(double {number})")
             if kind is ScalarKind.FLOAT64:
-                return self._value(f"bitcast double {number} to i64")
-            single = self._value(f"fptrunc double {number} to float")
-            bits = self._value(f"bitcast float {single} to i32")
-            return self._value(f"zext i32 {bits} to i64")
-        self._require(f"icmp eq ptr {python_type}, @type.int")
-        number = self._value(f"call i64 @{'PyLong_AsLongLong' if kind.is_signed else 'PyLong_AsUnsignedLongLong'}(ptr {value})")
-        self._require(f"call i1 @is_converted_integer(i64 {number})")
+                return self.value(f"bitcast double {number} to i64")
+            single = self.value(f"fptrunc double {number} to float")
+            bits = self.value(f"bitcast float {single} to i32")
+            return self.value(f"zext i32 {bits} to i64")
+        self.require(f"icmp eq ptr {python_type}, @type.int")
+        number = self.value(f"call i64 @{'PyLong_AsLongLong' if kind.is_signed else 'PyLong_AsUnsignedLongLong'}(ptr {value})")
+        self.require(f"call i1 @is_converted_integer(i64 {number})")
         if kind.bits < 64:
-            narrow = self._value(f"trunc i64 {number} to i{kind.bits}")
-            widened = self._value(f"{'sext' if kind.is_signed else 'zext'} i{kind.bits} {narrow} to i64")
-            self._require(f"icmp eq i64 {number}, {widened}")
+            narrow = self.value(f"trunc i64 {number} to i{kind.bits}")
+            widened = self.value(f"{'sext' if kind.is_signed else 'zext'} i{kind.bits} {narrow} to i64")
+            self.require(f"icmp eq i64 {number}, {widened}")
         return number
 
 
