@@ -113,15 +113,19 @@ def test_the_device_is_a_bound_word(make: Any) -> None:  # noqa: F811
             assert stub(torch.zeros(4)) is wanted
 
 
+asked: list[int] = []
+
+
+@ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p)
+def current_stream(ordinal: int, cell: int) -> int:
+    """One for the process, like torch's own: compiled stubs of one text are shared."""
+    asked.append(ordinal)
+    ctypes.c_uint64.from_address(cell).value = 0xABCDEF
+    return 0
+
+
 def test_the_current_stream_is_asked_for(make: Any) -> None:  # noqa: F811
-    asked: list[int] = []
-
-    @ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p)
-    def current_stream(ordinal: int, cell: int) -> int:
-        asked.append(ordinal)
-        ctypes.c_uint64.from_address(cell).value = 0xABCDEF
-        return 0
-
+    asked.clear()
     address = ctypes.cast(current_stream, ctypes.c_void_p).value or 0
     with_stream = replace(layout(), functions=(*layout().functions, (STREAM_FUNCTION, address)))
     argument = replace(tensor_argument((4,)), layout=with_stream)

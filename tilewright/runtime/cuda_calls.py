@@ -12,21 +12,21 @@ from typing import Any, NoReturn
 
 from tilewright.codegen.llvm.launcher import MAX_GRID, OVERSIZED_GRID
 from tilewright.codegen.slots import Slot
-from tilewright.dtypes import as_dtype
+from tilewright.dtypes import uint8
 from tilewright.errors import CompilerBug, Kind, fail
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert
 from tilewright.runtime.argument_checks import Callee
 from tilewright.runtime.call_reader import CallReader, CheckedCall
 from tilewright.runtime.cuda_driver import CudaDriver, CudaError, GpuDevice, fail_driver, require_driver
+from tilewright.runtime.cuda_fast_path import CudaFastPath, build_cuda_fast_path
 from tilewright.runtime.cuda_modules import KernelNeeds, LoadedKernels, registry_of
 from tilewright.runtime.cuda_streams import current_stream, stream_handle, using_stream
-from tilewright.runtime.launch_signature import LaunchSignature, ScalarArgument, ScalarKind, ScalarValue
+from tilewright.runtime.launch_signature import BoundWord, LaunchSignature, ScalarArgument, ScalarKind, ScalarValue, TorchStream
 from tilewright.runtime.llvm_jit import LoadedCode
 from tilewright.runtime.stub import Stub, make_stub
-from tilewright.runtime.tensors import Framework, Place
-
-_BYTE = as_dtype("uint8")
+from tilewright.runtime.tensors import Framework, Place, TorchTensors
+from tilewright.runtime.torch_layout import torch_layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +77,26 @@ class CudaCallPlan:
         self._callee = Callee(program.name, program.span, program.parameters, inputs, frozenset(written), frozenset(unused), Place.GPU)
         self._reader = CallReader(program, self._callee, gpu.slots, self._outputs)
         self._loaded: dict[int, LoadedKernels] = {}
+        self._fast_paths: dict[int, CudaFastPath | None] = {}
+        self._fast: CudaFastPath | None = None  # of the device that was used last
+        self._bare_stub: Stub | None = None  # of `_fast`, where a launch is all that a call does
         self._assert_lock = threading.Lock()
 
     def __call__(self, *arguments: Any, stream: Any = None) -> Any:
         """Launches the kernels."""
+        if stream is None:
+            if self._bare_stub is not None:
+                status = self._bare_stub(*arguments)
+                if status is None:
+                    return None
+                if status is not NotImplemented:
+                    self.fail_status(status)
+            elif self._fast is not None:
+                status, made = self._fast.call(arguments)
+                if status is None:
+                    return (made[0] if len(made) == 1 else made) if made else None
+                if status is not NotImplemented:
+                    self.fail_status(status)
         outputs = self._call(arguments, stream)
         return (outputs[0] if len(outputs) == 1 else outputs) if outputs else None
 
@@ -125,7 +141,22 @@ class CudaCallPlan:
         prepared = self._prepare(arguments, stream)
         handle = current_stream(prepared.loaded.ordinal) if stream is None else stream_handle(stream)
         self.launch(prepared.words, handle, prepared.loaded)
+        if isinstance(prepared.checked.framework, TorchTensors):
+            self._use_fast_path(prepared.loaded, prepared.checked.framework)
         return self._finished(prepared, arguments)
+
+    def _use_fast_path(self, loaded: LoadedKernels, torch: TorchTensors) -> None:
+        """The next call with such arguments takes the fast path, if there is one. A failed assert is looked for after every call, which it does not do."""
+        if loaded.ordinal not in self._fast_paths:
+            layout = None if self._gpu.asserts else torch_layout(Place.GPU)
+            entry, code = self._code.entry_address, self._code
+            self._fast_paths[loaded.ordinal] = (
+                None
+                if layout is None
+                else build_cuda_fast_path(self._gpu.program, self._callee, self._gpu.slots, self._outputs, entry, code, loaded, torch, layout)
+            )
+        self._fast = self._fast_paths[loaded.ordinal]
+        self._bare_stub = self._fast.stub if self._fast is not None and self._fast.is_bare else None
 
     def _prepare(self, arguments: tuple[Any, ...], stream: Any) -> _Prepared:
         found, checked = self._reader.read(arguments)
@@ -156,7 +187,7 @@ class CudaCallPlan:
         if not checked.workspace_bytes:
             return None
         framework: Framework = checked.framework
-        memory = framework.allocator((checked.workspace_bytes,), _BYTE, checked.device)()
+        memory = framework.allocator((checked.workspace_bytes,), uint8, checked.device)()
         return memory, framework.address(memory)
 
     def _finished(self, prepared: _Prepared, arguments: tuple[Any, ...]) -> Sequence[Any]:
@@ -179,6 +210,19 @@ class CudaCallPlan:
             status = self._entry(*words, stream, loaded.context, *loaded.functions)
         if status is not None:
             self.fail_status(status)
+
+    def bound_launch(self, prepared: _Prepared, stream: int | None) -> Stub | None:
+        """A launch with these words as a function without arguments; None where Python must look at asserts, or for the stream."""
+        layout = torch_layout(Place.GPU) if isinstance(prepared.checked.framework, TorchTensors) else None
+        if self._gpu.asserts or (stream is None and layout is None):
+            return None
+        loaded = prepared.loaded
+        words = (loaded.ordinal, stream or 0, *prepared.words, loaded.context, *loaded.functions)
+        bound = [BoundWord(k) for k in range(2, len(words))]
+        count = len(prepared.words)
+        stream_slot = TorchStream(layout, 0) if stream is None and layout is not None else BoundWord(1)
+        signature = LaunchSignature((), (*bound[:count], stream_slot, *bound[count:]), bound_count=len(words))
+        return make_stub(signature, self._code.entry_address, self._code, words)
 
     def _report_asserts(self) -> None:
         status = ctypes.c_int32.from_address(self._status[0]).value
@@ -228,8 +272,14 @@ class BoundCall:
         self._alive = arguments
         outputs = plan._finished(prepared, arguments)
         self.outputs = (outputs[0] if len(outputs) == 1 else outputs) if outputs else None
+        self._launch = plan.bound_launch(prepared, stream)
 
     def __call__(self) -> Any:
+        if self._launch is not None:
+            status = self._launch()
+            if status is not None:
+                self._plan.fail_status(status)
+            return self.outputs
         prepared = self._prepared
         self._plan.launch(prepared.words, current_stream(prepared.loaded.ordinal) if self._stream is None else self._stream, prepared.loaded)
         return self.outputs

@@ -7,7 +7,7 @@ dimensions of inputs, 4-bit elements, host asserts) has no fast path.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Parameter, ParameterKind, Program
 from tilewright.runtime.argument_checks import Callee
 from tilewright.runtime.frames import CallFrame, place_workspaces
-from tilewright.runtime.stub import Argument, DataPointer, Dimension, LaunchSignature, ScalarArgument, ScalarKind, ScalarValue, Slot, TensorArgument, make_stub
+from tilewright.runtime.launch_signature import Argument, DataPointer, Dimension, LaunchSignature, ScalarArgument, ScalarKind, ScalarValue, Slot, TensorArgument
+from tilewright.runtime.launch_signature import Extent as StubExtent
+from tilewright.runtime.stub import make_stub
 from tilewright.runtime.symbols import free_variables, integer_value
 
 _SCALAR_KINDS = {kind.value: kind for kind in ScalarKind}
@@ -88,10 +90,32 @@ def workspace_sizes_bytes(workspaces: Sequence[Buffer], values: dict[Expr, Any])
     return tuple(-(-math.prod(max(integer_value(n, values), 0) for n in w.shape) * w.dtype.storage_bits // 8) for w in workspaces)
 
 
-def build_fast_path(
-    program: Program, callee: Callee, slots: Sequence[NativeSlot], outputs: Sequence[Parameter], entry_address: int, owner: object
-) -> FastPath | None:
-    """The fast path of a kernel; None where it can have none."""
+@dataclass(frozen=True)
+class StubCall:
+    """A call as a stub sees it.
+
+    arguments, slots   of its signature: the inputs, the outputs, then one word for each workspace (and for the status, where it is no bound word).
+    outputs            buffers of the outputs.
+    sources            where the symbols that outputs and workspaces need come from: (argument, axis).
+    first_tensor       position of the first tensor among the inputs.
+    """
+
+    arguments: tuple[Argument, ...]
+    slots: tuple[Slot, ...]
+    int32_symbols: frozenset[str]
+    outputs: tuple[Buffer, ...]
+    sources: dict[Expr, tuple[int, int]]
+    first_tensor: int | None
+
+
+# Makes the argument of a tensor with that shape, written or not; None where the stub cannot take it.
+MakeTensor = Callable[[Buffer, tuple[StubExtent, ...], bool], Argument | None]
+
+
+def describe_call(
+    program: Program, callee: Callee, slots: Sequence[NativeSlot], outputs: Sequence[Parameter], make_tensor: MakeTensor, status: Slot | None = None
+) -> StubCall | None:
+    """How a stub calls a kernel; None where none can. `status` is what goes into the slot of the status word, where it is no word of the call."""
     if program.checks:
         return None
     names = _SymbolNames()
@@ -99,7 +123,7 @@ def build_fast_path(
     arguments: list[Argument] = []
     positions: dict[Parameter, int] = {}
     for parameter in callee.inputs:
-        argument = _input_argument(parameter, callee, names)
+        argument = _input_argument(parameter, callee, names, make_tensor)
         if argument is None:
             return None
         positions[parameter] = len(arguments)
@@ -111,13 +135,14 @@ def build_fast_path(
         return None  # a scalar that is also a dimension
     for parameter in outputs:
         buffer = parameter.buffer
-        if buffer is None or not _is_plain(buffer):
-            return None
         # Fresh memory: no need to compare its shape or to look for overlaps.
+        made = make_tensor(buffer, tuple(names.fresh() for _ in buffer.shape), False) if buffer is not None and _is_plain(buffer) else None
+        if made is None:
+            return None
         positions[parameter] = len(arguments)
-        arguments.append(TensorArgument(buffer.dtype.numpy, tuple(names.fresh() for _ in buffer.shape), is_written=False))
+        arguments.append(made)
     first_word = len(arguments)
-    words = [s for s in slots if s.kind in (SlotKind.WORKSPACE, SlotKind.STATUS)]
+    words = [s for s in slots if s.kind is SlotKind.WORKSPACE or (s.kind is SlotKind.STATUS and status is None)]
     arguments += [_WORD] * len(words)
     stub_slots: list[Slot] = []
     for slot in slots:
@@ -127,23 +152,37 @@ def build_fast_path(
             stub_slots.append(Dimension(*sources[slot.symbol]))
         elif slot.parameter is not None:
             stub_slots.append((DataPointer if slot.kind is SlotKind.TENSOR else ScalarValue)(positions[slot.parameter]))
+        elif slot.kind is SlotKind.STATUS and status is not None:
+            stub_slots.append(status)
         else:
             stub_slots.append(ScalarValue(first_word + words.index(slot)))
-    buffers = [p.buffer for p in outputs if p.buffer is not None]
+    buffers = tuple(p.buffer for p in outputs if p.buffer is not None)
     needed = {v for b in (*buffers, *program.workspaces) for n in b.shape for v in free_variables(n)}
     if any(v not in sources for v in needed):
         return None
-    first_tensor = next((k for k, p in enumerate(callee.inputs) if p.kind is ParameterKind.TENSOR), None)
-    int32_symbols = frozenset(names.of(v) for v in sources if v.dtype.bits <= 32)
-    return FastPath(
-        LaunchSignature(tuple(arguments), tuple(stub_slots), int32_symbols),
-        entry_address,
-        owner,
+    return StubCall(
+        tuple(arguments),
+        tuple(stub_slots),
+        frozenset(names.of(v) for v in sources if v.dtype.bits <= 32),
         buffers,
-        program.workspaces,
         {v: place for v, place in sources.items() if v in needed},
-        first_tensor,
+        next((k for k, p in enumerate(callee.inputs) if p.kind is ParameterKind.TENSOR), None),
     )
+
+
+def build_fast_path(
+    program: Program, callee: Callee, slots: Sequence[NativeSlot], outputs: Sequence[Parameter], entry_address: int, owner: object
+) -> FastPath | None:
+    """The fast path of a kernel for numpy arrays; None where it can have none."""
+    call = describe_call(program, callee, slots, outputs, _numpy_argument)
+    if call is None:
+        return None
+    signature = LaunchSignature(call.arguments, call.slots, call.int32_symbols)
+    return FastPath(signature, entry_address, owner, call.outputs, program.workspaces, call.sources, call.first_tensor)
+
+
+def _numpy_argument(buffer: Buffer, shape: tuple[StubExtent, ...], is_written: bool) -> TensorArgument:
+    return TensorArgument(buffer.dtype.numpy, shape, is_written, buffer.dtype.itemsize)
 
 
 class _SymbolNames:
@@ -161,7 +200,7 @@ class _SymbolNames:
         return self._names.get(symbol) or self._names.setdefault(symbol, self.fresh())
 
 
-def _input_argument(parameter: Parameter, callee: Callee, names: _SymbolNames) -> Argument | None:
+def _input_argument(parameter: Parameter, callee: Callee, names: _SymbolNames, make_tensor: MakeTensor) -> Argument | None:
     if parameter.kind is ParameterKind.POINTER:
         return _WORD
     if parameter.buffer is None:
@@ -171,7 +210,7 @@ def _input_argument(parameter: Parameter, callee: Callee, names: _SymbolNames) -
     if not _is_plain(buffer) or not all(_is_simple(n) for n in buffer.shape):
         return None
     shape = tuple(names.of(n) if isinstance(n, Expr) else n for n in buffer.shape)
-    return TensorArgument(buffer.dtype.numpy, shape, parameter.name in callee.written, buffer.dtype.itemsize)
+    return make_tensor(buffer, shape, parameter.name in callee.written)
 
 
 def _is_simple(extent: Extent) -> bool:
