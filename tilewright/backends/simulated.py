@@ -16,10 +16,10 @@ from tilewright.backends.compiled import CompiledProgram, StageTimes
 from tilewright.backends.lowering import ThreadProgram, lower_to_threads
 from tilewright.codegen.llvm.program import slots_of
 from tilewright.errors import TileError
+from tilewright.ir.memory_use import used_parameters
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Program
 from tilewright.passes import PassRecord, Remark
-from tilewright.passes.memory_use import used_parameters
 from tilewright.runtime.argument_checks import Callee
 from tilewright.runtime.call_reader import CallReader
 from tilewright.runtime.host_arrays import as_array
