@@ -162,7 +162,6 @@ TESTED_THROUGH: dict[str, str] = {
     "language/trace.py": "errors/test_golden.py",
     "layout/annotations.py": "errors/test_golden.py",
     "passes/expand_tile_ops.py": "passes/test_lower_to_threads.py",
-    "passes/gemm_plan.py": "passes/test_lower_to_threads.py",
     "passes/infer_layouts.py": "passes/test_lower_to_threads.py",
     "passes/loop_layout.py": "passes/test_lower_to_threads.py",
     "passes/scratch.py": "passes/test_lower_to_threads.py",

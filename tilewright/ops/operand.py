@@ -183,3 +183,9 @@ def linear_address(context: LoweringContext, buffer: Buffer, starts: tuple[Expr,
     for start, stride in zip(starts, strides, strict=True):
         offset = offset + start * stride
     return offset, tuple(strides)
+
+
+def matrix_extents(region: Region) -> tuple[int, int]:
+    """Rows and columns of a region whose last two axes are a matrix."""
+    rows, columns = region.extents[-2:]
+    return int(rows), int(columns)

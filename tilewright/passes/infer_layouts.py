@@ -20,11 +20,10 @@ from tilewright.ir.stmt import For, If, ParallelFor, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr
 from tilewright.layout import FragmentAnnotation, Layout, LayoutAnnotation, LayoutError, Reach, distribute, plan_relayout
-from tilewright.ops.gemm import Gemm
+from tilewright.ops.gemm import Gemm, GemmPlan
 from tilewright.ops.reduce import Reduce, can_reduce_in_registers, result_layout
 from tilewright.passes.context import GpuPassContext
 from tilewright.passes.expand_tile_ops import expand_op, replace_buffers
-from tilewright.passes.gemm_plan import GemmPlan, plan_gemm
 from tilewright.passes.loop_layout import (
     LoopPlan,
     accesses_of,
@@ -137,7 +136,7 @@ class _Inference:
         return annotation.fragment if isinstance(annotation, FragmentAnnotation) and isinstance(annotation.fragment, Layout) else None
 
     def gemm_plan(self, op: Gemm) -> GemmPlan:
-        return plan_gemm(op, self.num_threads, self.context.target)
+        return op.plan(self.num_threads, self.context.target)
 
     # -- spreading
     def units(self, node: Stmt, loops: Mapping[Expr, int]) -> list[_Unit]:

@@ -40,7 +40,8 @@ def operand_layout(buffer: Buffer) -> MemoryLayout:
         tile = MemoryLayout.natural(swizzled_tile(axes, buffer.dtype.bits, mode))
     else:
         elements = max(1, _PADDING_BYTES * 8 // buffer.dtype.bits)
-        pitch = -(-columns // elements) * elements + elements
+        # An odd number of 16-byte columns: the same column of eight rows lies in all banks.
+        pitch = (-(-columns // elements) | 1) * elements
         tile = MemoryLayout.strided(axes, [[p * pitch for p in axes[0].places], list(axes[1].places)])
     return with_leading_axes(tile, tuple(leading))
 

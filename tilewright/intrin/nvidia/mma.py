@@ -52,6 +52,7 @@ class Mma(Instruction):
     """
 
     scope = InstructionScope.WARP
+    feature: Feature
 
     def __init__(self, m: int, n: int, k: int, a_dtype: DType, b_dtype: DType, c_dtype: DType, feature: Feature) -> None:
         self.m, self.n, self.k = m, n, k
