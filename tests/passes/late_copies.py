@@ -42,7 +42,7 @@ def late_copies() -> Iterator[list[list[Copy]]]:
         groups.append([])
 
     def wait(self: WaitGroup, environment: ReferenceEnvironment) -> None:
-        closed = len(groups) - 1 + (self.pending == 0)
+        closed = len(groups) - 1
         for group in groups[: max(0, closed - self.pending)]:
             for copy in group:
                 plain(copy, environment)

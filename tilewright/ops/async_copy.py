@@ -43,7 +43,7 @@ class CommitGroup(TileOp):
 
 @dataclass(frozen=True, eq=False)
 class WaitGroup(TileOp):
-    """Waits until at most `pending` groups, the youngest, are under way. Where it is 0, copies that no commit has closed are waited for as well."""
+    """Waits until at most `pending` groups, the youngest, are under way. Copies that no commit has closed belong to no group."""
 
     pending: int
 

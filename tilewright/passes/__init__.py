@@ -29,6 +29,7 @@ from tilewright.passes.merge_depth import merge_depth
 from tilewright.passes.plan_shared_memory import plan_shared_memory
 from tilewright.passes.plan_tiles import plan_tiles
 from tilewright.passes.reuse_tiles import reuse_tiles
+from tilewright.passes.settle_async_copies import settle_async_copies
 from tilewright.passes.split_lanes import split_lanes
 from tilewright.passes.stage_operands import stage_operands
 from tilewright.passes.stream_operands import stream_operands
@@ -60,6 +61,7 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
     split_lanes,  # before everything that knows elements of one lane only
     swizzle_blocks,  # block numbers are what everything else is computed from
+    settle_async_copies,  # before there are other asynchronous copies than the user's
     expand_pipeline,  # while copies are whole operations
     stage_operands,  # while copies are still whole operations, which it makes more of
     expand_tile_ops,  # before layouts, which come from loops
