@@ -138,6 +138,8 @@ class Kind(Enum):
     DIVERGENT_BARRIER = "divergent-barrier", Category.VALUE
     TARGET_FEATURE = "target-feature", Category.UNSUPPORTED
     SHARED_MEMORY_EXCEEDED = "shared-memory-exceeded", Category.VALUE
+    CUDA_MISSING = "cuda-missing", Category.RUNTIME
+    COMPILE_FLAGS = "compile-flags", Category.VALUE
     # -- calling a kernel
     ARGUMENT_COUNT = "argument-count", Category.TYPE
     ARGUMENT_KIND = "argument-kind", Category.TYPE

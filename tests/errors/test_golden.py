@@ -10,6 +10,7 @@ import pytest
 
 from tests.errors.examples import EXPECTED, program_names, rendered, run_block, run_program
 from tilewright.errors import Kind
+from tilewright.runtime.nvrtc import is_nvrtc_installed
 
 CODES = [kind.value for kind in Kind]
 
@@ -25,6 +26,8 @@ def compare(path: Path, text: str, is_updating: bool) -> None:
 def test_the_wrong_example_of_each_page(code: str, is_updating_golden: bool) -> None:
     if code == Kind.ARGUMENT_DEVICE.value:
         pytest.importorskip("torch")
+    if code == Kind.COMPILE_FLAGS.value and not is_nvrtc_installed():
+        pytest.skip("NVRTC is not installed")
     compare(EXPECTED / f"{code}.txt", rendered(partial(run_block, code, "wrong")), is_updating_golden)
 
 

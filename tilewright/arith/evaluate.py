@@ -211,15 +211,16 @@ def convert(array: Array, source: DType, target: DType, rounding: Rounding = Rou
 
 
 def _direct(exact: Array, nearest: Array, target: DType, rounding: Rounding) -> Array:
-    """Moves a nearest rounding one step where it went against the wanted direction; finite values beyond the range stop at the last finite one."""
+    """Moves a nearest rounding one step where it went against the wanted direction; towards zero, finite values stop at the last finite one."""
     toward_low = np.full(exact.shape, rounding is Rounding.DOWN) if rounding is not Rounding.TOWARD_ZERO else exact > 0
     toward_high = np.full(exact.shape, rounding is Rounding.UP) if rounding is not Rounding.TOWARD_ZERO else exact < 0
     low, high = (np.asarray(limit, np.float64).astype(target.numpy) for limit in (target.minimum, target.maximum))
     beyond = np.isfinite(exact) & ~np.isfinite(nearest.astype(np.float64))
     result = np.where(beyond & toward_low & (exact > 0), high, np.where(beyond & toward_high & (exact < 0), low, nearest))
     value = result.astype(np.float64)
-    result = np.where(toward_low & (value > exact), np.nextafter(result, low), result)
-    return np.asarray(np.where(toward_high & (value < exact), np.nextafter(result, high), result))
+    above, below = (np.asarray(limit, np.float64).astype(target.numpy) for limit in (np.inf, -np.inf))  # infinity, NaN, or where there is neither the limit
+    result = np.where(toward_low & (value > exact), np.where(result == low, below, np.nextafter(result, low)), result)
+    return np.asarray(np.where(toward_high & (value < exact), np.where(result == high, above, np.nextafter(result, high)), result))
 
 
 def _truncated(array: Array, target: DType) -> Array:

@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright import dtypes
+from tilewright.codegen.float_format import HALF_BIAS, FloatFormat, float_format, is_power_format
 from tilewright.codegen.llvm.emitter import Function, Value, vector_type
 from tilewright.codegen.llvm.term import Scope, Term
 from tilewright.dtypes import DType, DTypeKind
@@ -33,7 +33,6 @@ from tilewright.target.cpu import Feature
 
 _EXPONENT_MASK = 0x7F800000  # of float32
 _FLOAT32_BIAS = 127
-_HALF_BIAS = 15
 _HALF_MANTISSA_BITS = 10
 _FLOAT32_MAXIMUM = float(np.finfo(np.float32).max)
 
@@ -117,79 +116,6 @@ def convert(
     if is_saturating:
         x = x.clamp(float(target.minimum), float(target.maximum))
     return _round_term(x, target, rounding).value
-
-
-@dataclass(frozen=True, slots=True)
-class FloatFormat:
-    """A float narrower than 32 bits, as ml_dtypes defines it."""
-
-    exponent_bits: int
-    mantissa_bits: int
-    bias: int
-    maximum: float
-    has_infinity: bool
-    has_nan: bool
-    has_negative_zero: bool
-    infinity_code: int
-    nan_code: int
-    sign_bit: int
-
-    @property
-    def smallest_exponent(self) -> int:
-        """Power of two of the smallest normal number."""
-        return 1 - self.bias
-
-    @property
-    def fits_half(self) -> bool:
-        """float16 with its exponent moved holds every number of the format."""
-        return self.is_half_prefix or self.exponent_bits < 5
-
-    @property
-    def is_half_prefix(self) -> bool:
-        """Codes are the upper bits of float16 codes, infinity and NaN included."""
-        return self.bias == _HALF_BIAS and self.has_infinity
-
-    @property
-    def overflow_bound(self) -> tuple[float, bool]:
-        """Half way from the maximum to the next power step, and whether exactly that still rounds down (the maximum has an even code)."""
-        fraction, exponent = math.frexp(self.maximum)
-        step = math.ldexp(1.0, exponent - 1 - self.mantissa_bits)
-        return self.maximum + step / 2, int(fraction * (2 << self.mantissa_bits)) % 2 == 0
-
-
-@functools.cache
-def float_format(dtype: DType) -> FloatFormat:
-    """The format of a float dtype of at most 16 bits other than float8_e8m0fnu."""
-    raw_type = np.dtype(f"uint{dtype.bits if dtype.bits == 16 else 8}")
-    special = np.array([math.nan, math.inf, -0.0], np.float32)
-    with np.errstate(all="ignore"):
-        codes = special.astype(dtype.numpy)
-        back = codes.astype(np.float32)
-        smallest_normal = np.array([1 << dtype.mantissa_bits], raw_type).view(dtype.numpy).astype(np.float32)
-    bias = 1 - round(math.log2(smallest_normal[0]))
-    nan_code, infinity_code, _ = codes.view(raw_type).tolist()
-    return FloatFormat(
-        dtype.exponent_bits,
-        dtype.mantissa_bits,
-        bias,
-        float(dtype.maximum),
-        bool(np.isinf(back[1])),
-        bool(np.isnan(back[0])),
-        bool(np.signbit(back[2])),
-        infinity_code,
-        nan_code,
-        1 << (dtype.bits - 1),
-    )
-
-
-def _is_power_format(dtype: DType) -> bool:
-    """float8_e8m0fnu: powers of two only, no zero and no sign."""
-    return dtype.is_float and dtype.mantissa_bits == 0
-
-
-def is_symmetric(dtype: DType) -> bool:
-    """The negative of every value of a float dtype is a value, the signs of zeros counted."""
-    return dtype.bits >= 32 or not (_is_power_format(dtype) or not float_format(dtype).has_negative_zero)
 
 
 @functools.cache
@@ -277,7 +203,7 @@ def _round_term(x: Term, dtype: DType, rounding: Rounding) -> Term:
         return x
     if dtype == "bfloat16":
         return _round_to_bfloat16(x, rounding)
-    if _is_power_format(dtype):
+    if is_power_format(dtype):
         return _round_to_power(x)
     if dtype == "float16" and is_nearest and x.scope.has(Feature.F16C):
         return x.convert("fptrunc", "half").convert("fpext", "float")
@@ -392,7 +318,7 @@ def _round_directed(x: Term, format_: FloatFormat, rounding: Rounding) -> Term:
 def _float_of_code(code: Term, dtype: DType) -> Term:
     if dtype == "bfloat16":
         return (code.convert("zext", "i32") << 16).as_float()
-    if _is_power_format(dtype):
+    if is_power_format(dtype):
         wide = code.convert("zext", "i32")
         shifted = wide.equals(0).select(1 << 22, wide << 23)  # code 0 is 2**-127, below float32's normal numbers
         return wide.equals(255).select(math.nan, shifted.as_float())
@@ -404,7 +330,7 @@ def _float_of_code(code: Term, dtype: DType) -> Term:
     magnitude = wide & (format_.sign_bit - 1)
     sign = (wide & format_.sign_bit) << (wide.width_bits - dtype.bits)
     # The code, shifted to where half or float has its fields, is the number but for the difference of the biases; subnormals too.
-    mantissa_bits, bias = (_HALF_MANTISSA_BITS, _HALF_BIAS) if is_by_half else (23, _FLOAT32_BIAS)
+    mantissa_bits, bias = (_HALF_MANTISSA_BITS, HALF_BIAS) if is_by_half else (23, _FLOAT32_BIAS)
     result = ((magnitude << (mantissa_bits - format_.mantissa_bits)) | sign).as_float().convert("fpext", "float")
     if is_by_half and format_.is_half_prefix:
         return result
@@ -424,14 +350,14 @@ def _float_of_code(code: Term, dtype: DType) -> Term:
 def _code_of_float(x: Term, dtype: DType) -> Term:
     if dtype == "bfloat16":
         return x.bits().shift_right_logical(16).convert("trunc", "i16")
-    if _is_power_format(dtype):
+    if is_power_format(dtype):
         code = x.bits().shift_right_logical(23)  # 2**-127 is subnormal: field 0, as its code
         return x.is_nan().select(255, code).convert("trunc", "i8")
     format_ = float_format(dtype)
     is_by_half = x.scope.has(Feature.F16C) and format_.fits_half
     if dtype == "float16" and is_by_half:
         return x.convert("fptrunc", "half").bits()
-    mantissa_bits, bias = (_HALF_MANTISSA_BITS, _HALF_BIAS) if is_by_half else (23, _FLOAT32_BIAS)
+    mantissa_bits, bias = (_HALF_MANTISSA_BITS, HALF_BIAS) if is_by_half else (23, _FLOAT32_BIAS)
     scaled = x if bias == format_.bias else x * 2.0 ** (format_.bias - bias)
     raw = (scaled.convert("fptrunc", "half") if is_by_half else scaled).bits()
     if is_by_half and format_.is_half_prefix:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tilewright.codegen.float_format import is_symmetric
 from tilewright.codegen.llvm import convert
 from tilewright.codegen.llvm.emitter import Value, constant
 from tilewright.codegen.llvm.math import emit_intrinsic, rounding
@@ -44,7 +45,7 @@ def rounded(task: Task, value: Value, dtype: DType) -> Value:
 def negated(task: Task, value: Value, dtype: DType) -> Value:
     """-x of floats. A dtype without a negative zero, or without negative numbers, needs the result rounded like any other."""
     flipped = task.f.emit(value.type, f"fneg {value}")
-    return flipped if convert.is_symmetric(dtype) else rounded(task, flipped, dtype)
+    return flipped if is_symmetric(dtype) else rounded(task, flipped, dtype)
 
 
 def wrapped(task: Task, value: Value, dtype: DType) -> Value:
