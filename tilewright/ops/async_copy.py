@@ -20,7 +20,7 @@ from tilewright.ir.stmt import Seq, Stmt
 from tilewright.ir.thread import InstructionCall
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, ThreadContext, TileOp
 from tilewright.ops.copy import match_tiles
-from tilewright.ops.operand import as_region, has_extent
+from tilewright.ops.operand import as_region, fixed, has_extent
 from tilewright.target.nvidia import Feature
 
 
@@ -77,7 +77,7 @@ def async_copy(src: Any, dst: Any, *, coalesced_width: int | None = None, annota
     if not has_extent(source) and not has_extent(target):
         source = dataclasses.replace(source, is_slice=(True,) * source.buffer.rank)
         target = dataclasses.replace(target, is_slice=(True,) * target.buffer.rank)
-    made = match_tiles(source, target, src is source.buffer and dst is target.buffer, span)
+    made = match_tiles(fixed(source), fixed(target), src is source.buffer and dst is target.buffer, span)
     builder.emit(dataclasses.replace(made, is_async=True))
 
 

@@ -139,7 +139,8 @@ def _atomic(kind: AtomicKind, dst: Any, value: Any, memory_order: Any, return_pr
             help="write it in a T.Parallel loop, one element at a time",
         )
     if is_tile_value or (_is_element(value) and has_extent(target)):
-        matched = match_tiles(as_region(value, f"the value of T.{name}", span), target, isinstance(value, Buffer) and isinstance(dst, Buffer), span)
+        source = fixed(as_region(value, f"the value of T.{name}", span))
+        matched = match_tiles(source, fixed(target), isinstance(value, Buffer) and isinstance(dst, Buffer), span)
         builder.emit(AtomicTile(span, kind, matched.src, None, matched.dst, matched.extents, matched.src_axes, matched.dst_axes, order))
         return None
     target = fixed(target)

@@ -137,14 +137,14 @@ def copy(
     if not has_extent(source) and not has_extent(target):
         builder.emit(Store(span, target.buffer, target.starts, cast(load(source.buffer, source.starts), target.dtype)))
         return
-    builder.emit(match_tiles(source, target, src is source.buffer and dst is target.buffer, span))
+    builder.emit(match_tiles(fixed(source), fixed(target), src is source.buffer and dst is target.buffer, span))
 
 
 def match_tiles(source: Region, target: Region, are_whole: bool, span: Span) -> Copy:
     """The copy between two operands, its domain found by the rules of language.md 7.1."""
     if are_whole and not (source.buffer.rank == target.buffer.rank and all(map(same_extent, source.buffer.shape, target.buffer.shape))):
         _fail_shapes(source, target, span, "two whole buffers must have the same shape", _region_hint(source, target))
-    source, target = fixed(_with_extents(source, target, span)), fixed(_with_extents(target, source, span))
+    source, target = _with_extents(source, target, span), _with_extents(target, source, span)
     source_axes = [a for a, n in enumerate(source.extents) if not is_one(n)]
     target_axes = [a for a, n in enumerate(target.extents) if not is_one(n)]
     if _are_same_matrices(source, target):

@@ -262,7 +262,12 @@ class Reduce(TileOp):
             value: Expr = load(partials, (lower_layout(renaming, {REG: r})[REG],))
             if not self.clear:
                 value = self._merge(self._operand(load(result, (r,)), partials.dtype), value)
-            return Store(self.span, result, (r,), cast(value, self.dst.dtype))
+            body: Stmt = Store(self.span, result, (r,), cast(value, self.dst.dtype))
+            places = lower_layout(wanted, {REG: r, LANE: context.lane, WARP: context.warp})
+            for number, extent in enumerate(self.dst.extents):  # what pads the tile holds nothing to combine with
+                if wanted.out_axis(f"d{number}").extent > int(extent):
+                    body = If(self.span, places[f"d{number}"] < int(extent), body)
+            return body
 
         return each(wanted.in_axis(REG).extent, store)
 

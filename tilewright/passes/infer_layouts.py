@@ -19,7 +19,7 @@ from tilewright.ir.program import HintKind, Launch, Program
 from tilewright.ir.stmt import For, If, ParallelFor, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr
-from tilewright.layout import FragmentAnnotation, Layout, LayoutAnnotation, LayoutError, Reach, distribute, plan_relayout
+from tilewright.layout import LANE, REG, THREAD, WARP, Axis, FragmentAnnotation, Layout, LayoutAnnotation, LayoutError, Reach, distribute, plan_relayout
 from tilewright.ops.gemm import Gemm, GemmPlan
 from tilewright.ops.reduce import Reduce, can_reduce_in_registers, result_layout
 from tilewright.passes.context import GpuPassContext
@@ -101,8 +101,9 @@ class _Inference:
     def place_annotated(self) -> None:
         for buffer, annotation in self.annotations.items():
             if isinstance(annotation, FragmentAnnotation) and isinstance(buffer, Buffer) and buffer in self.launch.buffers and buffer not in self.fragments:
-                if isinstance(annotation.fragment, Layout) and _threads_of(annotation.fragment) <= self.num_threads:
-                    self.fragments[buffer] = annotation.fragment
+                layout = self.annotated(buffer)
+                if layout is not None:
+                    self.fragments[buffer] = layout
                 else:
                     self.context.remark(buffer.span, f"the layout given for {buffer.name} is no digit layout of this block's threads: one was chosen instead")
 
@@ -132,8 +133,18 @@ class _Inference:
         return Seq(op.span, (*before, op, *after)) if before or after else op
 
     def annotated(self, buffer: Buffer) -> Layout | None:
+        """The layout that the user gave a fragment, by lane and warp; None where there is none, or it is no digit layout of whole warps of the block."""
         annotation = self.annotations.get(buffer)
-        return annotation.fragment if isinstance(annotation, FragmentAnnotation) and isinstance(annotation.fragment, Layout) else None
+        if not isinstance(annotation, FragmentAnnotation) or not isinstance(annotation.fragment, Layout):
+            return None
+        layout = annotation.fragment
+        axis = layout.in_axis(THREAD)
+        digits = axis.digits
+        lanes = math.prod(digits[:5])
+        if axis.extent > self.num_threads or lanes != min(32, axis.extent) or any(r != 2 for r in digits[:5]):
+            return None
+        layout = layout.reorder(ins=[REG, THREAD])
+        return layout.reshape_ins((layout.in_axis(REG), Axis(LANE, digits[:5]), Axis(WARP, digits[5:])))
 
     def gemm_plan(self, op: Gemm) -> GemmPlan:
         return op.plan(self.num_threads, self.context.target)
@@ -207,7 +218,7 @@ class _Inference:
                 continue
             layout = carry_into_fragment(loop, plan, access)
             if layout is not None and layout.is_onto:
-                self.fragments[access.buffer] = layout.drop_redundant("reg")
+                self.fragments[access.buffer] = layout.drop_redundant(REG)
                 is_any = True
         return is_any
 
@@ -310,7 +321,3 @@ def _head(node: If | While) -> Stmt:
 
 def _all(node: Stmt) -> list[Stmt]:
     return [node, *(s for inner in inner_statements(node) for s in _all(inner))]
-
-
-def _threads_of(layout: Layout) -> int:
-    return math.prod(axis.extent for axis in layout.ins if axis.name != "reg")

@@ -16,7 +16,7 @@ from tilewright.errors import CompilerBug, Span
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, binary, const, load, logical, var
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, ParallelFor, Print, Seq, Stmt, Store
+from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, ParallelFor, Print, Seq, Stmt, Store, While
 from tilewright.ir.thread import AsyncRegion
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import rewrite, rewrite_expr, statements, substitute
@@ -149,6 +149,8 @@ class _Lowering:
             case If():
                 otherwise = None if node.else_body is None else self.stmt(node.else_body)
                 return dataclasses.replace(node, condition=self.scalar(node.condition), then_body=self.stmt(node.then_body), else_body=otherwise)
+            case While():
+                return dataclasses.replace(node, condition=self.scalar(node.condition), body=self.stmt(node.body))
             case Print() if node.buffer is not None:
                 return self.print_tile(node)
             case AtomicUpdate() | Print() if not self.launch.is_thread_level:
