@@ -272,7 +272,7 @@ def test_an_instruction_gets_registers_addresses_values_and_immediates() -> None
         SPAN, _Sum(), (Registers(d, const(2)), Registers(a, const(4)), Address(tile, (THREAD,)), Address(memory, (THREAD + 1,)), THREAD * 2, 7)
     )
     (line,) = (n for n in body_of(program([memory], seq(call), threads=32, buffers=[d, a, tile])) if "sum" in n)
-    assert line == "    sum(d[2], d[3], ((unsigned*)a)[2], ((unsigned*)a)[3], (unsigned)__cvta_generic_to_shared(tile + tx), memory + (tx + 1), tx * 2, 7);"
+    assert line == "    sum(d[2], d[3], ((unsigned*)a)[2], ((unsigned*)a)[3], tw_shared(tile + tx), memory + (tx + 1), tx * 2, 7);"
     wrong = InstructionCall(SPAN, _Sum(), (Registers(d, const(2)), Registers(a, const(3)), *call.operands[2:]))
     with pytest.raises(CompilerBug, match="middle of a machine register"):
         emit_program(program([memory], seq(wrong), threads=32, buffers=[d, a, tile]), SM_80)

@@ -14,7 +14,7 @@ from tilewright.codegen.cfamily.ranges import fits_int32
 from tilewright.codegen.cfamily.text import Text, atom, cast, infix
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Extent, Scope
-from tilewright.ir.expr import Expr, Op
+from tilewright.ir.expr import Expr, Op, const
 from tilewright.ir.stmt import AtomicKind
 
 MEMORY_SCOPES = frozenset({Scope.GLOBAL, Scope.SHARED})
@@ -165,9 +165,14 @@ class Memory:
         if elements > 1:
             if not first.range.is_divisible(elements):
                 raise CompilerBug(f"registers start at element {offset} of {buffer.name}, in the middle of a machine register")
+            whole = quotient(offset, elements)
             known = vr.floordiv(first.range, exactly(elements))
-            text = types.integer_literal(known.residue) if known.is_constant else infix(">>", first.text, atom(str(elements.bit_length() - 1)))
-            first = Index(text, first.bits, known)
+            if known.is_constant:
+                first = Index(types.integer_literal(known.residue), 32, known)
+            elif whole is not None:
+                first = self.expressions.index(whole)
+            else:
+                first = Index(infix(">>", first.text, atom(str(elements.bit_length() - 1))), first.bits, known)
         base = self.base(buffer)
         word = register_type(register_bits, is_float=dtype.is_float and dtype.bits == register_bits)
         if word != types.storage_type(dtype):
@@ -178,6 +183,20 @@ class Memory:
             position = str(index.range.residue) if index.range.is_constant else index.text
             texts.append(f"{base.at(15)}[{position}]")
         return tuple(texts)
+
+
+def quotient(node: Expr, divisor: int) -> Expr | None:
+    """node / divisor where every term of the node is plainly a multiple, else None."""
+    match node.op:
+        case Op.CONST if node.value % divisor == 0:
+            return const(node.value // divisor, node.dtype)
+        case Op.MUL if node.args[1].is_const and node.args[1].value % divisor == 0:
+            return node.args[0] * const(node.args[1].value // divisor, node.dtype)
+        case Op.ADD | Op.SUB:
+            left, right = quotient(node.args[0], divisor), quotient(node.args[1], divisor)
+            if left is not None and right is not None:
+                return left + right if node.op is Op.ADD else left - right
+    return None
 
 
 def register_type(bits: int, *, is_float: bool) -> str:

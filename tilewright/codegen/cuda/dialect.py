@@ -47,6 +47,9 @@ def _floor_helpers(type_: str) -> dict[Op, Helper]:
 _FLOOR = {32: _floor_helpers("int"), 64: _floor_helpers("long long")}
 
 
+_SHARED_ADDRESS = Helper("tw_shared", f"{FUNCTION} unsigned tw_shared(const void* p) {{ return (unsigned)__cvta_generic_to_shared(p); }}")
+
+
 class CudaDialect:
     """CUDA C++ for one architecture; see `cfamily.dialect.Dialect`."""
 
@@ -142,7 +145,7 @@ class CudaDialect:
         return self._atomics.update_packed(kind, dtype, base, index, value)
 
     def shared_address(self, pointer: Text) -> Text:
-        return cast("unsigned", call("__cvta_generic_to_shared", pointer))
+        return self.prelude.call(_SHARED_ADDRESS, pointer)
 
     # -- the host
     def assume(self, condition: Text) -> str:
