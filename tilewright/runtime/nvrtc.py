@@ -102,7 +102,7 @@ def compile_cubin(source: str, target: NvidiaTarget, flags: tuple[str, ...] = ()
 
 def compile_options(target: NvidiaTarget, flags: tuple[str, ...]) -> list[str]:
     """What NVRTC is called with. It keeps results on disk by itself where a driver is present; ours is the only cache."""
-    options = [f"--gpu-architecture={target.name}", "--std=c++17", "--ptxas-options=-v", "--no-source-include"]
+    options = [f"--gpu-architecture={target.name}", "--std=c++17", "--ptxas-options=-v", "--no-source-include", "--disable-warnings"]
     if nvrtc_version() >= (12, 8):
         options.append("--no-cache")
     return [*options, *flags]

@@ -21,7 +21,7 @@ from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, const, var
 from tilewright.ir.instruction import Access, AddressOperand, ImmediateOperand, Instruction, InstructionScope, RegisterOperand, ValueOperand
 from tilewright.ir.program import Program
-from tilewright.ir.stmt import Assert, Assume, Barrier, BarrierScope, Break, Continue, For, If, Let, LoopKind, Print, Stmt, While
+from tilewright.ir.stmt import Assert, Assume, Barrier, BarrierScope, Break, Continue, For, If, Let, LoopKind, Prefetch, Print, Stmt, While
 from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
 from tilewright.target.nvidia import SM_80
 
@@ -261,6 +261,15 @@ def test_pointers_that_may_alias_are_not_restricted() -> None:
     made = Buffer("made", float32, (8,), Scope.GLOBAL, SPAN, pointer=address)
     text = emit_program(program([a, address], seq(store(made, BLOCK, at(a, BLOCK)))), SM_80).text
     assert "kernel(const float* a, unsigned long long address) {" in text and "((float*)address)[bx] = a[bx];" in text
+
+
+def test_only_what_exists_is_prefetched() -> None:
+    a = tensor("a", float32, 64)
+    assert body_of(program([a], seq(Prefetch(SPAN, a, (THREAD * 2,))), threads=64)) == [
+        "    if (tx * 2 >= 0 && tx * 2 < 64) {",
+        '        asm volatile("prefetch.global.L2 [%0];" : : "l"(a + tx * 2));',
+        "    }",
+    ]
 
 
 # -- instructions

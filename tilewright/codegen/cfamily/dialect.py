@@ -89,6 +89,10 @@ class Dialect(Protocol):
         """A pointer into shared memory as a 32-bit address of that space."""
         ...
 
+    def prefetch(self, pointer: Text) -> str:
+        """A hint that global memory will be read soon."""
+        ...
+
     # -- the host
     def assume(self, condition: Text) -> str: ...
 

@@ -17,7 +17,7 @@ from tilewright.codegen.cfamily.text import OR, UNARY, Lines, Text, atom, cast, 
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, Op, binary, load, var
+from tilewright.ir.expr import Expr, Op, binary, const, load, logical, var
 from tilewright.ir.instruction import AddressOperand, ImmediateOperand, Operand, RegisterOperand, ValueOperand
 from tilewright.ir.stmt import (
     Assert,
@@ -31,6 +31,7 @@ from tilewright.ir.stmt import (
     If,
     Let,
     LoopKind,
+    Prefetch,
     Print,
     Seq,
     Stmt,
@@ -84,6 +85,7 @@ class Statements:
             If: self._if,
             Let: self._let,
             Store: self._store,
+            Prefetch: self._prefetch,
             Break: lambda node: self._line("break;", node),
             Continue: lambda node: self._line("continue;", node),
             AtomicUpdate: self._atomic,
@@ -196,6 +198,19 @@ class Statements:
     def _store(self, node: Store) -> None:
         with self.expressions.statement(node.value, *node.indices):
             self._line(self.memory.store(node.buffer, node.indices, node.value), node)
+
+    def _prefetch(self, node: Prefetch) -> None:
+        """Of elements that exist only: an address outside of all memory may be a fault."""
+        inside = const(True)
+        for position, extent in zip(node.indices, node.buffer.shape, strict=True):
+            inside = logical(Op.AND, inside, logical(Op.AND, binary(Op.GE, position, 0), binary(Op.LT, position, extent)))
+        with self.expressions.statement(inside, *node.indices):
+            self._line(f"if ({self.expressions.value(inside)}) {{", node)
+            inner = Lines(self.lines.depth + 1)
+            with self.expressions.nested(inner):
+                self.lines.add(self.dialect.prefetch(self.memory.pointer(node.buffer, node.indices)))
+            self.lines.lines += inner.lines
+            self.lines.add("}")
 
     def _atomic(self, node: AtomicUpdate) -> None:
         buffer, dtype = node.buffer, node.buffer.dtype

@@ -9,7 +9,7 @@ from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.instruction import Access, AddressOperand
 from tilewright.ir.program import Launch
-from tilewright.ir.stmt import AtomicUpdate, Barrier, Print, Stmt, Store
+from tilewright.ir.stmt import AtomicUpdate, Barrier, Prefetch, Print, Stmt, Store
 from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
 from tilewright.ir.visit import own_expressions, statements
 
@@ -71,7 +71,7 @@ def usage_of(launch: Launch) -> Usage:
 
 def _named(node: Stmt) -> Iterator[Buffer]:
     match node:
-        case Store() | AtomicUpdate():
+        case Store() | AtomicUpdate() | Prefetch():
             yield node.buffer
         case Print() if node.buffer is not None:
             yield node.buffer

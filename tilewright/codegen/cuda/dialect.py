@@ -147,6 +147,9 @@ class CudaDialect:
     def shared_address(self, pointer: Text) -> Text:
         return self.prelude.call(_SHARED_ADDRESS, pointer)
 
+    def prefetch(self, pointer: Text) -> str:
+        return f'asm volatile("prefetch.global.L2 [%0];" : : "l"({pointer}));'
+
     # -- the host
     def assume(self, condition: Text) -> str:
         return f"__builtin_assume({condition});"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from tilewright.arith.value_range import UNLIMITED, ValueRange, value_range
 from tilewright.codegen.cfamily import types
@@ -78,8 +79,10 @@ class _KernelEmitter:
         bounds = f"{threads}" if self.options.min_blocks_per_sm is None else f"{threads}, {self.options.min_blocks_per_sm}"
         parameters = ", ".join(self._declaration(n) for n in self.parameters)
         head = f'extern "C" __global__ void __launch_bounds__({bounds}) {self.name}({parameters}) {{'
-        used = [f"    const int {name} = {text};" for variable, name, text in indices if variable in self.expressions.used]
-        return "\n".join([head, *used, *self.expressions.lines.lines, "}"])
+        body = self.expressions.lines.lines
+        words = set(re.findall(r"\w+", "\n".join(body)))
+        used = [f"    const int {name} = {text};" for name, text in indices if name in words]
+        return "\n".join([head, *used, *body, "}"])
 
     def record(self) -> KernelLaunch:
         x, y, z = (*self.launch.grid, const(1), const(1))[:3]
@@ -129,8 +132,8 @@ class _KernelEmitter:
         return not any(hint.kind is HintKind.RESTRICT and any(value is buffer for value in hint.values) for hint in self.program.hints)
 
     # -- what the function starts with
-    def _bind_indices(self) -> list[tuple[Expr, str, str]]:
-        """Block and thread variables: (variable, name, text)."""
+    def _bind_indices(self) -> list[tuple[str, str]]:
+        """Block and thread variables: (name, text)."""
         launch, found = self.launch, []
         for axis, (variable, extent) in enumerate(zip(launch.block_variables, launch.grid, strict=True)):
             high = self.expressions.ranges.of(extent).high
@@ -140,7 +143,7 @@ class _KernelEmitter:
             found.append((variable, self.names.fresh(variable.name), self.dialect.thread_index(axis), count))
         for variable, name, _, count in found:
             self.expressions.bind(variable, name, value_range(0, count - 1), is_index=True)
-        return [(variable, name, text) for variable, name, text, _ in found]
+        return [(name, text) for _, name, text, _ in found]
 
     def _declare_shared(self) -> None:
         plan = self.launch.shared_memory
