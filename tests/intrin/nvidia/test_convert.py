@@ -47,6 +47,7 @@ def test_tf32_rounds_ties_away_from_zero() -> None:
     step = 2.0**-10
     values = np.array([1 + step / 2, -(1 + step / 2), 1 + step / 4, 1 + 3 * step / 2, np.inf, np.nan, 0.0], np.float32)[:, None]
     got = _converted(dtypes.float32, dtypes.tfloat32, values)[:, 0]
+    np.testing.assert_array_equal(got, _converted(dtypes.tfloat32, dtypes.tfloat32, values)[:, 0])
     np.testing.assert_array_equal(got, np.array([1 + step, -(1 + step), 1, 1 + 2 * step, np.inf, np.nan, 0.0], np.float32))
     assert not np.any(got[:5].view(np.uint32) & 0x1FFF)
 

@@ -56,7 +56,7 @@ class RoundToTf32(Convert):
 
 @cache
 def convert(source: DType, target: DType) -> Convert:
-    """The packed conversion from `source` to `target`: float32 to fp16, bf16, fp8 or tf32, and fp8 to fp16. One object for equal arguments.
+    """The packed conversion from `source` to `target`: float32 to fp16, bf16, fp8 or tf32, tf32 to rounded tf32, fp8 to fp16. One object for equal arguments.
 
     Raises CompilerBug for other pairs.
     """
@@ -64,7 +64,7 @@ def convert(source: DType, target: DType) -> Convert:
         return Convert(source, target, 2, None, "cvt.rn.f16x2.f32 %0, %2, %1;")
     if source is dtypes.float32 and target is dtypes.bfloat16:
         return Convert(source, target, 2, Feature.MMA, "cvt.rn.bf16x2.f32 %0, %2, %1;")
-    if source is dtypes.float32 and target is dtypes.tfloat32:
+    if source in (dtypes.float32, dtypes.tfloat32) and target is dtypes.tfloat32:  # what a program calls tf32 is any float32 in memory
         return RoundToTf32(source, target, 1, Feature.MMA, "cvt.rna.tf32.f32 %0, %1;")
     if source is dtypes.float32 and target in _FP8_TYPES:
         kind = _FP8_TYPES[str(target)]
@@ -80,4 +80,5 @@ def convert(source: DType, target: DType) -> Convert:
 def all_conversions() -> tuple[Convert, ...]:
     """The whole catalogue."""
     targets = (dtypes.float16, dtypes.bfloat16, dtypes.tfloat32, *map(as_dtype, _FP8_TYPES))
-    return (*(convert(dtypes.float32, target) for target in targets), *(convert(as_dtype(name), dtypes.float16) for name in _FP8_TYPES))
+    rounding = convert(dtypes.tfloat32, dtypes.tfloat32)
+    return (rounding, *(convert(dtypes.float32, target) for target in targets), *(convert(as_dtype(name), dtypes.float16) for name in _FP8_TYPES))

@@ -87,7 +87,7 @@ class _Operand:
         source, offset = (self.tile.buffer, step * self.count) if self.raw is None else (self.raw, self.slot(step))
         if self.rounded is None:
             return [], source, offset
-        span, target, instruction = self.product.span, self.rounded, convert(dtypes.float32, self.dtype)
+        span, target, instruction = self.product.span, self.rounded, convert(source.dtype, self.dtype)
 
         def one(r: Expr) -> Stmt:
             return InstructionCall(span, instruction, (Registers(target, r), Registers(source, offset + r)))

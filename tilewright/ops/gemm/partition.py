@@ -47,7 +47,7 @@ class GemmPlan:
     a_fragment          (reg, step, lane, warp) -> m, k: what a thread holds of a at each step along k; None where there is no atom.
     b_fragment          the same for b -> k, n.
     a_layout, b_layout  (reg, lane, warp) -> d0, d1 of an operand as it is stored (transposed or not) that is held in registers whole, registers of one step
-                        together; None where the operand must be in shared memory.
+                        together; None where the operand must be in shared memory, as one must that is padded: nobody fills its padding.
     refusals            why faster instructions were not taken, for remarks.
     """
 
@@ -121,8 +121,8 @@ def choose_partition(
         columns,
         a_fragment,
         b_fragment,
-        _held(a_fragment, ("k", "m") if transpose_a else ("m", "k")) if a_dtype is atom.a_dtype else None,
-        _held(b_fragment, ("n", "k") if transpose_b else ("k", "n")) if b_dtype is atom.b_dtype else None,
+        _held(a_fragment, ("k", "m") if transpose_a else ("m", "k")) if a_dtype is atom.a_dtype and grid.m == m else None,
+        _held(b_fragment, ("n", "k") if transpose_b else ("k", "n")) if b_dtype is atom.b_dtype and grid.n == n else None,
         tuple(refusals),
     )
 
