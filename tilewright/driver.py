@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tilewright.backends.compiled import CompiledProgram, StageTimes, Target
+from tilewright.backends.compiled import CompiledProgram, CompileOptions, StageTimes, Target
 from tilewright.backends.targets import resolve_target
 from tilewright.ir.program import Program
 from tilewright.source_hash import note_late_import
@@ -27,14 +27,19 @@ _BACKENDS = {
 }
 
 
-def compile_program(program: Program, target: Target, records: list[PassRecord] | None = None, program_name: str | None = None) -> CompiledProgram:
+def compile_program(
+    program: Program, target: Target, records: list[PassRecord] | None = None, program_name: str | None = None, options: CompileOptions | None = None
+) -> CompiledProgram:
     """The program compiled for a target.
 
     records        receives the program after each pass, where given.
     program_name   the program's fingerprint, where it is known.
+    options        what the caller asks of compilers of GPU code; the others have no use for it.
     """
     compile_for = load_back_end(target)
-    named = {} if isinstance(target, SimulatedTarget) else {"program_name": program_name}
+    named: dict[str, Any] = {} if isinstance(target, SimulatedTarget) else {"program_name": program_name}
+    if isinstance(target, NvidiaTarget):
+        named["options"] = options
     compiled: CompiledProgram = compile_for(program, target, records, **named)
     return compiled
 
@@ -51,4 +56,4 @@ def _back_end(module: str, function: str) -> Any:
     return found
 
 
-__all__ = ["VERSION", "CompiledProgram", "StageTimes", "Target", "compile_program", "load_back_end", "resolve_target"]
+__all__ = ["VERSION", "CompileOptions", "CompiledProgram", "StageTimes", "Target", "compile_program", "load_back_end", "resolve_target"]

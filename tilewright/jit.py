@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tilewright.driver import resolve_target
+from tilewright.driver import CompileOptions, resolve_target
 from tilewright.errors import Kind, Label, Span, TileError, fail
 from tilewright.ir.expr import describe_operand
 from tilewright.ir.program import Program
@@ -20,6 +20,7 @@ from tilewright.language.eager import Signature, is_runtime, learn_signature, ru
 from tilewright.language.function import PrimFunc, find_origin, resolve_annotations
 from tilewright.language.mistakes import bind_arguments
 from tilewright.language.rewrite import has_inner_prim_func, rewrite_function
+from tilewright.runtime.cuda_tensors import is_on_gpu
 from tilewright.spans import span_of_caller
 
 
@@ -36,13 +37,15 @@ def compile(
     """A `PrimFunc` as a callable kernel.
 
     out_idx   positions of parameters that the call allocates and returns; negative ones count from the end.
-    target    "cpu" (also "llvm", "c"), or "auto".
+    target    "cpu" (also "llvm", "c"), "cuda" for the GPU of this machine, an architecture such as "sm_80", "simulate", or "auto", which is the CPU.
+    pass_configs, compile_flags   for compilers of GPU code: PassConfigKey to value, and options of NVRTC.
 
     Raises TileError for mistakes in the program or in the arguments.
     """
     _check_prim_func(func, span_of_caller())
     _check_options(pass_configs, execution_backend)
-    return make_kernel(func, resolve_target(target), output_positions(func.program, out_idx))
+    options = CompileOptions.of(pass_configs, compile_flags)
+    return make_kernel(func, resolve_target(target), output_positions(func.program, out_idx), options)
 
 
 def _check_prim_func(func: Any, span: Span) -> None:
@@ -184,11 +187,12 @@ def jit(
             jit, out_idx=out_idx, target=target, execution_backend=execution_backend, pass_configs=pass_configs, compile_flags=compile_flags
         )
     if isinstance(func, PrimFunc):
-        return compile(func, out_idx=out_idx, target=target, pass_configs=pass_configs)
+        return compile(func, out_idx=out_idx, target=target, pass_configs=pass_configs, compile_flags=compile_flags)
     _check_options(pass_configs, execution_backend)
+    options = {"pass_configs": pass_configs, "compile_flags": compile_flags}
     rewritten = rewrite_function(func)
     if has_inner_prim_func(rewritten.original) or not _has_launch(rewritten.node):
-        return LazyFactory(func, out_idx, target)
+        return LazyFactory(func, out_idx, target, options)
     if out_idx is not None:
         fail(
             Kind.OUT_IDX_EAGER,
@@ -197,7 +201,7 @@ def jit(
             because="an eager function makes its outputs with T.empty and returns them",
             help="leave out_idx out",
         )
-    return EagerFunction(func, target, resolve_annotations(rewritten.original, sys._getframe(1)))
+    return EagerFunction(func, target, resolve_annotations(rewritten.original, sys._getframe(1)), options)
 
 
 def _has_launch(node: ast.FunctionDef) -> bool:
@@ -221,8 +225,8 @@ def _has_launch(node: ast.FunctionDef) -> bool:
 class _Specialised:
     """What both styles share: a function, its signature, and the kernels made so far."""
 
-    def __init__(self, func: Callable[..., Any], target: Any) -> None:
-        self.func, self.target = func, target
+    def __init__(self, func: Callable[..., Any], target: Any, options: Mapping[str, Any] | None = None) -> None:
+        self.func, self.target, self.options = func, target, dict(options or {})
         self.signature = inspect.signature(func)
         self.kernels: dict[Any, Kernel] = {}
         functools.update_wrapper(self, func)  # type: ignore[arg-type]
@@ -267,15 +271,15 @@ def _is_hashable(value: Any) -> bool:
 class LazyFactory(_Specialised):
     """A function that returns a prim_func: calling it gives the compiled kernel."""
 
-    def __init__(self, func: Callable[..., Any], out_idx: Any, target: Any) -> None:
-        super().__init__(func, target)
+    def __init__(self, func: Callable[..., Any], out_idx: Any, target: Any, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(func, target, options)
         self.out_idx = out_idx
 
     def __call__(self, *args: Any, **kwargs: Any) -> Kernel:
         values = self.bind(args, kwargs)
         key = self.key(values)
         if key not in self.kernels:
-            self.kernels[key] = compile(self._trace(values), out_idx=self.out_idx, target=self.target)
+            self.kernels[key] = compile(self._trace(values), out_idx=self.out_idx, target=self.target, **self.options)
         return self.kernels[key]
 
     def compile(self, *args: Any, **kwargs: Any) -> Kernel:
@@ -292,7 +296,7 @@ class LazyFactory(_Specialised):
     def par_compile(self, configs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False) -> list[Kernel | None]:
         """One kernel per configuration, a dictionary or a tuple of arguments."""
         programs = [self.get_tir(**c) if isinstance(c, Mapping) else self.get_tir(*c) for c in configs]
-        return par_compile(programs, num_workers, ignore_error, out_idx=self.out_idx, target=self.target)
+        return par_compile(programs, num_workers, ignore_error, out_idx=self.out_idx, target=self.target, **self.options)
 
     def _trace(self, values: dict[str, Any]) -> PrimFunc:
         made = self.func(**values)
@@ -310,8 +314,8 @@ class LazyFactory(_Specialised):
 class EagerFunction(_Specialised):
     """A function of tensors that computes when it is called."""
 
-    def __init__(self, func: Callable[..., Any], target: Any, annotations: dict[str, Any]) -> None:
-        super().__init__(func, target)
+    def __init__(self, func: Callable[..., Any], target: Any, annotations: dict[str, Any], options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(func, target, options)
         self.rewritten = rewrite_function(func)
         self.annotations = annotations
         self.runtime = runtime_names(self.rewritten, annotations)
@@ -321,7 +325,11 @@ class EagerFunction(_Specialised):
         values = self.bind(args, kwargs)
         given = [values.pop(name) for name in self.runtime]
         signature = self._signature(values)
-        return self._kernel(values, self._sizes(signature, given))(*given)
+        return self._kernel(values, self._sizes(signature, given), self._target_of(given))(*given)
+
+    def _target_of(self, given: Sequence[Any]) -> Any:
+        """Without a target of its own, a function runs where its tensors are."""
+        return "cuda" if self.target in (None, "auto") and any(map(is_on_gpu, given)) else self.target
 
     def compile(self, *args: Any, **kwargs: Any) -> Kernel:
         """The kernel for given T.const sizes, named as keywords, and compile-time arguments; tensors may be left out, or given to read the sizes from."""
@@ -370,7 +378,7 @@ class EagerFunction(_Specialised):
     def par_compile(self, configs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False) -> list[Kernel | None]:
         """One kernel per configuration, a dictionary of sizes and arguments."""
         programs = [self.get_tir(**c) if isinstance(c, Mapping) else self.get_tir(*c) for c in configs]
-        return par_compile(programs, num_workers, ignore_error, target=self.target)
+        return par_compile(programs, num_workers, ignore_error, target=self.target, **self.options)
 
     def _compile_time(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int], list[Any]]:
         own = {k: v for k, v in kwargs.items() if k in self.signature.parameters}
@@ -437,10 +445,11 @@ class EagerFunction(_Specialised):
                     holders.setdefault(name, parameter.name)
         return sizes
 
-    def _kernel(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Kernel:
-        key = self.key(values), tuple(sorted(sizes.items()))
+    def _kernel(self, values: Mapping[str, Any], sizes: Mapping[str, int], target: Any = None) -> Kernel:
+        target = self.target if target is None else target
+        key = self.key(values), tuple(sorted(sizes.items())), target if isinstance(target, str) else None
         if key not in self.kernels:
-            self.kernels[key] = compile(self._trace(values, sizes), target=self.target)
+            self.kernels[key] = compile(self._trace(values, sizes), target=target, **self.options)
         return self.kernels[key]
 
     def _trace(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> PrimFunc:

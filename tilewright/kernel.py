@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.driver import CompiledProgram, Target, compile_program
+from tilewright.driver import CompiledProgram, CompileOptions, Target, compile_program
 from tilewright.errors import CompilerBug, Kind, Label, TileError, fail
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Parameter
@@ -20,6 +20,7 @@ from tilewright.options import environment
 from tilewright.profiler import Profiler, TensorSupplyType
 from tilewright.runtime.host_arrays import as_array
 from tilewright.spans import span_of_caller
+from tilewright.target.nvidia import NvidiaTarget
 
 if TYPE_CHECKING:
     from tilewright.passes import Remark
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 class Kernel:
     """What `tilewright.compile` gives.
 
-    Calling it takes the parameters in order, outputs left out: numpy arrays, torch CPU tensors, anything with `__dlpack__`, numbers for scalars. It
-    returns one output as a tensor of the caller's framework, several as a list, None where there is none.
+    Calling it takes the parameters in order, outputs left out: numpy arrays, torch tensors, cupy arrays, anything with `__dlpack__`, where the target
+    is; numbers for scalars. It returns one output as a tensor of the caller's framework, several as a list, None where there is none.
     """
 
     def __init__(self, prim_func: PrimFunc, compiled: CompiledProgram, out_idx: tuple[int, ...]) -> None:
@@ -40,12 +41,33 @@ class Kernel:
         self.config: Any = None
         self.ref_latency: float | None = None
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, stream: Any = None) -> Any:
+        """Runs the kernel; on a GPU on the current stream of torch or cupy, or on `stream`."""
         try:
+            if stream is not None:
+                return self._on_gpu("stream=")(*args, stream=stream)
             return check_call(self, args) if self._is_checked else self._plan(*args)
         except TileError as error:
             error.add_call(span_of_caller())
             raise
+
+    def bind(self, *args: Any, stream: Any = None) -> Callable[[], Any]:
+        """The call of a GPU kernel with these arguments, checked and packed once: each `()` is a launch and nothing else.
+
+        Outputs are allocated once, and returned by every call. Without `stream`, each launch is on the stream that is current then.
+        """
+        try:
+            bound: Callable[[], Any] = self._on_gpu("bind").bind(*args, stream=stream)
+        except TileError as error:
+            error.add_call(span_of_caller())
+            raise
+        return bound
+
+    def _on_gpu(self, what: str) -> Any:
+        """The plan of a kernel for a GPU. Raises TileError (target-feature) for others; `what` is what only GPUs have."""
+        if not isinstance(self.compiled.target, NvidiaTarget):
+            self.compiled.has_no(what, "an NVIDIA GPU")
+        return self._plan
 
     @cached_property
     def _plan(self) -> Callable[..., Any]:
@@ -136,9 +158,9 @@ class Kernel:
         return self.get_profiler().run_once(func)
 
 
-def make_kernel(prim_func: PrimFunc, target: Target, out_idx: tuple[int, ...]) -> Kernel:
+def make_kernel(prim_func: PrimFunc, target: Target, out_idx: tuple[int, ...], options: CompileOptions | None = None) -> Kernel:
     """Compiles a traced function."""
-    compiled = compile_program(prim_func.program, target, program_name=prim_func.fingerprint)
+    compiled = compile_program(prim_func.program, target, program_name=prim_func.fingerprint, options=options)
     prim_func.keep()
     return Kernel(prim_func, compiled, out_idx)
 

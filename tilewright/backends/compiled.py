@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tilewright.errors import Kind, fail
 from tilewright.ir.program import Program
+from tilewright.pass_configs import PassConfigKey
 from tilewright.spans import span_of_caller
 from tilewright.target.cpu import CpuTarget
 from tilewright.target.nvidia import NvidiaTarget
@@ -30,6 +31,36 @@ class StageTimes:
     machine_code_ms: float
     link_ms: float
     total_ms: float
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What a caller asks of the compiler of one program; the CPU needs none of it.
+
+    pass_configs    keys of PassConfigKey and their values.
+    compile_flags   more options for the compiler of the generated source.
+    """
+
+    pass_configs: tuple[tuple[str, object], ...] = ()
+    compile_flags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, pass_configs: Mapping[Any, Any] | None, compile_flags: Any) -> CompileOptions:
+        """The options as `tilewright.compile` is given them."""
+        configs = {str(getattr(key, "value", key)): value for key, value in (pass_configs or {}).items()}
+        flags = compile_flags.split() if isinstance(compile_flags, str) else map(str, compile_flags or ())
+        return cls(tuple(sorted(configs.items(), key=lambda item: item[0])), tuple(flags))
+
+    def with_flags(self) -> dict[str, object]:
+        """The pass configurations, the flags among them."""
+        configs, key = dict(self.pass_configs), PassConfigKey.TL_DEVICE_COMPILE_FLAGS.value
+        given = configs.get(key, ())
+        flags = [*(given.split() if isinstance(given, str) else given if isinstance(given, (list, tuple)) else ()), *self.compile_flags]
+        return configs | {key: flags} if flags else configs
+
+    def text(self) -> str:
+        """The same for equal options, in every process."""
+        return repr((self.pass_configs, self.compile_flags))
 
 
 class CompiledProgram(ABC):

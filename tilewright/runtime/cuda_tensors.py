@@ -16,7 +16,7 @@ import numpy as np
 from tilewright.dtypes import DType
 from tilewright.runtime.cuda_driver import NoCudaError, find_driver
 from tilewright.runtime.cuda_streams import current_stream
-from tilewright.runtime.dlpack import row_major
+from tilewright.runtime.dlpack import CUDA_DEVICE_TYPES, row_major
 from tilewright.runtime.framework import Framework, GivenTensor, NotATensorError, numpy_dtype_name
 from tilewright.runtime.torch_tensors import torch_framework
 
@@ -77,6 +77,19 @@ def _described(address: int, shape: Any, strides: Any, dtype: np.dtype[Any], is_
     size = dtype.itemsize or 1
     elements = row_major(shape) if strides is None else tuple(s // size for s in strides) if all(s % size == 0 for s in strides) else None
     return GivenTensor(int(address), tuple(shape), elements, numpy_dtype_name(dtype), is_writable, device, owner)
+
+
+def is_on_gpu(value: Any) -> bool:
+    """Whether an argument is a tensor in the memory of an NVIDIA GPU."""
+    if isinstance(value, (np.ndarray, int, float)):
+        return False
+    is_cuda = getattr(value, "is_cuda", None)  # torch's tensors of all devices have the interface
+    if isinstance(is_cuda, bool):
+        return is_cuda
+    if getattr(value, "__cuda_array_interface__", None) is not None:
+        return True
+    device = getattr(value, "__dlpack_device__", None)
+    return callable(device) and int(device()[0]) in CUDA_DEVICE_TYPES
 
 
 def gpu_framework() -> Framework:

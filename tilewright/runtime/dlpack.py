@@ -30,6 +30,7 @@ _DEVICE_NAMES = {
     16: "hexagon",
     17: "maia",
 }
+CUDA_DEVICE_TYPES = (2, 13)  # memory of a GPU, and memory that moves between it and the host
 _INTEGER_CODES = {0: "int", 1: "uint", 2: "float"}
 _FLOAT_CODES = {
     4: "bfloat16",
@@ -107,7 +108,7 @@ def export(source: Any) -> Exported:
     kind, index = source.__dlpack_device__()
     name = _DEVICE_NAMES.get(int(kind), f"device type {int(kind)}")
     device, options = (name if name == "cpu" else f"{name}:{int(index)}"), {}
-    if name in ("cuda", "cuda_managed") and has_driver():
+    if int(kind) in CUDA_DEVICE_TYPES and has_driver():
         options = {"stream": current_stream(int(index)) or _LEGACY_DEFAULT_STREAM}
     elif name != "cpu":
         return Exported(0, (), (), "", False, device, None)

@@ -18,18 +18,23 @@ _SPECIAL = {
 
 
 def as_array(value: Any) -> Any:
-    """A tensor of any framework as a numpy array over the same memory, the narrow floats of torch by way of their bits; other things as they are."""
+    """A tensor of any framework as a numpy array, the narrow floats of torch by way of their bits; other things as they are.
+
+    The array is over the same memory, but for tensors on a GPU, which are copied.
+    """
     if isinstance(value, (int, float, bool)) or value is None or isinstance(value, (np.ndarray, np.generic)):
         return value
     name = str(getattr(value, "dtype", "")).removeprefix("torch.")
     if hasattr(value, "detach"):
         import torch
 
-        tensor = value.detach()
+        tensor = value.detach().cpu()
         if name in _SPECIAL:
             bits, dtype = _SPECIAL[name]
             return tensor.view(getattr(torch, bits)).numpy().view(dtype)
         return tensor.numpy()
+    if hasattr(type(value), "__cuda_array_interface__") and hasattr(value, "get"):  # cupy
+        return value.get()
     return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
 
 
