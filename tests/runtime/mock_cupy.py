@@ -21,6 +21,10 @@ class MockCupyArray:
         self.array, self.device = array, SimpleNamespace(id=ordinal)
         self.data, self.shape, self.strides, self.dtype = SimpleNamespace(ptr=array.ctypes.data), array.shape, array.strides, array.dtype
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False), "strides": self.strides, "version": 3}
+
 
 def aligned(array: np.ndarray[Any, Any], past_bytes: int = 0) -> np.ndarray[Any, Any]:
     """A copy that begins at a multiple of 64 bytes, as device memory does, and `past_bytes` more."""

@@ -20,12 +20,12 @@ from tilewright.codegen.slots import slots_of
 from tilewright.disk_cache import cache_key, compiler_hash, open_cache
 from tilewright.errors import CompilerBug, Kind, fail
 from tilewright.ir.fingerprint import fingerprint
+from tilewright.ir.memory_use import used_parameters
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert
 from tilewright.ir.visit import statements
 from tilewright.options import environment
 from tilewright.passes import PassRecord, Remark
-from tilewright.passes.memory_use import used_parameters
 from tilewright.runtime.cuda_calls import CudaCallPlan, GpuProgram
 from tilewright.runtime.cuda_driver import GpuDevice
 from tilewright.runtime.cuda_modules import KernelNeeds
@@ -175,9 +175,9 @@ class CudaProgram(CompiledProgram):
 def compile_for_cuda(
     program: Program,
     target: NvidiaTarget,
-    options: CompileOptions | None = None,
     records: list[PassRecord] | None = None,
     program_name: str | None = None,
+    options: CompileOptions | None = None,
 ) -> CudaProgram:
     """A cubin for a program: from the disk cache where it is there, else through the passes, the printer and NVRTC.
 
