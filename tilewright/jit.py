@@ -43,7 +43,7 @@ def compile(
     Raises TileError for mistakes in the program or in the arguments.
     """
     _check_prim_func(func, span_of_caller())
-    _check_options(pass_configs, execution_backend)
+    _check_options(pass_configs, execution_backend, compile_flags)
     options = CompileOptions.of(pass_configs, compile_flags)
     return make_kernel(func, resolve_target(target), output_positions(func.program, out_idx), options)
 
@@ -116,7 +116,7 @@ def output_positions(program: Program, out_idx: int | Sequence[int] | None) -> t
 _BACKENDS = ("auto", "tvm_ffi", "cython", "nvrtc", "torch", "cutedsl", "ctypes")
 
 
-def _check_options(pass_configs: Any, execution_backend: Any) -> None:
+def _check_options(pass_configs: Any, execution_backend: Any, compile_flags: Any) -> None:
     if pass_configs is not None and not (isinstance(pass_configs, Mapping) and all(isinstance(k, str) for k in pass_configs)):
         fail(
             Kind.OPTION_VALUE,
@@ -124,6 +124,15 @@ def _check_options(pass_configs: Any, execution_backend: Any) -> None:
             span_of_caller(),
             because="it maps keys such as PassConfigKey.TL_ENABLE_FAST_MATH to values",
             help="write pass_configs={tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True}",
+        )
+    is_list = isinstance(compile_flags, (list, tuple)) and all(isinstance(flag, str) for flag in compile_flags)
+    if compile_flags is not None and not isinstance(compile_flags, str) and not is_list:
+        fail(
+            Kind.OPTION_VALUE,
+            f"compile_flags is {describe_operand(compile_flags)}",
+            span_of_caller(),
+            because="it holds options for the compiler of GPU code",
+            help='write compile_flags=["-lineinfo"]',
         )
     if execution_backend is not None and not (isinstance(execution_backend, str) and execution_backend in _BACKENDS):
         fail(
@@ -188,7 +197,7 @@ def jit(
         )
     if isinstance(func, PrimFunc):
         return compile(func, out_idx=out_idx, target=target, pass_configs=pass_configs, compile_flags=compile_flags)
-    _check_options(pass_configs, execution_backend)
+    _check_options(pass_configs, execution_backend, compile_flags)
     options = {"pass_configs": pass_configs, "compile_flags": compile_flags}
     rewritten = rewrite_function(func)
     if has_inner_prim_func(rewritten.original) or not _has_launch(rewritten.node):
