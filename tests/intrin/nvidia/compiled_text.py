@@ -20,14 +20,17 @@ def kernel_of(instruction: Instruction, number: int) -> str:
     """A kernel that runs an instruction on registers that it loads and stores."""
     operands: dict[str, tuple[str, ...]] = {}
     before, after = [], []
+    place = 0  # every register is loaded from and stored to a place of its own: nothing is left out as unused
     for operand in instruction.operands:
         match operand:
             case RegisterOperand(name, dtype, _, access):
                 kind = C_TYPES[register_class(dtype)]
                 names = tuple(f"{name}_{i}" for i in range(operand.num_registers))
-                for i, register in enumerate(names):
-                    before.append(f"{kind} {register} = (({kind}*)memory)[{i} + threadIdx.x];")
-                    after.append(f"(({kind}*)memory)[{i} + threadIdx.x] = {register};")
+                for register in names:
+                    at = f"*({kind}*)(memory + {place} + threadIdx.x * 1024)"
+                    place += 8
+                    before.append(f"{kind} {register} = {at};")
+                    after.append(f"{at} = {register};")
                 operands[name] = names
             case AddressOperand(name, scope):
                 operands[name] = ("shared + threadIdx.x * 16",) if scope is Scope.SHARED else ("memory + threadIdx.x * 16",)

@@ -65,7 +65,7 @@ def convert(source: DType, target: DType) -> Convert:
     if source is dtypes.float32 and target is dtypes.bfloat16:
         return Convert(source, target, 2, Feature.MMA, "cvt.rn.bf16x2.f32 %0, %2, %1;")
     if source in (dtypes.float32, dtypes.tfloat32) and target is dtypes.tfloat32:  # what a program calls tf32 is any float32 in memory
-        return RoundToTf32(source, target, 1, Feature.MMA, "cvt.rna.tf32.f32 %0, %1;")
+        return RoundToTf32(source, target, 1, Feature.MMA, "{ .reg .b32 rounded; cvt.rna.tf32.f32 rounded, %1; mov.b32 %0, rounded; }")
     if source is dtypes.float32 and target in _FP8_TYPES:
         kind = _FP8_TYPES[str(target)]
         halves = f"cvt.rn.satfinite.{kind}.f32 low, %2, %1; cvt.rn.satfinite.{kind}.f32 high, %4, %3;"
