@@ -26,7 +26,7 @@ def test_a_vector_add_reads_like_one() -> None:
         == """\
 // add for sm_80
 
-extern "C" __global__ void __launch_bounds__(128) add(const float* __restrict__ A, const float* __restrict__ B, float* __restrict__ C, int n) {
+extern "C" __global__ void __launch_bounds__(128) add_kernel(const float* __restrict__ A, const float* __restrict__ B, float* __restrict__ C, int n) {
     const int bx = blockIdx.x;
     const int tx = threadIdx.x;
     const int i = bx * 128 + tx;  // kernel.py:7
@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(128) add(const float* __restrict__ 
 def test_a_launch_is_described_for_the_host() -> None:
     module = emit_program(vector_add(), SM_80)
     (kernel,) = module.kernels
-    assert kernel.entry_name == "add" and kernel.block == (128, 1, 1) and kernel.dynamic_shared_bytes == 0
+    assert kernel.entry_name == "add_kernel" and kernel.block == (128, 1, 1) and kernel.dynamic_shared_bytes == 0
     assert [module.slots[n].kind for n in kernel.parameters] == [SlotKind.TENSOR] * 3 + [SlotKind.SYMBOL]
     assert str(kernel.grid[0]) == "(n + 127) // 128" and [str(e) for e in kernel.grid[1:]] == ["1", "1"]
 

@@ -365,4 +365,4 @@ def test_statements_compile() -> None:
         store(out, THREAD, at(total, 0)),
     )
     made = compiles_everywhere(program([out], body, threads=32, buffers=[tile, own, total, half]))
-    assert all(cubin.resources["kernel"].registers > 0 for cubin in made.values())
+    assert all(cubin.resources["kernel_kernel"].registers > 0 for cubin in made.values())

@@ -39,7 +39,7 @@ def emit_program(program: Program, target: NvidiaTarget, options: CudaOptions | 
     options = options if options is not None else options_of(program)
     dialect = CudaDialect(target, is_fast_math=options.is_fast_math)
     slots, sites = slots_of(program), Sites()
-    base = identifier(program.name)
+    base = f"{identifier(program.name)}_kernel"  # `main` alone may not be a kernel
     names = [base] if len(program.launches) == 1 else [f"{base}_{n}" for n in range(len(program.launches))]
     emitters = [_KernelEmitter(program, launch, name, slots, dialect, options, sites) for launch, name in zip(program.launches, names, strict=True)]
     texts = [emitter.emit() for emitter in emitters]
