@@ -60,8 +60,8 @@ def test_hardware_is_used_where_it_is() -> None:
     assert "    atomicAdd(memory + bx, 1.0f);" in text_of(float32, AtomicKind.ADD)
     assert "    atomicMax(memory + bx, 1);" in text_of(int32, AtomicKind.MAX)
     half, bfloat = (next(d for d in FLOATS if d == n) for n in ("float16", "bfloat16"))
-    assert "atom.add.noftz.f16" in text_of(half, AtomicKind.ADD)
-    assert "atomicCAS" in text_of(bfloat, AtomicKind.ADD) and "atom.add.noftz.bf16" in text_of(bfloat, AtomicKind.ADD, SM_90)
+    assert "atom.global.add.noftz.f16x2" in text_of(half, AtomicKind.ADD)
+    assert "atomicCAS" in text_of(bfloat, AtomicKind.ADD) and "atom.global.add.noftz.bf16x2" in text_of(bfloat, AtomicKind.ADD, SM_90)
     assert "atomicCAS" in text_of(float32, AtomicKind.MAX)
 
 

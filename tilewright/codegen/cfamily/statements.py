@@ -220,13 +220,14 @@ class Statements:
             if storage.scope in (Scope.LOCAL, Scope.VARIABLE):
                 self._private_atomic(node)
                 return
-            before, after = self.dialect.fences(node.kind, node.order, is_shared=storage.scope is Scope.SHARED)
+            is_shared = storage.scope is Scope.SHARED
+            before, after = self.dialect.fences(node.kind, node.order, is_shared=is_shared)
             value = self.expressions.value(node.value) if node.kind is not AtomicKind.LOAD else atom("0")
             if dtype.is_packed:
                 index = self.memory.flat_index(buffer, node.indices)
                 text = self.dialect.atomic_packed(node.kind, dtype, self.memory.base(buffer), index.text, value)
             else:
-                text = self.dialect.atomic(node.kind, dtype, self.memory.pointer(buffer, node.indices), value)
+                text = self.dialect.atomic(node.kind, dtype, self.memory.pointer(buffer, node.indices), value, is_shared=is_shared)
             if before is not None:
                 self.lines.add(before)
             if node.previous is not None:

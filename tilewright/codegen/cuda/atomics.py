@@ -2,6 +2,8 @@
 
 One instruction where the hardware has it, else a loop around compare-and-swap of the element's word. Memory orders are fences around the relaxed operation
 (PTX ISA 9.0, "Memory Consistency Model"): of the block for shared memory, of the GPU for global memory.
+
+Sums of float32 in global memory flush subnormal numbers to zero: so the hardware adds there.
 """
 
 from __future__ import annotations
@@ -38,19 +40,25 @@ _RELEASING = frozenset({MemoryOrder.RELEASE, MemoryOrder.ACQ_REL, MemoryOrder.SE
 _ACQUIRING = frozenset({MemoryOrder.CONSUME, MemoryOrder.ACQUIRE, MemoryOrder.ACQ_REL, MemoryOrder.SEQ_CST})
 
 
-def _native_add(suffix: str) -> Helper:
-    """16-bit floats, subnormal numbers kept."""
+def _pair_add(suffix: str) -> Helper:
+    """16-bit floats in global memory, subnormal numbers kept: the instruction on pairs, of which -0 leaves the neighbour as it is.
+
+    The instruction on one of them is a loop around compare-and-swap in machine code.
+    """
+    name = f"tw_atomic_add_{suffix}"
     return Helper(
-        f"tw_atomic_add_{suffix}",
-        f"""{FUNCTION} unsigned short tw_atomic_add_{suffix}(unsigned short* p, unsigned short x) {{
-    unsigned short old;
-    asm volatile("atom.add.noftz.{suffix} %0, [%1], %2;" : "=h"(old) : "l"(p), "h"(x) : "memory");
-    return old;
+        name,
+        f"""{FUNCTION} unsigned short {name}(unsigned short* p, unsigned short x) {{
+    unsigned long long address = (unsigned long long)p;
+    bool is_high = (address & 2ull) != 0;
+    unsigned pair = is_high ? (unsigned)x << 16 | 0x8000u : 0x80000000u | x, old;
+    asm volatile("atom.global.add.noftz.{suffix}x2 %0, [%1], %2;" : "=r"(old) : "l"(address & ~3ull), "r"(pair) : "memory");
+    return (unsigned short)(is_high ? old >> 16 : old);
 }}""",
     )
 
 
-_ADD_HALF, _ADD_BFLOAT = _native_add("f16"), _native_add("bf16")
+_ADD_HALF, _ADD_BFLOAT = _pair_add("f16"), _pair_add("bf16")
 
 
 class Atomics:
@@ -67,24 +75,24 @@ class Atomics:
         is_before = order in _RELEASING and (kind is not AtomicKind.LOAD or order is MemoryOrder.SEQ_CST)
         return fence if is_before else None, fence if order in _ACQUIRING else None
 
-    def update(self, kind: AtomicKind, dtype: DType, pointer: Text, value: Text) -> Text:
+    def update(self, kind: AtomicKind, dtype: DType, pointer: Text, value: Text, *, is_shared: bool) -> Text:
         """An expression that does the update of a whole-byte element and gives what was there."""
         if kind is AtomicKind.LOAD:
             loaded = Text(f"*(const volatile {types.storage_type(dtype)}*){pointer.at(UNARY)}", UNARY)
             return self.conversions.from_storage(loaded, dtype)
-        native = self._native(kind, dtype, pointer, value)
+        native = self._native(kind, dtype, pointer, value, is_shared=is_shared)
         return native if native is not None else self.prelude.call(self._loop(kind, dtype), pointer, value)
 
     def update_packed(self, kind: AtomicKind, dtype: DType, base: Text, index: Text, value: Text) -> Text:
         """The same for element `index` of memory that holds two elements a byte."""
         return self.prelude.call(self._loop(kind, dtype), base, index, value)
 
-    def _native(self, kind: AtomicKind, dtype: DType, pointer: Text, value: Text) -> Text | None:
+    def _native(self, kind: AtomicKind, dtype: DType, pointer: Text, value: Text, *, is_shared: bool) -> Text | None:
         if dtype.is_float and kind is AtomicKind.ADD:
             if dtype.bits >= 32:
                 return call("atomicAdd", pointer, value)
             helper = _ADD_HALF if dtype == "float16" else _ADD_BFLOAT if dtype == "bfloat16" and self.target.has(Feature.ATOMIC_BF16) else None
-            if helper is None:
+            if helper is None or is_shared:
                 return None
             return self.conversions.from_storage(self.prelude.call(helper, pointer, self.conversions.to_storage(value, dtype)), dtype)
         if dtype.is_float and kind is AtomicKind.EXCHANGE and dtype.bits == 32:

@@ -138,8 +138,8 @@ class CudaDialect:
     def fences(self, kind: AtomicKind, order: MemoryOrder, *, is_shared: bool) -> tuple[str | None, str | None]:
         return self._atomics.fences(kind, order, is_shared=is_shared)
 
-    def atomic(self, kind: AtomicKind, dtype: DType, pointer: Text, value: Text) -> Text:
-        return self._atomics.update(kind, dtype, pointer, value)
+    def atomic(self, kind: AtomicKind, dtype: DType, pointer: Text, value: Text, *, is_shared: bool) -> Text:
+        return self._atomics.update(kind, dtype, pointer, value, is_shared=is_shared)
 
     def atomic_packed(self, kind: AtomicKind, dtype: DType, base: Text, index: Text, value: Text) -> Text:
         return self._atomics.update_packed(kind, dtype, base, index, value)
