@@ -11,6 +11,7 @@ import ctypes
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,8 @@ def contenders(program: Any, count: int) -> dict[str, Callable[[], Any]]:
         "tilewright, output returned": lambda: returning(*tensors[:-1]),
         "torch.add(out=)": lambda: torch.add(tensors[0], tensors[1], out=tensors[-1]),
     }
-    try:
+    with suppress(ImportError):
         found["triton"] = _triton(tensors)
-    except ImportError:
-        pass
     return found
 
 
