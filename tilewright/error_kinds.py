@@ -135,7 +135,13 @@ class Kind(Enum):
     ANNOTATION = "annotation", Category.TYPE
     # -- what this target cannot do
     THREAD_LEVEL = "thread-level", Category.UNSUPPORTED
+    THREAD_IN_PARALLEL = "thread-in-parallel", Category.VALUE
+    THREAD_RACE = "thread-race", Category.VALUE
     DIVERGENT_BARRIER = "divergent-barrier", Category.VALUE
+    DIVERGENT_OPERATION = "divergent-operation", Category.VALUE
+    BARRIER_THREADS = "barrier-threads", Category.VALUE
+    GRID_BARRIER = "grid-barrier", Category.UNSUPPORTED
+    WARP_MASK = "warp-mask", Category.VALUE
     TARGET_FEATURE = "target-feature", Category.UNSUPPORTED
     SHARED_MEMORY_EXCEEDED = "shared-memory-exceeded", Category.VALUE
     CUDA_MISSING = "cuda-missing", Category.RUNTIME

@@ -15,6 +15,7 @@ from tilewright.ir.stmt import (
     Assume,
     AtomicUpdate,
     Barrier,
+    BlockReduce,
     Break,
     Continue,
     For,
@@ -117,6 +118,10 @@ class Printer:
                 operand = () if node.operand is None else (self.expr(node.operand), str(node.width))
                 arguments = ", ".join((self.expr(node.value), *operand, self.expr(node.mask)))
                 self.line(f"{self.name(node.result)} = warp_{node.kind.value}({arguments})", node)
+            case BlockReduce():
+                self.line(
+                    f"{self.name(node.result)} = block_reduce_{node.kind.value}({self.expr(node.value)}, over {''.join('xyz'[a] for a in node.axes)})", node
+                )
             case Assert():
                 self.line(f"device_assert({self.expr(node.condition)}, {node.message!r})", node)
             case Assume():

@@ -244,6 +244,19 @@ class WarpExchange(Stmt):
 
 
 @dataclass(frozen=True, eq=False)
+class BlockReduce(Stmt):
+    """All threads of the block give a value; `result` names the combination of those that differ only in the coordinates `axes` (0 is x).
+
+    A barrier of the block, too.
+    """
+
+    result: Expr
+    kind: ReduceKind
+    value: Expr
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Print(Stmt):
     """Prints a message and values when it runs."""
 
@@ -357,6 +370,7 @@ __all__ = [
     "AtomicUpdate",
     "Barrier",
     "BarrierScope",
+    "BlockReduce",
     "Break",
     "Continue",
     "Extent",

@@ -20,6 +20,7 @@ from tilewright.ir.stmt import (
     Assert,
     Assume,
     AtomicUpdate,
+    BlockReduce,
     Break,
     Continue,
     For,
@@ -39,7 +40,7 @@ from tilewright.ir.stmt import (
 )
 from tilewright.ir.thread import Address, AsyncRegion, InstructionCall, Registers, VectorCopy
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import own_expressions, statements, subexpressions
+from tilewright.ir.visit import names_made, own_expressions, statements, subexpressions
 
 
 class Level(Enum):
@@ -109,7 +110,7 @@ class _Verifier:
                 visible = set(names)
                 for inner in node.body:
                     self.stmt(inner, visible, has_loop=has_loop)
-                    visible.update(_names_made(inner))
+                    visible.update(names_made(inner))
             case For():
                 self.integer(node, node.extent, "a loop extent")
                 self.stmt(node.body, names | {self.fresh(node, node.variable)}, has_loop=True)
@@ -143,6 +144,11 @@ class _Verifier:
             case Let():
                 if node.variable.dtype != node.value.dtype:
                     self.fail(node, f"{node.variable.name} is {node.variable.dtype!s}, its value {node.value.dtype!s}")
+            case BlockReduce():
+                if node.result.dtype != node.value.dtype:
+                    self.fail(node, f"{node.result.name} is {node.result.dtype!s}, combined from {node.value.dtype!s}")
+                if not set(node.axes) <= {0, 1, 2}:
+                    self.fail(node, f"threads have no axes {node.axes}")
             case ReduceLoop():
                 if not node.result.dtype == node.initial.dtype == node.value.dtype:
                     self.fail(node, f"{node.result.name} is {node.result.dtype!s}, combined from {node.initial.dtype!s} and {node.value.dtype!s}")
@@ -165,8 +171,8 @@ class _Verifier:
     def own_parts(self, node: Stmt, names: set[Expr]) -> None:
         inner = names | {node.axis} if isinstance(node, ReduceLoop) else names
         if isinstance(node, ReduceLoop) and node.body is not None:
-            inner |= {name for part in statements(node.body) for name in _names_made(part)}
-        inner = inner | set(_names_made(node)) | set(getattr(node, "variables", ())) | ({node.variable} if isinstance(node, For) else set())
+            inner |= {name for part in statements(node.body) for name in names_made(part)}
+        inner = inner | set(names_made(node)) | set(getattr(node, "variables", ())) | ({node.variable} if isinstance(node, For) else set())
         for expression in own_expressions(node):
             self.expression(node, expression, inner)
         for value in vars(node).values():
@@ -221,14 +227,3 @@ class _Verifier:
     def condition(self, node: Stmt, expression: Expr) -> None:
         if not expression.dtype.is_bool:
             self.fail(node, f"the condition `{expression}` is {expression.dtype!s}")
-
-
-def _names_made(node: Stmt) -> tuple[Expr, ...]:
-    """Variables that a statement binds for the rest of its sequence."""
-    if isinstance(node, Let):
-        return (node.variable,)
-    if isinstance(node, (ReduceLoop, WarpExchange)):
-        return (node.result,)
-    if isinstance(node, AtomicUpdate) and node.previous is not None:
-        return (node.previous,)
-    return ()

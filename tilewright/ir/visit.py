@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Expr, rebuild
-from tilewright.ir.stmt import Seq, Stmt
+from tilewright.ir.stmt import AtomicUpdate, BlockReduce, Let, ReduceLoop, Seq, Stmt, WarpExchange
 from tilewright.ir.thread import Address, Registers
 
 Node = TypeVar("Node")
@@ -59,6 +59,17 @@ def _in_value(value: Any) -> Iterator[Expr]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _in_value(item)
+
+
+def names_made(node: Stmt) -> tuple[Expr, ...]:
+    """Variables that a statement binds for the rest of its sequence."""
+    if isinstance(node, Let):
+        return (node.variable,)
+    if isinstance(node, (BlockReduce, ReduceLoop, WarpExchange)):
+        return (node.result,)
+    if isinstance(node, AtomicUpdate) and node.previous is not None:
+        return (node.previous,)
+    return ()
 
 
 def subexpressions(root: Expr) -> Iterator[Expr]:

@@ -11,6 +11,7 @@ from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Expr, Op, as_condition, ceildiv, const, unary, var
 from tilewright.ir.stmt import Break, For, If, Let, LoopKind, ParallelFor, Seq, Stmt, While
 from tilewright.ir.visit import subexpressions
+from tilewright.language.binding_loops import bind_axis
 from tilewright.language.builder import FrameKind, ProgramBuilder
 from tilewright.language.loop_checks import can_end, check_pipeline
 from tilewright.language.loops import BindingLoop, LoopRange, ParallelRange, PersistentRange, SerialRange
@@ -178,7 +179,7 @@ class LoopState(_LoopScope):
             case PersistentRange():
                 yield from self._persistent(self.range, names)
             case BindingLoop():
-                yield from self.range.run(self.builder, names[0])
+                yield from bind_axis(self.builder, self.range, names[0])
 
     def _parallel(self, loop: ParallelRange, names: tuple[str, ...]) -> Iterator[Any]:
         builder = self.builder

@@ -16,7 +16,7 @@ from tilewright.ir.expr import Expr, Op, as_expr, const, convert, var
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.ir.lanes import split_value
 from tilewright.ir.program import Hint, HostCheck, Launch, Parameter
-from tilewright.ir.stmt import Assert, Assume, Let, Seq, Stmt, Store
+from tilewright.ir.stmt import Assert, Assume, AtomicKind, AtomicUpdate, Let, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import subexpressions
 from tilewright.ops.copy import copy as copy_tile
@@ -55,6 +55,7 @@ class LaunchFrame:
     safe_values: list[tuple[Buffer, Expr]] = field(default_factory=list)
     cluster: tuple[int, int, int] = (1, 1, 1)
     is_thread_level: bool = False
+    bound_axes: dict[str, Span] | None = None  # axes that T.thread_binding loops have set, where they make the launch
 
 
 class ProgramBuilder(build.Builder):
@@ -73,6 +74,7 @@ class ProgramBuilder(build.Builder):
         self.ordered: set[Expr] = set()  # indices of parallel loops whose turns have to run one after the other
         self.random: Any = None  # the generator of T.rng_init
         self.launch: LaunchFrame | None = None
+        self.thread_reducer: object = None  # what T.attr(T.comm_reducer(...)) has set for the statements inside it
         self.loose_buffers: list[Buffer] = []  # tiles of a function without T.Kernel
         self.returned_at: Span | None = None  # the last `return` that was traced
         self.unopened: dict[Any, Span] = {}  # launches that no `with` has entered
@@ -93,6 +95,8 @@ class ProgramBuilder(build.Builder):
                 because="a tile operation is done by the whole block together; T.Parallel gives each iteration to one thread",
                 help="move it out of the loop, or write the element operation instead",
             )
+        if isinstance(stmt, AtomicUpdate) and stmt.previous is not None and stmt.kind is not AtomicKind.LOAD and self.launch is not None:
+            self.launch.is_thread_level |= not self.is_inside(FrameKind.PARALLEL)  # every thread gets another value back
         super().emit(stmt)
 
     def statement_count(self) -> int:

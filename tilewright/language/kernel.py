@@ -96,10 +96,11 @@ class KernelLaunch:
         self.stack.close()
         builder.launch = None
         if kind is None:
-            builder.launches.append(_launch(self.frame, Seq(self.span, tuple(self.body))))
+            builder.launches.append(launch_of(self.frame, Seq(self.span, tuple(self.body))))
 
 
-def _launch(frame: LaunchFrame, body: Seq) -> Launch:
+def launch_of(frame: LaunchFrame, body: Seq) -> Launch:
+    """The launch whose body has been traced."""
     return Launch(
         frame.grid,
         frame.block_variables,
@@ -239,27 +240,3 @@ def get_thread_bindings() -> tuple[Expr, Expr, Expr]:
     launch = _launch_of(program_builder(), "T.get_thread_binding")
     launch.is_thread_level = True
     return launch.thread_variables
-
-
-def sync_threads(barrier_id: Any = None, arrive_count: Any = None) -> None:
-    """A barrier of the block: thread-level code, which tile programs do not need."""
-    builder = program_builder()
-    span = builder.here()
-    threads = builder.require_launch("T.sync_threads", span).thread_variables
-    for frame in builder.frames:
-        chosen = [v for v in frame.variables if frame.kind is FrameKind.BRANCH and any(v is t for t in threads)]
-        if chosen:
-            fail(
-                Kind.DIVERGENT_BARRIER,
-                f"T.sync_threads stands in a branch that depends on the thread `{chosen[0].name}`",
-                (Label(span), Label(frame.span, "the branch")),
-                because="a barrier waits for all threads of the block, and those that do not take the branch never come",
-                help="move the barrier out of the branch",
-            )
-    fail(
-        Kind.THREAD_LEVEL,
-        "T.sync_threads is thread-level code, which this version does not run",
-        span,
-        because="between tile operations and T.Parallel loops the compiler places the barriers",
-        help="leave it out",
-    )

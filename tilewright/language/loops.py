@@ -11,7 +11,7 @@ from tilewright.errors import Kind, fail
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, as_integer, binary, ceildiv, const, describe_operand, maximum, select
 from tilewright.ir.stmt import LoopKind, Pipeline
-from tilewright.language.builder import ProgramBuilder, program_builder
+from tilewright.language.builder import program_builder
 from tilewright.spans import span_of_caller
 
 
@@ -56,15 +56,6 @@ class BindingLoop(LoopRange):
     """T.thread_binding: a loop that is a grid or thread axis."""
 
     thread: str = ""
-
-    def run(self, builder: ProgramBuilder, name: str) -> Iterator[Any]:
-        fail(
-            Kind.THREAD_LEVEL,
-            f"T.thread_binding over {self.thread} is thread-level code, which this version does not run",
-            builder.here(),
-            because="tile-level constructs are supported; thread-level ones are not yet",
-            help="write the launch as `with T.Kernel(...)` and the threads as T.Parallel",
-        )
 
 
 def as_extent(value: Any, what: str, kind: Kind = Kind.LOOP_EXTENT, because: str = "a loop runs a whole number of times") -> Expr:

@@ -13,7 +13,7 @@ from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Extent, Region, Scope
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import AtomicUpdate, For, Let, ParallelFor, ReduceLoop, Seq, Stmt, WarpExchange
+from tilewright.ir.stmt import AtomicUpdate, BlockReduce, For, Let, ParallelFor, ReduceLoop, Seq, Stmt, WarpExchange
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 
 _Variables = frozenset[Expr]
@@ -69,7 +69,7 @@ class _Check:
         if isinstance(stmt, Seq):
             for inner in stmt.body:
                 self._walk(inner, scope, launch)
-                if isinstance(inner, (Let, ReduceLoop, AtomicUpdate, WarpExchange)):
+                if isinstance(inner, (Let, ReduceLoop, AtomicUpdate, BlockReduce, WarpExchange)):
                     scope = scope.union(_defined(inner))
             return
         inside = scope.union(_defined(stmt))
@@ -157,7 +157,7 @@ def _defined(stmt: Stmt) -> tuple[Expr, ...]:
             return (stmt.variable,)
         case ReduceLoop():
             return stmt.result, stmt.axis
-        case WarpExchange():
+        case BlockReduce() | WarpExchange():
             return (stmt.result,)
         case AtomicUpdate():
             return () if stmt.previous is None else (stmt.previous,)

@@ -22,12 +22,16 @@ from tilewright.passes.fuse_rows import fuse_rows
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
 from tilewright.passes.infer_layouts import infer_layouts
+from tilewright.passes.insert_barriers import insert_barriers
 from tilewright.passes.lifetimes import find_lifetimes
+from tilewright.passes.loop_over_threads import loop_over_threads
+from tilewright.passes.lower_thread_ops import lower_thread_ops
 from tilewright.passes.lower_tile_ops import lower_tile_ops
 from tilewright.passes.lower_to_threads import lower_to_threads
 from tilewright.passes.merge_depth import merge_depth
 from tilewright.passes.plan_shared_memory import plan_shared_memory
 from tilewright.passes.plan_tiles import plan_tiles
+from tilewright.passes.refuse_threads import refuse_threads
 from tilewright.passes.reuse_tiles import reuse_tiles
 from tilewright.passes.settle_async_copies import settle_async_copies
 from tilewright.passes.split_lanes import split_lanes
@@ -44,6 +48,9 @@ GpuPass = Callable[[Program, GpuPassContext], Program]
 CPU_PASSES: tuple[CpuPass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
     split_lanes,  # before everything that knows elements of one lane only
+    lower_thread_ops,  # first of the passes for thread-level code, so that the next one sees single accesses
+    insert_barriers,  # before the threads become loops, which may run in any order from barrier to barrier
+    loop_over_threads,  # no threads afterwards: all that follows sees tile programs
     stream_operands,  # before merging, which takes longer steps where nothing is staged but the first operand
     merge_depth,  # while copies and products are still whole operations
     forward_operands,  # after merging, which only knows staged operands
@@ -59,6 +66,7 @@ CPU_PASSES: tuple[CpuPass, ...] = (
 
 GPU_PASSES: tuple[GpuPass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
+    refuse_threads,  # before anything that would take them for tile programs
     split_lanes,  # before everything that knows elements of one lane only
     swizzle_blocks,  # block numbers are what everything else is computed from
     settle_async_copies,  # before there are other asynchronous copies than the user's

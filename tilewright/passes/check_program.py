@@ -15,6 +15,7 @@ from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.ops.atomic import AtomicTile
 from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
+from tilewright.passes.check_threads import check_threads
 from tilewright.passes.context import Remarks
 from tilewright.passes.walk import statements_with_facts
 
@@ -25,13 +26,7 @@ def check_program(program: Program, context: Remarks) -> Program:
     """Raises TileError at the first mistake; gives the program back unchanged."""
     for launch in program.launches:
         if launch.is_thread_level:
-            fail(
-                Kind.THREAD_LEVEL,
-                "T.get_thread_binding makes this launch thread-level code, which this version does not run",
-                launch.span,
-                because="tile-level constructs are supported; code that asks for its thread is not yet",
-                help="express it with T.Parallel",
-            )
+            check_threads(launch)
         _check_launch(launch)
     return program
 

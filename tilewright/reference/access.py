@@ -7,14 +7,15 @@ come first, so what was computed outside it keeps its shape.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.execution.atomics import combine, rounds
-from tilewright.execution.memory import Array, Memory, Storage
+from tilewright.execution.memory import Array, Memory, Storage, bits
 from tilewright.ir.buffer import Buffer, Scope, format_shape
 from tilewright.ir.stmt import AtomicKind
 from tilewright.reference.races import RaceDetector
@@ -32,6 +33,7 @@ class ElementAccess:
     def __init__(self, memory: Memory, races: RaceDetector | None, safe_value: Callable[[Buffer], Any]) -> None:
         self.memory, self.races, self.safe_value = memory, races, safe_value
         self.shape: tuple[int, ...] = ()
+        self.is_in_threads = False  # the lanes are the threads of a block
         self.span: Span = Span("<program>", 1)
         # Root buffers that the open parallel loops write: lanes first, then the flat elements, and how many lane axes there are.
         self._private: dict[Buffer, tuple[Array, int]] = {}
@@ -56,6 +58,39 @@ class ElementAccess:
             elif before[root][0] is not array:
                 before[root][0][...] = self.memory.initial(root.dtype)
         self.shape, self._private = shape, before
+
+    def leave_lanes(self) -> None:
+        """No loop is open any more, and what the lanes had of their own is gone."""
+        self.shape, self._private = (), {}
+
+    @contextmanager
+    def collapsed(self, roots: Iterable[Buffer], lane: int | None, check: Callable[[Array, str], None]) -> Iterator[None]:
+        """No lanes inside: root buffers that every lane has for itself are those of one lane, whose changes it keeps, or the same on all lanes.
+
+        check   raises where the copies of a buffer, one per row, differ.
+        """
+        shape, private = self.shape, self._private
+        copies = {root: private[root][0].reshape(-1, private[root][0].shape[-1]) for root in roots if root in private}
+        for root, rows in copies.items():
+            if lane is None:
+                check(rows, root.name)
+            self.memory.storage(root).elements(root.dtype)[...] = rows[lane or 0]
+        self.shape, self._private, self.is_in_threads = (), {}, False
+        try:
+            yield
+        finally:
+            for root, rows in copies.items():
+                found = self.memory.storage(root).elements(root.dtype)
+                if lane is not None:
+                    rows[lane] = found
+                else:
+                    rows[...] = found
+            self.shape, self._private, self.is_in_threads = shape, private, True
+
+    def lane_copy(self, buffer: Buffer, lane: tuple[int, ...]) -> Array:
+        """A buffer as one lane sees it."""
+        array, rank = self._array(buffer)
+        return np.asarray(array[lane[len(lane) - rank :]])
 
     def _array(self, buffer: Buffer) -> tuple[Array, int]:
         """The buffer's elements behind its lane axes, and how many of those there are."""
@@ -107,6 +142,8 @@ class ElementAccess:
             elements = np.asarray(np.ravel_multi_index(where, extents))
             watched.storing(buffer, elements, lanes, array[where], values, math.prod(extents), self.span)
         array[where] = values
+        if self.is_in_threads and is_shared and (bits(array[where]) != bits(values)).any():
+            self._refuse_race(buffer)
         if watched is not None:
             watched.stored(buffer, elements, array[where], values, self.span)
 
@@ -142,6 +179,15 @@ class ElementAccess:
         if rank:
             where = (*np.unravel_index(lanes, self.shape)[len(self.shape) - rank :], *where)
         return array, where, lanes, values
+
+    def _refuse_race(self, buffer: Buffer) -> None:
+        fail(
+            Kind.THREAD_RACE,
+            f"threads write different values to one element of {buffer.name}",
+            (Label(self.span), Label(buffer.span, f"{buffer.name} is declared here")),
+            because="the threads run at the same time, so which value stays is not defined",
+            help="index it by the thread, write under a condition, or use an atomic",
+        )
 
     def _refuse(self, buffer: Buffer, indices: tuple[Array, ...], wrong: Array) -> None:
         at = np.unravel_index(int(np.flatnonzero(wrong)[0]), wrong.shape)

@@ -25,6 +25,7 @@ from tilewright.ir.stmt import (
     AtomicKind,
     AtomicUpdate,
     Barrier,
+    BlockReduce,
     Break,
     Continue,
     For,
@@ -36,6 +37,7 @@ from tilewright.ir.stmt import (
     Seq,
     Stmt,
     Store,
+    WarpExchange,
     While,
 )
 from tilewright.ir.tileop import TileOp
@@ -43,6 +45,7 @@ from tilewright.ir.visit import statements
 from tilewright.reference.access import ElementAccess
 from tilewright.reference.races import RaceDetector
 from tilewright.reference.reduce import reduce_values
+from tilewright.reference.threads import ThreadStatements
 
 _REDUCE_CHUNK_ELEMENTS = 1 << 20
 _REPEATABLE = frozenset({AtomicKind.MAX, AtomicKind.MIN, AtomicKind.AND, AtomicKind.OR, AtomicKind.EXCHANGE, AtomicKind.LOAD})
@@ -75,7 +78,7 @@ def run_reference(
                arrays or addresses for pointers, None for tensors that are not touched. Outputs may be left out.
     pointees   more arrays whose addresses stand in tensors of pointers.
     Gives every tensor parameter's elements afterwards, by name, in the form in which they were passed.
-    Raises TileError for arguments that do not fit, failed asserts, indices outside tiles, races, and programs that ask for their thread.
+    Raises TileError for arguments that do not fit, failed asserts, indices outside tiles, races, and barriers that some threads of a block miss.
     """
     with np.errstate(all="ignore"):
         return _Interpreter(program, arguments, options or ReferenceOptions(), pointees).run()
@@ -96,20 +99,12 @@ def _is_only_a_loop(body: Stmt) -> bool:
     return isinstance(body, ParallelFor) or (isinstance(body, Seq) and len(body.body) == 1 and _is_only_a_loop(body.body[0]))
 
 
-class _Interpreter:
+class _Interpreter(ThreadStatements):
     """One run. Also the environment of the tile operations' references."""
 
     def __init__(self, program: Program, arguments: Mapping[str, Any], options: ReferenceOptions, pointees: Sequence[Array]) -> None:
         self._program, self._options = program, options
-        for launch in program.launches:
-            if launch.is_thread_level:
-                fail(
-                    Kind.THREAD_LEVEL,
-                    f"{program.name} asks which thread it runs on",
-                    launch.span,
-                    because="the reference executes whole blocks, not single threads",
-                    help="write the loop over the threads as T.Parallel",
-                )
+        self._init_threads()
         self._bound = bind_arguments(program, arguments, pointees)
         self._variables: dict[Expr, Any] = dict(self._bound.values)
         self._safe_values: dict[Buffer, Any] = {}
@@ -142,7 +137,10 @@ class _Interpreter:
                 self._variables[variable] = variable.dtype.numpy.type(place)
             self._safe_values = {b: convert(np.asarray(self.value(v)), v.dtype, b.dtype.scalar)[()] for b, v in launch.safe_values}
             self._memory.allocate(launch.buffers)
+            if launch.is_thread_level:
+                self._enter_threads(launch)
             self._execute(launch.body)
+            self._leave_threads()
         self._memory.release(launch.buffers)
 
     # -- the environment of tile operations
@@ -186,6 +184,8 @@ class _Interpreter:
                     if not self._mask.any():
                         return
                     self._execute(inner)
+            case TileOp() | ParallelFor() if self._is_in_threads:
+                self._block_statement(stmt, self)
             case TileOp():
                 if self._access.shape:
                     raise CompilerBug(f"the tile operation {print_stmt(stmt)} stands inside a parallel loop")
@@ -205,6 +205,8 @@ class _Interpreter:
                 self._mask = np.zeros_like(self._mask)
             case Let():
                 self._variables[stmt.variable] = self._evaluate(stmt.value)
+                if self._is_in_threads:
+                    self._made_by[stmt.variable] = np.broadcast_to(self._mask, self._access.shape)
             case Store():
                 indices = tuple(self._evaluate(i) for i in stmt.indices)
                 self._access.store(stmt.buffer, indices, self._stored_value(stmt.buffer, stmt.value), self._mask)
@@ -212,12 +214,18 @@ class _Interpreter:
                 self._atomic_update(stmt)
             case ReduceLoop():
                 self._variables[stmt.result] = self._reduce_loop(stmt)
+            case Barrier():
+                self._barrier(stmt)
+            case WarpExchange():
+                self._exchange(stmt)
+            case BlockReduce():
+                self._block_reduce(stmt)
             case Print():
                 self._print(stmt)
             case Assert():
                 if (self._mask & ~self._evaluate(stmt.condition)).any():
                     fail(Kind.DEVICE_ASSERT, stmt.message or f"`{stmt.condition}` does not hold", stmt.span, because="the kernel asserts this where it runs")
-            case Assume() | Barrier():  # whole blocks run in order: nobody is waited for
+            case Assume():
                 pass
             case _:
                 raise CompilerBug(f"the reference has no meaning for {type(stmt).__name__}")
@@ -341,7 +349,7 @@ class _Interpreter:
         for lane in np.argwhere(np.broadcast_to(self._mask, self._access.shape)):
             parts = [stmt.message, *(str(v[tuple(lane)]) for v in values)]
             if stmt.buffer is not None:
-                parts.append(f"{stmt.buffer.name} = {self._memory.array(stmt.buffer, stmt.span)}")
+                parts.append(f"{stmt.buffer.name} = {self._access.lane_copy(stmt.buffer, tuple(lane))}")
             self._options.printer(" ".join(p for p in parts if p))
 
 

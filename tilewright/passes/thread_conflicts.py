@@ -1,0 +1,307 @@
+"""Whether two accesses of thread-level code may touch one element from different threads (floor 5).
+
+Two ways to show that they do not: where an index depends on nothing but the thread, loops of constant extent, and terms that both accesses share, all
+threads are enumerated, which is exact; otherwise a proof over one thread and another one, each with the conditions under which it comes there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from tilewright.arith.evaluate import evaluate
+from tilewright.arith.linear import LinearForm, Linearizer
+from tilewright.arith.prove import are_disjoint
+from tilewright.ir.buffer import Buffer
+from tilewright.ir.expr import Expr, Op, unary, var
+from tilewright.ir.program import Launch
+from tilewright.ir.stmt import WARP_THREADS, Stmt
+from tilewright.ir.visit import rewrite_expr, subexpressions, substitute_expr
+from tilewright.passes.thread_variance import Variance, is_private
+from tilewright.passes.walk import launch_facts
+
+_MAX_POINTS = 1 << 16
+_MAX_PROOFS = 200  # per launch: a proof takes about a millisecond
+
+Array = np.ndarray[Any, Any]
+Loop = tuple[Expr, Expr | None]  # variable and extent; a `while` has a variable that nobody knows, and no extent
+
+
+class Order(Enum):
+    """Which threads a barrier has ordered an access for already."""
+
+    NONE = "none"
+    WARP = "warp"  # those of the same warp
+    GROUP = "group"  # those that take the same way
+
+
+@dataclass(frozen=True, eq=False)
+class Access:
+    """One access of every thread that comes there. `indices` is None where any thread may touch any element: an operation of the whole block."""
+
+    stmt: Stmt
+    buffer: Buffer
+    indices: tuple[Expr, ...] | None
+    is_write: bool
+    is_atomic: bool = False
+    conditions: tuple[tuple[Expr, bool], ...] = ()
+    loops: tuple[Loop, ...] = ()
+    order: Order = Order.NONE
+
+    def ordered(self, order: Order) -> Access:
+        return self if self.order is order else dataclasses.replace(self, order=order)
+
+
+class Values:
+    """What is known of the names of a launch: their values as far as they are integers, the loops in which they are made, and which threads share."""
+
+    def __init__(self, variance: Variance) -> None:
+        self.variance = variance
+        self.varying: set[Expr] = set(variance.variables)
+        self.definitions: dict[Expr, Expr] = {}
+        self.births: dict[Expr, frozenset[Expr]] = {}
+        self.versions: dict[Buffer, int] = {}
+        self.contents: dict[tuple[Expr, int], Expr] = {}  # a load and the version of its buffer: the symbol for what it gives
+
+
+class Place:
+    """A point in a launch: the conditions and loops around it. Places of one launch share what they know of names."""
+
+    def __init__(self, values: Values, conditions: tuple[tuple[Expr, bool], ...] = (), loops: tuple[Loop, ...] = ()) -> None:
+        self.values, self.conditions, self.loops = values, conditions, loops
+
+    def under(self, condition: Expr, truth: bool) -> Place:
+        """Inside a branch; the condition is `expanded`."""
+        return Place(self.values, (*self.conditions, (condition, truth)), self.loops)
+
+    def inside(self, variable: Expr | None, extent: Expr | None) -> Place:
+        """Inside a loop; a `while` has neither."""
+        loop = (var("turn") if variable is None else variable, None if extent is None else self.expanded(extent))
+        return Place(self.values, self.conditions, (*self.loops, loop))
+
+    def name(self, variable: Expr) -> None:
+        """A name is made here, whose value is not known."""
+        self.values.births[variable] = frozenset(v for v, _ in self.loops)
+
+    def define(self, variable: Expr, value: Expr) -> None:
+        """A name is made here, for a value."""
+        self.name(variable)
+        if value.dtype.is_integer or value.dtype.is_bool:
+            expanded = self.expanded(value)
+            if not any(n.op is Op.LOAD for n in subexpressions(expanded)):
+                self.values.definitions[variable] = expanded
+
+    def written(self, buffer: Buffer) -> None:
+        """A thread's own memory changes here."""
+        self.values.versions[buffer.storage] = self.values.versions.get(buffer.storage, 0) + 1
+
+    def expanded(self, expression: Expr) -> Expr:
+        """The expression with the values of names, and symbols for what a thread's own memory holds now."""
+        values = self.values
+
+        def known(node: Expr) -> Expr:
+            if node.op is Op.VAR:
+                return values.definitions.get(node, node)
+            if node.op is not Op.LOAD or not is_private(node.buffer) or node.buffer.source is not None or not all(i.is_const for i in node.args):
+                return node
+            key = (node, values.versions.get(node.buffer, 0))
+            if key not in values.contents:
+                symbol = values.contents[key] = var(node.buffer.name, node.dtype)
+                self.name(symbol)
+                if node.buffer in values.variance.buffers:
+                    values.varying.add(symbol)
+            return values.contents[key]
+
+        return rewrite_expr(expression, known)
+
+    def access(self, stmt: Stmt, buffer: Buffer, indices: tuple[Expr, ...], *, is_write: bool, is_atomic: bool = False) -> Access:
+        """An access of the threads that come here."""
+        return Access(stmt, buffer, tuple(map(self.expanded, indices)), is_write, is_atomic, self.conditions, self.loops)
+
+
+class Conflicts:
+    """Answers for one launch."""
+
+    def __init__(self, launch: Launch, values: Values) -> None:
+        self.launch, self.values = launch, values
+        self.thread_count = math.prod(launch.threads)
+        self.axes = [k for k, n in enumerate(launch.threads) if n > 1]
+        self.facts = launch_facts(launch)
+        self.linearizer = Linearizer(is_expanding=True)
+        self.proofs_left = _MAX_PROOFS
+        self._answers: dict[tuple[Any, ...], bool] = {}
+
+    def meet(self, first: Access, second: Access, carried_by: Place | None = None) -> bool:
+        """Whether a thread's `first` and another thread's `second` may touch one element in an order that counts.
+
+        carried_by   the inside of a loop: `second` belongs to a later turn of it than `first`. Without it both belong to the same turn of all common loops.
+        """
+        if first.buffer.storage is not second.buffer.storage or not (first.is_write or second.is_write) or (first.is_atomic and second.is_atomic):
+            return False
+        if first.order is Order.GROUP or self.thread_count == 1:
+            return False
+        if first.indices is None or second.indices is None:
+            return not (first.indices is None and second.indices is None)
+        if first.buffer is not second.buffer:
+            return True
+        carrier = None if carried_by is None else carried_by.loops[-1][0]
+        key = (first.indices, second.indices, first.conditions, second.conditions, first.loops, second.loops, first.order, carrier)
+        if key not in self._answers:
+            self._answers[key] = self._meet(first, second, carrier)
+        return self._answers[key]
+
+    def _meet(self, first: Access, second: Access, carrier: Expr | None) -> bool:
+        common: list[Loop] = []
+        for a, b in zip(first.loops, second.loops, strict=False):
+            if a[0] is not b[0] or a[0] is carrier:
+                break
+            common.append(a)
+        shared = frozenset(v for v, _ in common)
+        if not self._meet_when_enumerated(first, second, shared):
+            return False
+        return not self._is_proved_apart(first, second, common, carrier)
+
+    # -- all threads, one by one
+    def _meet_when_enumerated(self, first: Access, second: Access, shared: frozenset[Expr]) -> bool:
+        """False where enumeration shows that no two threads meet; True where they do, or it cannot tell."""
+        assert first.indices is not None and second.indices is not None
+        points = [_Points(self, access, shared) for access in (first, second)]
+        if any(p.size == 0 for p in points):
+            return False
+        keys: list[tuple[Array, Array]] = []
+        for a, b in zip(first.indices, second.indices, strict=True):
+            parts = [p.split(self.linearizer.form(index)) for p, index in zip(points, (a, b), strict=True)]
+            left, right = parts
+            if left is None or right is None:
+                continue
+            distance = left[1] - right[1]
+            if distance.is_constant:
+                keys.append((left[0] + distance.constant, right[0]))
+        if not keys:
+            return True
+        step = 1 if first.order is Order.NONE else WARP_THREADS
+        codes = [np.zeros(p.size, np.int64) for p in points]
+        for left_key, right_key in keys:
+            low, high = min(left_key.min(), right_key.min()), max(left_key.max(), right_key.max())
+            if high - low >= 1 << 31:
+                return True
+            codes = [code * (high - low + 1) + (k - low) for code, k in zip(codes, (left_key, right_key), strict=True)]
+            _, joined = np.unique(np.concatenate(codes), return_inverse=True)
+            codes = np.split(joined.reshape(-1), [points[0].size])
+        count = int(max(codes[0].max(), codes[1].max())) + 1
+        least, most = np.full((2, count), self.thread_count), np.full((2, count), -1)
+        for row, (code, p) in enumerate(zip(codes, points, strict=True)):
+            np.minimum.at(least[row], code, p.threads // step)
+            np.maximum.at(most[row], code, p.threads // step)
+        is_met = (most >= 0).all(axis=0)
+        return bool((is_met & (least.min(axis=0) != most.max(axis=0))).any())
+
+    # -- one thread and another one
+    def _is_proved_apart(self, first: Access, second: Access, common: list[Loop], carrier: Expr | None) -> bool:
+        assert first.indices is not None and second.indices is not None
+        if len(self.axes) != 1 or self.proofs_left <= 0:
+            return False
+        self.proofs_left -= 1
+        thread = self.launch.thread_variables[self.axes[0]]
+        shared = frozenset(v for v, _ in common)
+        other: dict[Expr, Expr] = {}
+        for root in (*second.indices, *(c for c, _ in second.conditions), *(n for _, n in second.loops if n is not None), *(v for v, _ in second.loops)):
+            for node in subexpressions(root):
+                if node.op is Op.VAR and node not in other and self._is_own(node, second, shared):
+                    other[node] = var(node.name, node.dtype)
+        facts = self.facts
+        renamed = second if not other else _renamed(second, other)
+        if thread in other:
+            facts = facts.with_loop(other[thread], self.launch.threads[self.axes[0]])
+        else:
+            other[thread] = var(thread.name)
+            facts = facts.with_loop(other[thread], self.launch.threads[self.axes[0]])
+        for access in (first, renamed):
+            for variable, extent in access.loops:
+                if extent is not None and not (access is renamed and variable in shared):
+                    facts = facts.with_loop(variable, extent)
+            for condition, truth in access.conditions:
+                facts = facts.assuming(condition if truth else unary(Op.NOT, condition))
+        if carrier is not None and carrier in other:
+            facts = facts.assuming(carrier < other[carrier])
+        assert renamed.indices is not None
+        boxes = [[(i, 1) for i in access.indices or ()] for access in (first, renamed)]
+        for case in (thread < other[thread], thread > other[thread]):
+            here = facts.assuming(case)
+            if not here.is_contradictory and not are_disjoint(boxes[0], boxes[1], here).is_proved:
+                return False
+        return True
+
+    def _is_own(self, name: Expr, access: Access, shared: frozenset[Expr]) -> bool:
+        """Whether a name may have another value for the other thread, or in the other turn."""
+        if name in self.values.varying or any(name is v and v not in shared for v, _ in access.loops):
+            return True
+        return not self.values.births.get(name, frozenset()) <= shared
+
+
+def _renamed(access: Access, names: dict[Expr, Expr]) -> Access:
+    assert access.indices is not None
+    return dataclasses.replace(
+        access,
+        indices=tuple(substitute_expr(i, names) for i in access.indices),
+        conditions=tuple((substitute_expr(c, names), truth) for c, truth in access.conditions),
+        loops=tuple((names.get(v, v), None if n is None else substitute_expr(n, names)) for v, n in access.loops),
+    )
+
+
+class _Points:
+    """The turns of one access that can be enumerated: all threads, and all turns of loops of its own that have constant extents."""
+
+    def __init__(self, owner: Conflicts, access: Access, shared: frozenset[Expr]) -> None:
+        self.owner, self.access, self.shared = owner, access, shared
+        launch = owner.launch
+        names, sizes = list(reversed(launch.thread_variables)), list(reversed(launch.threads))
+        for variable, extent in access.loops:
+            if variable not in shared and extent is not None and extent.is_const and math.prod(sizes) * max(extent.value, 0) <= _MAX_POINTS:
+                names.append(variable)
+                sizes.append(max(extent.value, 0))
+        grid = np.meshgrid(*(np.arange(n) for n in sizes), indexing="ij")
+        self.values: dict[Expr, Array] = {name: places.reshape(-1).astype(name.dtype.numpy) for name, places in zip(names, grid, strict=True)}
+        number = np.arange(owner.thread_count).reshape(*sizes[:3], *(1,) * (len(sizes) - 3))
+        self.threads = np.broadcast_to(number, sizes).reshape(-1)
+        active = np.ones(self.threads.size, np.bool_)
+        for condition, truth in access.conditions:
+            if self._is_enumerable(condition):
+                active &= np.broadcast_to(evaluate(condition, self.values, _no_memory), active.shape) == truth
+        self.values = {name: places[active] for name, places in self.values.items()}
+        self.threads = self.threads[active]
+
+    @property
+    def size(self) -> int:
+        return int(self.threads.size)
+
+    def _is_enumerable(self, expression: Expr) -> bool:
+        return all(n.op not in (Op.VAR, Op.LOAD) or n in self.values for n in subexpressions(expression)) and all(
+            n.op is not Op.CALL or n.attribute.is_pure for n in subexpressions(expression)
+        )
+
+    def split(self, form: LinearForm) -> tuple[Array, LinearForm] | None:
+        """The part of an index that is enumerated, and the rest, which is the same for both threads; None where the rest may differ."""
+        total = np.full(self.size, 0, np.int64)
+        rest: dict[Expr, int] = {}
+        for atom, factor in form.terms.items():
+            if self._is_enumerable(atom):
+                total += factor * np.broadcast_to(evaluate(atom, self.values, _no_memory), total.shape).astype(np.int64)
+                continue
+            for node in subexpressions(atom):
+                if node.op is Op.LOAD or (node.op is Op.VAR and (node in self.values or self.owner._is_own(node, self.access, self.shared))):
+                    return None
+            rest[atom] = factor
+        return total, LinearForm(form.constant, rest)
+
+
+def _no_memory(*_: object) -> Array:
+    raise AssertionError("nothing is loaded")
+
+
+__all__ = ["Access", "Conflicts", "Order", "Place", "Values"]
