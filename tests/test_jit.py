@@ -102,14 +102,14 @@ def test_compiling_in_threads() -> None:
 
 def test_failures_in_threads() -> None:
     @T.prim_func
-    def thread_level(A: T.Tensor((8,), "float32")):
+    def racing(A: T.Tensor((8,), "float32")):
         with T.Kernel(1, threads=8):
-            A[T.get_thread_binding()] = 0
+            A[0] = T.get_thread_binding()
 
-    kernels = tilewright.par_compile([add_one, thread_level], ignore_error=True)
+    kernels = tilewright.par_compile([add_one, racing], ignore_error=True)
     assert kernels[0] is not None and kernels[1] is None
-    with refused(Kind.THREAD_LEVEL):
-        tilewright.par_compile([add_one, thread_level])
+    with refused(Kind.THREAD_RACE):
+        tilewright.par_compile([add_one, racing])
 
 
 # -- the lazy style

@@ -268,11 +268,11 @@ def test_statements_that_never_run() -> None:
     check(kernel)
 
 
-def test_thread_level_code() -> None:
+def test_threads_are_checked_too() -> None:
     @T.prim_func
     def kernel(A: T.Tensor((8,), "float32")):
         with T.Kernel(1, threads=8):
-            A[T.get_thread_binding(0)] = 0
+            A[0] = T.get_thread_binding(0)
 
-    with refused(Kind.THREAD_LEVEL):
+    with refused(Kind.THREAD_RACE):
         check(kernel)

@@ -481,7 +481,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     assert run((a, n), given={"A": None, "n": 1}) == {}
 
 
-def test_checks_asserts_symbols_and_threads_are_reported() -> None:
+def test_checks_asserts_and_symbols_are_reported() -> None:
     n, m, a = var("n"), var("m"), tensor("A", (1,), I32)
     given = {"A": np.zeros(1, np.int32), "n": 3}
     checked = program((a, n), launch(put(a, 0, 1)), checks=(HostCheck(n > 3, "n must exceed 3", HERE),))
@@ -491,7 +491,6 @@ def test_checks_asserts_symbols_and_threads_are_reported() -> None:
     assert kind_of(lambda: run((a, n), parallel(i, 5, Assert(HERE, i < n, "small")), given=given)) is Kind.DEVICE_ASSERT
     assert kind_of(lambda: run((a, tensor("B", (m,))), launch(), given=given)) is Kind.UNKNOWN_ARGUMENT
     assert kind_of(lambda: run((a, o := tensor("B", (m,))), given={"A": given["A"]}, outputs=(o,))) is Kind.UNBOUND_SYMBOL
-    assert kind_of(lambda: run((a,), put(a, 0, 1), given={"A": given["A"]}, is_thread_level=True)) is Kind.THREAD_LEVEL
     endless = While(HERE, at(a, 0) == 0, seq())
     assert kind_of(lambda: run((a,), endless, given={"A": given["A"]}, options=ReferenceOptions(max_turns=50))) is Kind.DEVICE_ASSERT
 

@@ -199,7 +199,7 @@ def __getattr__(name: str) -> _Any:
             _Kind.THREAD_LEVEL,
             f"T.{name} is part of the language, but this version does not run it",
             _span_of_caller(),
-            because="tile-level constructs are supported; thread-level and device-specific ones are not yet",
+            because="tile programs and code for threads and warps are run; what needs the hardware of one GPU, or another language, is not",
             help="express it with T.Parallel, T.copy, T.gemm, T.reduce_* and T.Pipelined",
         )
     close = _difflib.get_close_matches(name, [*globals(), *_THREAD_LEVEL], 1, 0.6)

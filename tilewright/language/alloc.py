@@ -179,11 +179,11 @@ def alloc_reducer(shape: Any, dtype: Any, op: str = "sum", replication: str | No
 
 
 def alloc_barrier(arrive_count: Any) -> Buffer:
-    """Mbarriers are thread-level constructs."""
+    """Mbarriers are constructs of the hardware."""
     fail(
         Kind.THREAD_LEVEL,
-        "T.alloc_barrier is thread-level code, which this version does not run",
+        "T.alloc_barrier makes barriers in memory, which this version does not run",
         span_of_caller(),
-        because="tile-level constructs are supported; barriers between threads are not yet",
+        because="the threads of a block meet at T.sync_threads; barriers that count arrivals and bytes are hardware of some GPUs",
         help="use T.Pipelined: the compiler places the barriers",
     )

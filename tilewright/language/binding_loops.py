@@ -9,7 +9,7 @@ from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.expr import Expr, const, describe_operand, var
 from tilewright.ir.stmt import Seq
 from tilewright.language.builder import FrameKind, LaunchFrame, ProgramBuilder
-from tilewright.language.kernel import launch_of
+from tilewright.language.kernel import add_launch
 from tilewright.language.loops import BindingLoop
 
 _GRID, _THREADS = "blockIdx", "threadIdx"
@@ -57,7 +57,7 @@ def _launch(builder: ProgramBuilder, span: Span) -> Iterator[LaunchFrame]:
         builder.launch = None
     rank = 1 + max((_AXES[axis][1] for axis in launch.bound_axes or {} if axis.startswith(_GRID)), default=0)
     launch.grid, launch.block_variables = launch.grid[:rank], launch.block_variables[:rank]
-    builder.launches.append(launch_of(launch, Seq(span, tuple(body))))
+    add_launch(builder, launch, Seq(span, tuple(body)))
 
 
 def _variable(launch: LaunchFrame, loop: BindingLoop, name: str, span: Span) -> Expr:

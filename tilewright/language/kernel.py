@@ -12,6 +12,7 @@ from tilewright.ir.expr import Expr, const, describe_operand, var
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import Seq
 from tilewright.language.builder import FrameKind, LaunchFrame, ProgramBuilder, program_builder
+from tilewright.language.grid_barriers import split_at_grid_barriers
 from tilewright.language.loops import as_extent
 from tilewright.spans import span_of_caller
 
@@ -96,11 +97,17 @@ class KernelLaunch:
         self.stack.close()
         builder.launch = None
         if kind is None:
-            builder.launches.append(launch_of(self.frame, Seq(self.span, tuple(self.body))))
+            add_launch(builder, self.frame, Seq(self.span, tuple(self.body)))
 
 
-def launch_of(frame: LaunchFrame, body: Seq) -> Launch:
-    """The launch whose body has been traced."""
+def add_launch(builder: ProgramBuilder, frame: LaunchFrame, body: Seq) -> None:
+    """Ends a launch whose body has been traced; barriers of the grid cut it into several."""
+    launches, workspaces = split_at_grid_barriers(_launch(frame, body))
+    builder.launches += launches
+    builder.workspaces += workspaces
+
+
+def _launch(frame: LaunchFrame, body: Seq) -> Launch:
     return Launch(
         frame.grid,
         frame.block_variables,

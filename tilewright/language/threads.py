@@ -27,7 +27,7 @@ def _launch_at(what: str) -> tuple[LaunchFrame, Span]:
             f"{what} stands inside T.Parallel",
             (Label(span), Label(outer.span, "the parallel loop")),
             because="which thread runs an iteration of T.Parallel is the compiler's choice",
-            help="write a loop over the elements of one thread: for k in T.serial(n // threads): ... index k * threads + tx",
+            help="leave T.Parallel out and use the index of the thread: tx = T.get_thread_binding(0)",
         )
     return launch, span
 

@@ -84,7 +84,7 @@ class _Check:
             return
         split, reason = self.splits[-1]
         place = "branch" if isinstance(split, If) else "loop"
-        fail(kind, f"{what} stands in a {place} that depends on {reason}", (Label(span), Label(split.span, f"the {place}")), because=because, help=help_)
+        fail(kind, f"{what} stands in a {place} that depends on {reason}", (Label(span), Label(split.span, f"the {place}")), because=because, help=help_.format(place=place))
 
     def stmt(self, node: Stmt) -> None:
         match node:
@@ -150,7 +150,7 @@ class _Check:
                 Kind.DIVERGENT_BARRIER,
                 node.span,
                 "a barrier waits for all threads of the block, and those that do not come there never let the others go on",
-                "move the barrier out of the branch, or give it a number and the number of threads that take part: T.sync_threads(1, 64)",
+                "move the barrier out of the {place}, or give it a number and the number of threads that take part: T.sync_threads(1, 64)",
             )
             return
         active = self._active()
@@ -202,7 +202,7 @@ class _Check:
             Kind.DIVERGENT_OPERATION,
             node.span,
             "all threads of the block do it together",
-            "move it out of the branch, or write the loop of one thread with T.serial",
+            "move it out of the {place}, or write the loop of one thread with T.serial",
         )
         if isinstance(node, Gemm):
             for region in (*node.effects().reads, *node.effects().writes):

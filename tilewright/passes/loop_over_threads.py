@@ -89,6 +89,7 @@ class _Launch:
         self.thread_count = launch.threads[0] * launch.threads[1] * launch.threads[2]
         self.flat = flat_thread(launch.threads, launch.thread_variables)
         self.buffers: list[Buffer] = []
+        self.block_variables = frozenset(launch.block_variables)
         self.region_names: set[Expr] = set()  # named inside regions: not known to the block
         self.single: set[Buffer] = set()  # private memory that is the same on all threads, of which the block keeps one copy
         self.needed: set[Expr] = set()  # names that the block itself evaluates something from
@@ -270,7 +271,7 @@ class _Launch:
         """`_is_blocks` for a header further on, whose names are not made yet."""
         if mask is None:
             return not self.variance.is_varying(header)
-        return all(n.op not in (Op.LOAD, Op.VAR) or n in self.launch.block_variables for n in subexpressions(header))
+        return all(n.op not in (Op.LOAD, Op.VAR) or n in self.block_variables for n in subexpressions(header))
 
     def _for(self, stmt: For, block: _Block) -> None:
         span, mask, total = stmt.span, block.mask, stmt.extent

@@ -1,0 +1,17 @@
+"""A copy that only one warp comes to."""
+
+import tilewright
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1, threads=64):
+        tx = T.get_thread_binding(0)
+        s = T.alloc_shared((64,), "float32")
+        if tx < 32:
+            T.copy(X, s)
+        T.copy(s, Y)
+
+
+tilewright.compile(kernel)
