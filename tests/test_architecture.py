@@ -176,6 +176,7 @@ TESTED_THROUGH: dict[str, str] = {
     "passes/scratch.py": "passes/test_lower_to_threads.py",
     "passes/shared_layout.py": "passes/test_lower_to_threads.py",
     "passes/stage_operands.py": "passes/test_lower_to_threads.py",
+    "passes/expand_threads.py": "passes/test_loop_over_threads.py",
     "reference/access.py": "reference/test_interpreter.py",
     "reference/races.py": "reference/test_interpreter.py",
     "reference/reduce.py": "reference/test_interpreter.py",
