@@ -84,7 +84,8 @@ class _Check:
             return
         split, reason = self.splits[-1]
         place = "branch" if isinstance(split, If) else "loop"
-        fail(kind, f"{what} stands in a {place} that depends on {reason}", (Label(span), Label(split.span, f"the {place}")), because=because, help=help_.format(place=place))
+        labels = (Label(span), Label(split.span, f"the {place}"))
+        fail(kind, f"{what} stands in a {place} that depends on {reason}", labels, because=because, help=help_.format(place=place))
 
     def stmt(self, node: Stmt) -> None:
         match node:
