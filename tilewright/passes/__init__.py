@@ -13,6 +13,7 @@ from tilewright.ir.verify import Level, verify
 from tilewright.options import environment
 from tilewright.passes.check_program import check_program
 from tilewright.passes.context import GpuPassContext, PassContext, Remark
+from tilewright.passes.delay_copies import delay_copies
 from tilewright.passes.expand_pipeline import expand_pipeline
 from tilewright.passes.expand_tile_ops import expand_tile_ops
 from tilewright.passes.fold_clear import fold_clear
@@ -79,6 +80,7 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     lower_to_threads,  # what one thread runs; no tile operation afterwards
     vectorize,  # once addresses are those of one thread
     use_async_copies,  # pairs of wide accesses
+    delay_copies,  # once they are instructions
     plan_shared_memory,  # last of all: no buffer is added any more, and barriers are where they stay
 )
 
