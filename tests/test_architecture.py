@@ -44,6 +44,7 @@ FLOORS = {
     "tune": 9,
     "tools": 9,
     "testing": 9,
+    "torch": 9,
     "cli": 9,
 }
 # On floor 8 the files build on one another.

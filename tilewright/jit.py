@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 from tilewright.driver import CompileOptions, resolve_target
@@ -185,23 +186,32 @@ def jit(
     pass_configs: Mapping[Any, Any] | None = None,
     debug_root_path: Any = None,
     compile_flags: Any = None,
+    torch_op: str | None = None,
 ) -> Any:
     """Compiles on call.
 
     A function that returns a @T.prim_func becomes a factory of kernels, one per set of arguments (lazy style). A function that computes inside
     `with T.Kernel(...)` itself runs when it is called with tensors, one compile per set of T.const sizes and plain arguments (eager style).
+
+    torch_op   "namespace::name": makes an eager function, or a @T.prim_func, this operator of torch, and gives it (tilewright.torch.register).
     """
     if func is None:
         return functools.partial(
-            jit, out_idx=out_idx, target=target, execution_backend=execution_backend, pass_configs=pass_configs, compile_flags=compile_flags
+            jit,
+            out_idx=out_idx,
+            target=target,
+            execution_backend=execution_backend,
+            pass_configs=pass_configs,
+            compile_flags=compile_flags,
+            torch_op=torch_op,
         )
     if isinstance(func, PrimFunc):
-        return compile(func, out_idx=out_idx, target=target, pass_configs=pass_configs, compile_flags=compile_flags)
+        return _operator(compile(func, out_idx=out_idx, target=target, pass_configs=pass_configs, compile_flags=compile_flags), torch_op)
     _check_options(pass_configs, execution_backend, compile_flags)
     options = {"pass_configs": pass_configs, "compile_flags": compile_flags}
     rewritten = rewrite_function(func)
     if has_inner_prim_func(rewritten.original) or not _has_launch(rewritten.node):
-        return LazyFactory(func, out_idx, target, options)
+        return _operator(LazyFactory(func, out_idx, target, options), torch_op)
     if out_idx is not None:
         fail(
             Kind.OUT_IDX_EAGER,
@@ -210,7 +220,12 @@ def jit(
             because="an eager function makes its outputs with T.empty and returns them",
             help="leave out_idx out",
         )
-    return EagerFunction(func, target, resolve_annotations(rewritten.original, sys._getframe(1)), options)
+    return _operator(EagerFunction(func, target, resolve_annotations(rewritten.original, sys._getframe(1)), options), torch_op)
+
+
+def _operator(made: Any, torch_op: str | None) -> Any:
+    """What `jit` made, or the operator of torch that it becomes; the module that makes it stands above this floor."""
+    return made if torch_op is None else import_module("tilewright.torch").register(made, torch_op)
 
 
 def _has_launch(node: ast.FunctionDef) -> bool:
