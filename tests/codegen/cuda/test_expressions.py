@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,27 @@ from tests.codegen.cuda.nvrtc_checks import compiles, needs_nvrtc
 from tests.codegen.cuda.thread_programs import BLOCK, at, program, seq, store, tensor
 from tilewright import dtypes
 from tilewright.arith.evaluate import evaluate
+from tilewright.codegen.cuda.module import CudaModule
 from tilewright.codegen.cuda.program import emit_program
 from tilewright.dtypes import DType, as_dtype
 from tilewright.ir import expr as e
 from tilewright.ir.buffer import Buffer
 from tilewright.ir.expr import Expr, Op, Rounding
-from tilewright.target.nvidia import SM_80
+from tilewright.target.nvidia import SM_80, NvidiaTarget
 
 INTEGERS = [as_dtype(n) for n in ("int4", "uint4", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")]
 FLOATS = [d for d in dtypes.SCALAR_DTYPES if d.is_float]
 ARITHMETIC = [Op.ADD, Op.SUB, Op.MUL, Op.MIN, Op.MAX]
 DIVISIONS = [Op.FLOORDIV, Op.FLOORMOD, Op.TRUNCDIV, Op.TRUNCMOD]
 BITWISE = [Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR]
+
+
+# Runs a module on arrays by name, in place.
+Runner = Callable[[CudaModule, dict[str, Any]], Any]
+
+
+def on_host(folder: Path) -> Runner:
+    return lambda module, arrays: run_on_host(module, arrays, {}, folder)
 
 
 def samples(dtype: DType, seed: int = 0) -> Any:
@@ -75,28 +85,28 @@ def unpacked(raw: Any, dtype: DType, count: int) -> Any:
     return (((nibbles ^ 8).astype(np.int8) - 8) if dtype.is_signed else nibbles).astype(dtype.numpy)
 
 
-def outputs(inputs: list[tuple[Buffer, Any]], results: list[Expr], folder: Path) -> list[tuple[Any, Any]]:
+def outputs(inputs: list[tuple[Buffer, Any]], results: list[Expr], run: Runner, target: NvidiaTarget = SM_80) -> list[tuple[Any, Any]]:
     """Pairs of what generated code and what the reference computes, one element per element of the inputs; `results` read them at BLOCK."""
     count = len(inputs[0][1])
-    stores, arrays, targets = [], {b.name: packed(a, b.dtype) for b, a in inputs}, []
+    stores, arrays, made_outputs = [], {b.name: packed(a, b.dtype) for b, a in inputs}, []
     for number, result in enumerate(results):
-        target = tensor(f"out{number}", result.dtype, count)
-        targets.append(target)
-        stores.append(store(target, BLOCK, result))
-        arrays[target.name] = packed(np.zeros(count, result.dtype.numpy), result.dtype)
-    made = program([b for b, _ in inputs] + targets, seq(*stores), grid=(count,))
-    run_on_host(emit_program(made, SM_80), arrays, {}, folder)
+        out = tensor(f"out{number}", result.dtype, count)
+        made_outputs.append(out)
+        stores.append(store(out, BLOCK, result))
+        arrays[out.name] = packed(np.zeros(count, result.dtype.numpy), result.dtype)
+    made = program([b for b, _ in inputs] + made_outputs, seq(*stores), grid=(count,))
+    run(emit_program(made, target), arrays)
     given = dict(inputs)
 
     def load(buffer: Buffer, indices: Any, mask: Any) -> Any:
         return given[buffer][indices[0]]
 
     pairs = []
-    for target, result in zip(targets, results, strict=True):
+    for out, result in zip(made_outputs, results, strict=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = np.broadcast_to(evaluate(result, {BLOCK: np.arange(count)}, load), (count,))
-        pairs.append((unpacked(arrays[target.name], target.dtype, count), expected))
+        pairs.append((unpacked(arrays[out.name], out.dtype, count), expected))
     return pairs
 
 
@@ -112,7 +122,7 @@ def same(found: Any, expected: Any, dtype: DType, what: str) -> None:
 
 
 def check(inputs: list[tuple[Buffer, Any]], results: list[Expr], folder: Path) -> None:
-    for result, (found, expected) in zip(results, outputs(inputs, results, folder), strict=True):
+    for result, (found, expected) in zip(results, outputs(inputs, results, on_host(folder)), strict=True):
         same(found, expected, result.dtype, str(result))
 
 
@@ -151,7 +161,7 @@ def test_operations_of_floats(dtype: DType, tmp_path: Path) -> None:
     check([(a, x), (b, y)], results, tmp_path)
     # Of zeros of both signs either may be the least.
     for result, (found, expected) in zip(
-        (extrema := [e.minimum(left, right), e.maximum(left, right)]), outputs([(a, x), (b, y)], extrema, tmp_path), strict=True
+        (extrema := [e.minimum(left, right), e.maximum(left, right)]), outputs([(a, x), (b, y)], extrema, on_host(tmp_path)), strict=True
     ):
         same(found.astype(np.float64) + 0.0, expected.astype(np.float64) + 0.0, dtypes.float64, str(result))
 
@@ -159,13 +169,12 @@ def test_operations_of_floats(dtype: DType, tmp_path: Path) -> None:
 ALL = [dtypes.bool_, *INTEGERS, *FLOATS]
 
 
-@needs_host_compiler
-@pytest.mark.parametrize("source", ALL, ids=str)
-def test_casts(source: DType, tmp_path: Path) -> None:
+def cast_samples(source: DType) -> Any:
+    """All codes of up to 16 bits; of wider floats also what lies between the values of narrow ones, and half way."""
     x = samples(source)
     if source.bits == 16:
         x = np.arange(1 << 16, dtype=np.uint16).view(source.numpy)
-    if source.is_float and source.bits >= 32:  # what lies between the values of narrow floats, and half way
+    if source.is_float and source.bits >= 32:
         codes = np.arange(1 << 16, dtype=np.uint16)
         narrow = np.concatenate([codes.view(np.float16).astype(np.float32), codes[::16].view(dtypes.bfloat16.numpy).astype(np.float32)])
         with np.errstate(all="ignore"):
@@ -174,6 +183,13 @@ def test_casts(source: DType, tmp_path: Path) -> None:
             )
         if source.bits == 64:
             x = np.concatenate([x, np.nan_to_num(narrow, nan=1.0).astype(np.float64) * (1 + 2.0**-40)])
+    return x
+
+
+@needs_host_compiler
+@pytest.mark.parametrize("source", ALL, ids=str)
+def test_casts(source: DType, tmp_path: Path) -> None:
+    x = cast_samples(source)
     a = tensor("a", source, len(x))
     element = at(a, BLOCK)
     check([(a, x)], [e.cast(element, target) for target in ALL if target not in (source, "float4_e2m1fn")], tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.codegen.cuda.host_cpp import needs_host_compiler
 from tests.codegen.cuda.nvrtc_checks import compiles, needs_nvrtc
-from tests.codegen.cuda.test_expressions import FLOATS, INTEGERS, outputs, same, samples
+from tests.codegen.cuda.test_expressions import FLOATS, INTEGERS, on_host, outputs, same, samples
 from tests.codegen.cuda.thread_programs import BLOCK, at, program, seq, store, tensor
 from tilewright import dtypes
 from tilewright.codegen.cuda.options import CudaOptions
@@ -55,7 +55,7 @@ def test_functions_of_floats(name: str, tmp_path: Path) -> None:
     operands = [at(t, BLOCK) for t in tensors]
     calls = [(i, made) for i in MATH.values() if (made := call_of(i, operands)) is not None]
     assert len(calls) > (40 if dtype.bits > 8 else 35)
-    pairs = outputs(list(zip(tensors, (x, y, z), strict=True)), [made for _, made in calls], tmp_path)
+    pairs = outputs(list(zip(tensors, (x, y, z), strict=True)), [made for _, made in calls], on_host(tmp_path))
     for (intrinsic, made), (found, expected) in zip(calls, pairs, strict=True):
         if intrinsic.ulp == 0:
             same(found, expected, made.dtype, str(made))
@@ -70,7 +70,7 @@ def test_functions_of_integers(dtype: DType, tmp_path: Path) -> None:
     x = samples(dtype)
     a = tensor("a", dtype, len(x))
     results = [call(MATH[n], at(a, BLOCK)) for n in ("popcount", "clz")]
-    for result, (found, expected) in zip(results, outputs([(a, x)], results, tmp_path), strict=True):
+    for result, (found, expected) in zip(results, outputs([(a, x)], results, on_host(tmp_path)), strict=True):
         same(found, expected, result.dtype, str(result))
 
 
