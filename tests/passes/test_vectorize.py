@@ -260,6 +260,13 @@ def test_swizzled_tiles() -> None:
     assert {w for _, w in widths(check(program([b], [s], body, back)))} == {8}
 
 
+def test_rows_of_one_element_are_no_row() -> None:
+    """The elements follow each other in memory, but a wide access runs along the last axis."""
+    a, b = tensor("A", (64, 1)), tensor("B", (64,))
+    made = check(program([a, b], [], turns(16, lanes(4, put(b, K * 4 + V, at(a, K * 4 + V, 0))))))
+    assert widths(made) == [("B", 4)]
+
+
 def test_memory_that_the_loop_stores() -> None:
     a = tensor("A", (64,))
     same = put(a, K * 4 + V, at(a, K * 4 + V) * 2)

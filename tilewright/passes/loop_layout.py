@@ -68,7 +68,7 @@ class LoopPlan:
     def points(self) -> Ints:
         """(threads, regs, rank): loop coordinates, padding among them."""
         table = self.layout.reorder(ins=[WARP, LANE, REG]).table()
-        return table.reshape(self.num_threads, -1, len(self.extents))
+        return table.reshape(self.num_threads, self.layout.in_axis(REG).extent, len(self.extents))
 
     @cached_property
     def is_active(self) -> npt.NDArray[np.bool_]:
@@ -288,7 +288,10 @@ def _match_points(loop: ParallelFor, plan: LoopPlan, access: Access, fragment: L
     points = np.minimum(plan.points, np.asarray(plan.extents, np.int64) - 1)
     at = tuple(points[..., a] for a in range(len(plan.extents)))
     count = len(outer)
-    touched = elements[(slice(None),) * count + at].reshape(-1, *plan.is_active.shape)  # (unrolled, threads, regs)
+    selected = elements[(slice(None),) * count + at]
+    if not at:  # a loop without axes: every thread touches the same
+        selected = np.broadcast_to(selected[..., None, None], (*selected.shape, *plan.is_active.shape))
+    touched = selected.reshape(-1, *plan.is_active.shape)  # (unrolled, threads, regs)
     size = int(np.prod(access.buffer.static_shape))
     keys = np.where(held >= 0, held + size * np.arange(threads)[:, None], -1)
     order = np.argsort(keys, axis=None, kind="stable")

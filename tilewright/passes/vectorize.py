@@ -228,6 +228,8 @@ class _Lanes:
         """Where lane 0 is, in elements; None where lane k is not k elements further, or the memory is aligned to nothing."""
         if access.buffer.storage.pointer is not None or access.buffer.dtype.lanes > 1:
             return None
+        if self._lane_zero(simplify(access.indices[-1], self.facts)) is None:  # a wide access runs along the last axis, even where rows have one element
+            return None
         offset: Expr = const(0)
         for index, stride in zip(access.indices, access.buffer.element_strides(), strict=True):
             offset = offset + simplify(index, self.facts) * as_expr(stride)
