@@ -98,6 +98,8 @@ def are_disjoint(left: Box, right: Box, facts: Facts, *, wants_counterexample: b
     """Whether two boxes of one buffer, given as (start, extent) on each axis, share no element."""
     claim = const(False)
     for (a, a_extent), (b, b_extent) in zip(left, right, strict=True):
+        if as_expr(a_extent) is as_expr(b_extent) is const(1) and _are_other_remainders(a, b, facts):
+            return _PROVED
         for start, extent, other in ((a, a_extent, b), (b, b_extent, a)):
             end = binary(Op.ADD, start, extent)
             claim = logical(Op.OR, claim, logical(Op.OR, binary(Op.LE, end, other), binary(Op.LE, as_expr(extent), 0)))
@@ -108,6 +110,14 @@ def are_disjoint(left: Box, right: Box, facts: Facts, *, wants_counterexample: b
         if all(_holds(claim, True, side) for side in sides):
             return _PROVED
     return prove(claim, facts, wants_counterexample=True) if wants_counterexample else _UNKNOWN
+
+
+def _are_other_remainders(a: Expr | int, b: Expr | int, facts: Facts) -> bool:
+    """Whether two points are remainders by one constant of numbers whose constant distance is no multiple of it: the slots of a ring."""
+    if not (isinstance(a, Expr) and isinstance(b, Expr) and a.op is b.op is Op.FLOORMOD and a.args[1] is b.args[1] and a.args[1].is_const):
+        return False
+    distance = facts.linearizer.form(a.args[0]) - facts.linearizer.form(b.args[0])
+    return distance.is_constant and distance.constant % int(a.args[1].value) != 0
 
 
 def decide(condition: Expr, facts: Facts) -> bool | None:

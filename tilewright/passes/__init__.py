@@ -23,7 +23,7 @@ from tilewright.passes.fuse_rows import fuse_rows
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
 from tilewright.passes.infer_layouts import infer_layouts
-from tilewright.passes.insert_barriers import insert_barriers
+from tilewright.passes.insert_barriers import insert_barriers, insert_gpu_barriers
 from tilewright.passes.lifetimes import find_lifetimes
 from tilewright.passes.loop_over_threads import loop_over_threads
 from tilewright.passes.lower_thread_ops import lower_thread_ops
@@ -32,7 +32,6 @@ from tilewright.passes.lower_to_threads import lower_to_threads
 from tilewright.passes.merge_depth import merge_depth
 from tilewright.passes.plan_shared_memory import plan_shared_memory
 from tilewright.passes.plan_tiles import plan_tiles
-from tilewright.passes.refuse_threads import refuse_threads
 from tilewright.passes.reuse_tiles import reuse_tiles
 from tilewright.passes.settle_async_copies import settle_async_copies
 from tilewright.passes.split_lanes import split_lanes
@@ -67,8 +66,8 @@ CPU_PASSES: tuple[CpuPass, ...] = (
 
 GPU_PASSES: tuple[GpuPass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
-    refuse_threads,  # before anything that would take them for tile programs
     split_lanes,  # before everything that knows elements of one lane only
+    lower_thread_ops,  # an operation on a thread's own memory is that thread's
     swizzle_blocks,  # block numbers are what everything else is computed from
     settle_async_copies,  # before there are other asynchronous copies than the user's
     expand_pipeline,  # while copies are whole operations
@@ -76,6 +75,7 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     expand_tile_ops,  # before layouts, which come from loops
     guard_accesses,  # while the loops are those of the user, whose bounds are easiest to prove
     infer_layouts,  # before lowering, which reads them
+    insert_gpu_barriers,  # once it is known what goes through shared memory
     find_lifetimes,  # the last place where it can be told which parts of a tile a statement overwrites
     lower_to_threads,  # what one thread runs; no tile operation afterwards
     vectorize,  # once addresses are those of one thread

@@ -14,7 +14,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, Op, const, unary, var
+from tilewright.ir.expr import Expr, Op, as_expr, const, unary, var
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import (
     AtomicUpdate,
@@ -34,11 +34,11 @@ from tilewright.ir.stmt import (
     While,
 )
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import names_made, own_expressions, statements, subexpressions
-from tilewright.passes.context import PassContext
+from tilewright.ir.visit import names_made, own_expressions, statements, subexpressions, substitute_expr
+from tilewright.passes.context import GpuPassContext, PassContext
 from tilewright.passes.thread_conflicts import Access, Conflicts, Order, Place, Values
 from tilewright.passes.thread_variance import Variance, is_cooperative, is_private
-from tilewright.passes.walk import buffers_of, may_leave_loop
+from tilewright.passes.walk import may_leave_loop
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ GPU_THREADS = Machine(frozenset({Scope.SHARED, Scope.GLOBAL}), is_block_in_step=
 def insert_barriers(program: Program, context: PassContext) -> Program:
     """Thread-level launches with all barriers that a CPU needs between regions; other launches stay as they are."""
     return dataclasses.replace(program, launches=tuple(with_barriers(x, CPU_THREADS) if x.is_thread_level else x for x in program.launches))
+
+
+def insert_gpu_barriers(program: Program, context: GpuPassContext) -> Program:
+    """All launches with the barriers that a GPU needs, whose threads run apart inside the operations of the block as well."""
+    return dataclasses.replace(program, launches=tuple(with_barriers(x, GPU_THREADS) for x in program.launches))
 
 
 def with_barriers(launch: Launch, machine: Machine) -> Launch:
@@ -95,7 +100,7 @@ class _Inserter:
         self.launch, self.machine = launch, machine
         self.variance = Variance(launch)
         values = Values(self.variance)
-        self.conflicts = Conflicts(launch, values)
+        self.conflicts = Conflicts(launch, values, machine.is_block_in_step)
         self.place = Place(values)
 
     # -- accesses
@@ -115,21 +120,47 @@ class _Inserter:
         return found
 
     def _block_accesses(self, stmt: Stmt) -> list[Access]:
-        """What an operation of the whole block may touch: any thread any of it."""
-        found = []
+        """What an operation of the whole block may touch: any thread any of a box."""
+        found: list[Access] = []
+        loops: dict[Expr, Expr] = {}  # variables inside the operation, with their extents
         for inner in statements(stmt):
+            if isinstance(inner, ParallelFor):
+                loops.update(zip(inner.variables, inner.extents, strict=True))
+            elif isinstance(inner, For):
+                loops[inner.variable] = inner.extent
             if isinstance(inner, TileOp):
                 effects = inner.effects()
-                written = {r.buffer for r in effects.writes}
-                for region in (*effects.reads, *effects.writes):
-                    if self._counts(region.buffer):
-                        found.append(Access(stmt, region.buffer, None, region.buffer in written))
+                for regions, is_write in ((effects.reads, False), (effects.writes, True)):
+                    for region in regions:
+                        if self._counts(region.buffer):
+                            box = tuple((start, as_expr(extent)) for start, extent in zip(region.starts, region.extents, strict=True))
+                            found.append(self.place.block_access(stmt, region.buffer, box, is_write=is_write, is_atomic=is_write and effects.is_atomic))
                 continue
-            written = {inner.buffer} if isinstance(inner, (Store, AtomicUpdate)) else set()
-            for buffer in buffers_of(inner):
-                if self._counts(buffer):
-                    found.append(Access(stmt, buffer, None, buffer in written))
+            if isinstance(inner, (Store, AtomicUpdate)) and self._counts(inner.buffer):
+                box_of = self._box(inner.buffer, inner.indices, loops)
+                found.append(self.place.block_access(stmt, inner.buffer, box_of, is_write=True, is_atomic=isinstance(inner, AtomicUpdate)))
+            for expression in own_expressions(inner):
+                for node in subexpressions(expression):
+                    if node.op is Op.LOAD and self._counts(node.buffer):
+                        found.append(self.place.block_access(stmt, node.buffer, self._box(node.buffer, node.args, loops), is_write=False))
         return found
+
+    def _box(self, buffer: Buffer, indices: tuple[Expr, ...], loops: dict[Expr, Expr]) -> tuple[tuple[Expr, Expr], ...]:
+        """The elements that an access inside loops may touch: along each axis from a start that no turn changes; the whole axis where that is not told."""
+        box: list[tuple[Expr, Expr]] = []
+        for index, extent in zip(indices, buffer.shape, strict=True):
+            inside = [v for v in subexpressions(index) if v in loops]
+            form = self.conflicts.linearizer.form(index)
+            is_simple = not any(n.op is Op.LOAD for n in subexpressions(index)) and all(
+                form.coefficient(v) > 0 and loops[v].is_const and not any(v is n and n is not a for a in form.terms for n in subexpressions(a)) for v in inside
+            )
+            if not is_simple:
+                box.append((const(0), as_expr(extent)))
+                continue
+            span = 1 + sum(form.coefficient(v) * (int(loops[v].value) - 1) for v in inside)
+            start = substitute_expr(index, {v: const(0, v.dtype) for v in inside})
+            box.append((start, const(span)))
+        return tuple(box)
 
     # -- statements
     def visit(self, stmt: Stmt) -> _Result:
@@ -300,4 +331,4 @@ class _Inserter:
         return _Result(While(node.span, const(True), Seq(node.span, parts)), [], [*reads, *result.every], [*reads, *result.every])
 
 
-__all__ = ["CPU_THREADS", "GPU_THREADS", "Machine", "insert_barriers", "with_barriers"]
+__all__ = ["CPU_THREADS", "GPU_THREADS", "Machine", "insert_barriers", "insert_gpu_barriers", "with_barriers"]

@@ -16,11 +16,11 @@ from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import For, LoopKind, ParallelFor, Stmt
 from tilewright.ir.tileop import Storage, TileOp, TilePlan
 from tilewright.ir.visit import rewrite
-from tilewright.passes.context import PassContext
+from tilewright.passes.context import Remarks
 from tilewright.passes.thread_variance import is_thread_operation
 
 
-def lower_thread_ops(program: Program, context: PassContext) -> Program:
+def lower_thread_ops(program: Program, context: Remarks) -> Program:
     """Thread-level launches without operations of single threads; other launches stay as they are."""
     return dataclasses.replace(program, launches=tuple(_lower_launch(x) if x.is_thread_level else x for x in program.launches))
 

@@ -42,7 +42,8 @@ class Order(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """One access of every thread that comes there. `indices` is None where any thread may touch any element: an operation of the whole block."""
+    """One access of every thread that comes there. `indices` is None where any thread may touch any element of `box` (of the buffer where that is None): an
+    operation of the whole block."""
 
     stmt: Stmt
     buffer: Buffer
@@ -52,6 +53,7 @@ class Access:
     conditions: tuple[tuple[Expr, bool], ...] = ()
     loops: tuple[Loop, ...] = ()
     order: Order = Order.NONE
+    box: tuple[tuple[Expr, Expr], ...] | None = None
 
     def ordered(self, order: Order) -> Access:
         return self if self.order is order else dataclasses.replace(self, order=order)
@@ -119,6 +121,11 @@ class Place:
 
         return rewrite_expr(expression, known)
 
+    def block_access(self, stmt: Stmt, buffer: Buffer, box: tuple[tuple[Expr, Expr], ...] | None, *, is_write: bool, is_atomic: bool = False) -> Access:
+        """An access of the whole block, somewhere in a box of (start, extent)."""
+        known = None if box is None else tuple((self.expanded(start), self.expanded(extent)) for start, extent in box)
+        return Access(stmt, buffer, None, is_write, is_atomic, self.conditions, self.loops, box=known)
+
     def access(self, stmt: Stmt, buffer: Buffer, indices: tuple[Expr, ...], *, is_write: bool, is_atomic: bool = False) -> Access:
         """An access of the threads that come here."""
         return Access(stmt, buffer, tuple(map(self.expanded, indices)), is_write, is_atomic, self.conditions, self.loops)
@@ -127,8 +134,8 @@ class Place:
 class Conflicts:
     """Answers for one launch."""
 
-    def __init__(self, launch: Launch, values: Values) -> None:
-        self.launch, self.values = launch, values
+    def __init__(self, launch: Launch, values: Values, is_block_in_step: bool) -> None:
+        self.launch, self.values, self.is_block_in_step = launch, values, is_block_in_step
         self.thread_count = math.prod(launch.threads)
         self.axes = [k for k, n in enumerate(launch.threads) if n > 1]
         self.facts = launch_facts(launch)
@@ -145,8 +152,10 @@ class Conflicts:
             return False
         if first.order is Order.GROUP or self.thread_count == 1:
             return False
+        if first.indices is None and second.indices is None:
+            return not self.is_block_in_step and not self._are_boxes_apart(first, second, carried_by)
         if first.indices is None or second.indices is None:
-            return not (first.indices is None and second.indices is None)
+            return True
         if first.buffer is not second.buffer:
             return True
         carrier = None if carried_by is None else carried_by.loops[-1][0]
@@ -154,6 +163,38 @@ class Conflicts:
         if key not in self._answers:
             self._answers[key] = self._meet(first, second, carrier)
         return self._answers[key]
+
+    def _are_boxes_apart(self, first: Access, second: Access, carried_by: Place | None) -> bool:
+        """Whether two operations of the block touch different elements: of one turn of all loops around both, or of two turns of the carrying one."""
+        if first.box is None or second.box is None or first.buffer is not second.buffer or self.proofs_left <= 0:
+            return False
+        self.proofs_left -= 1
+        facts = self.facts
+        carrier = None if carried_by is None else carried_by.loops[-1][0]
+        other: dict[Expr, Expr] = {}
+        is_common = True
+        for number, (variable, extent) in enumerate(second.loops):
+            is_common = is_common and variable is not carrier and number < len(first.loops) and first.loops[number][0] is variable
+            if not is_common:
+                other[variable] = var(variable.name, variable.dtype)
+            if extent is not None:
+                facts = facts.with_loop(other.get(variable, variable), substitute_expr(extent, other))
+        for variable, extent in first.loops:
+            if extent is not None and (variable in other or all(variable is not v for v, _ in second.loops)):
+                facts = facts.with_loop(variable, extent)
+        for condition, truth in first.conditions:
+            facts = facts.assuming(condition if truth else unary(Op.NOT, condition))
+        for condition, truth in second.conditions:
+            renamed = substitute_expr(condition, other)
+            facts = facts.assuming(renamed if truth else unary(Op.NOT, renamed))
+        if carrier is not None and carrier in other:
+            facts = facts.assuming(carrier < other[carrier])
+        # What a name made inside the loops stands for may differ between the turns.
+        free = [n for start, extent in second.box for e in (start, extent) for n in subexpressions(e) if n.op is Op.VAR]
+        if other and any(self.values.births.get(n, frozenset()) for n in free if n not in other):
+            return False
+        box = [(substitute_expr(start, other), substitute_expr(extent, other)) for start, extent in second.box]
+        return are_disjoint(list(first.box), box, facts).is_proved
 
     def _meet(self, first: Access, second: Access, carrier: Expr | None) -> bool:
         common: list[Loop] = []
