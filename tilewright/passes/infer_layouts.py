@@ -266,7 +266,9 @@ class _Inference:
         """A statement outside parallel loops that holds no other."""
         if not any(b.scope is Scope.FRAGMENT for b in buffers_of(node)):
             return node
-        return self.through_shared(ParallelFor(node.span, (), (), node), node, every_thread(self.num_threads), loops)
+        # Fragments are held by whole warps; where the block has more threads, some run this statement and hold nothing.
+        plan = every_thread(self.num_threads)
+        return self.through_shared(ParallelFor(node.span, (), (), node), node, plan if plan.num_threads == self.num_threads else None, loops)
 
     def through_shared(self, loop: ParallelFor, node: Stmt, plan: LoopPlan | None, loops: Mapping[Expr, int]) -> Stmt:
         """The statement with the fragments that its threads do not hold read from, and written to, tiles in shared memory."""
