@@ -152,6 +152,8 @@ def _table() -> dict[str, DType]:
         ("float8_e5m2", 8, ml_dtypes.float8_e5m2, 5, 2),
         ("float8_e5m2fnuz", 8, ml_dtypes.float8_e5m2fnuz, 5, 2),
         ("float8_e8m0fnu", 8, ml_dtypes.float8_e8m0fnu, 8, 0),
+        ("float6_e2m3fn", 6, ml_dtypes.float6_e2m3fn, 2, 3),
+        ("float6_e3m2fn", 6, ml_dtypes.float6_e3m2fn, 3, 2),
         ("float4_e2m1fn", 4, ml_dtypes.float4_e2m1fn, 2, 1),
     ]
     rows += [DType(name, kinds.FLOAT, bits, numpy_type, e, m) for name, bits, numpy_type, e, m in floats]

@@ -135,6 +135,8 @@ float8_e4m3b11fnuz = _as_dtype("float8_e4m3b11fnuz")
 float8_e5m2 = _as_dtype("float8_e5m2")
 float8_e5m2fnuz = _as_dtype("float8_e5m2fnuz")
 float8_e8m0fnu = _as_dtype("float8_e8m0fnu")
+float6_e2m3fn = _as_dtype("float6_e2m3fn")
+float6_e3m2fn = _as_dtype("float6_e3m2fn")
 float4_e2m1fn = _as_dtype("float4_e2m1fn")
 handle = _as_dtype("handle")
 half = float16
@@ -339,6 +341,8 @@ __all__ = [
     "finalize_reducer",
     "float",
     "float4_e2m1fn",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
     "float8_e3m4",
     "float8_e4m3",
     "float8_e4m3b11fnuz",
