@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
-from tilewright.ir.expr import Expr, as_expr, as_integer, binary, cast, const, describe_operand, load, numpy_operator, refuse_matmul
+from tilewright.ir.expr import Expr, as_expr, as_integer, binary, cast, const, describe_operand, load, refuse_matmul
 from tilewright.ir.expr import Op as ExprOp
 from tilewright.ir.lanes import pack_lanes, split_value
+from tilewright.ir.numpy_operators import numpy_operator
 from tilewright.spans import is_user_file, span_of_caller
 
 Extent = int | Expr

@@ -12,8 +12,9 @@ import operator
 import struct
 import threading
 import weakref
+from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class Expr:
     dtype: DType
     args: tuple[Expr, ...]
     attribute: Any
+    numpy_operator: ClassVar[Callable[..., Expr]]  # set once by tilewright.ir.numpy_operators
 
     __hash__ = object.__hash__
 
@@ -200,7 +202,7 @@ class Expr:
         )
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Expr:
-        return numpy_operator(function, method, inputs)
+        return Expr.numpy_operator(function, method, inputs)
 
     def __bool__(self) -> bool:
         fail(
@@ -255,8 +257,6 @@ class Expr:
 
 
 _interned: weakref.WeakValueDictionary[tuple[Any, ...], Expr] = weakref.WeakValueDictionary()
-
-
 _interning = threading.Lock()
 
 
@@ -390,33 +390,6 @@ def refuse_matmul(value: Any) -> NoReturn:
         span_of_caller(),
         because="a product of matrices is a tile operation with a result of its own",
         help="write T.gemm(A, B, C), which adds the product to the tile C",
-    )
-
-
-_NUMPY_NAMES = (
-    "add subtract multiply floor_divide remainder bitwise_and bitwise_or bitwise_xor left_shift right_shift "
-    "equal not_equal less less_equal greater greater_equal"
-)
-_NUMPY_SYMBOLS = "+ - * // % & | ^ << >> == != < <= > >="
-_NUMPY_OPERATORS = dict(zip(_NUMPY_NAMES.split(), map(Op, _NUMPY_SYMBOLS.split()), strict=True))
-
-
-def numpy_operator(function: Any, method: str, inputs: tuple[Any, ...]) -> Expr:
-    """What numpy hands back to us: an operator whose left side is a numpy scalar, or one of its functions, which has no kernel values."""
-    name = function.__name__
-    inputs = tuple(x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in inputs)  # comparisons come with scalars as arrays
-    if method == "__call__" and len(inputs) == 2 and not any(isinstance(x, np.ndarray) for x in inputs):
-        if name == "divide":
-            return divide(*inputs)
-        if name in _NUMPY_OPERATORS:
-            return binary(_NUMPY_OPERATORS[name], *inputs)
-    values = [x for x in inputs if not isinstance(x, (np.ndarray, np.generic, int, float))]
-    fail(
-        Kind.EXPRESSION_AS_NUMBER,
-        f"numpy's {name} was given {describe_operand(values[0])}",
-        span_of_caller(),
-        because="numpy computes while the kernel is traced, when only Python's own numbers are known",
-        help="use the function of the language of that name, as in T.exp(x) or T.max(x, y)",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from tilewright.dtypes import int32
 from tilewright.errors import Kind, Label, Span, fail
@@ -22,6 +22,22 @@ Item = TypeVar("Item")
 
 class BlockIndex(tuple[Expr, ...]):
     """The block variables of a launch, for `as (bx, by)`."""
+
+    def describe(self) -> str:
+        return f"the block index of a launch with {len(self)} dimensions"
+
+    def _refuse(self, other: Any = None) -> NoReturn:
+        names = ", ".join(("bx", "by", "bz")[: len(self)])
+        fail(
+            Kind.GRID_UNPACK,
+            f"{self.describe()} is used as one number",
+            span_of_caller(),
+            because="each dimension of the grid has an index of its own",
+            help=f"write `as ({names})` in the `with T.Kernel(...)` line, and use {' or '.join(names.split(', '))}",
+        )
+
+    __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = __floordiv__ = __mod__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse
 
 
 class KernelLaunch:
