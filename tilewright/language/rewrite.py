@@ -16,6 +16,7 @@ from typing import Any
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir.expr import describe_operand
 from tilewright.language.definitions import FUNCTIONS, definition_of
+from tilewright.language.unreachable import drop_unreachable
 from tilewright.spans import span_of_caller
 
 TRACER = "__tilewright"
@@ -71,6 +72,7 @@ def _rewrite_code(code: CodeType, function: FunctionType) -> Rewritten:
         definition = definition_of(code)
         node, _ = definition.node, definition.reads  # the names are taken from the tree before it changes
         span = Span(code.co_filename, node.lineno, node.col_offset, node.lineno, node.col_offset + len("def ") + len(node.name))
+        drop_unreachable(node, code.co_filename)
         _rewritten[key] = _compile(node, code), span, node
     made, span, node = _rewritten[key]
     return Rewritten(made, function, span, node)
