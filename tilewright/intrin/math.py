@@ -153,3 +153,9 @@ MATH: dict[str, Intrinsic] = {
     "clz": _other("clz", 1, integer("clz", is_int32=True), _count_leading_zeros),
     **IEEE,
 }
+
+# `T.__exp` and its like: the same functions, of which a GPU may take its approximation in float32, whatever the error (so `ulp` is no bound).
+FAST: dict[str, Intrinsic] = {
+    name: Intrinsic(f"__{name}", 1, same_float(f"__{name}"), MATH[name].meaning, ulp=math.inf)
+    for name in ("exp", "exp10", "log", "log2", "log10", "sin", "cos", "tan")
+}

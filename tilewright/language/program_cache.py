@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tilewright.disk_cache import open_cache
 from tilewright.intrin.ieee import IEEE
-from tilewright.intrin.math import MATH
+from tilewright.intrin.math import FAST, MATH
 from tilewright.ir.lanes import EXTRACT_LANE, PACK_LANES
 from tilewright.ir.program import Program
 from tilewright.ir.program_bytes import UnstorableProgramError, program_from_bytes, program_to_bytes
 from tilewright.language.dependencies import Origin
 
-_INTRINSICS = {**MATH, **IEEE, **{i.name: i for i in (PACK_LANES, EXTRACT_LANE)}}
+_INTRINSICS = {**MATH, **IEEE, **{i.name: i for i in (PACK_LANES, EXTRACT_LANE, *FAST.values())}}
 
 
 def load_program(origin: Origin) -> tuple[Program, str] | None:

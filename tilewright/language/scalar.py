@@ -9,7 +9,7 @@ from typing import Any
 from tilewright import dtypes
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, fail
-from tilewright.intrin.math import MATH
+from tilewright.intrin.math import FAST, MATH
 from tilewright.ir import build, expr
 from tilewright.ir.expr import Expr, Op, Rounding, as_expr, binary, call, const, maximum, minimum, parse_dtype, select, var
 from tilewright.ir.stmt import ReduceKind, ReduceLoop
@@ -247,7 +247,7 @@ def _float_operand(value: Any, name: str) -> Expr:
 
 def _math(name: str, public: str | None = None) -> Callable[..., Expr]:
     """The function of the language for one intrinsic on floats: operands are promoted to one float dtype."""
-    intrinsic = MATH[name]
+    intrinsic = MATH[name] if public is None else FAST[name]
 
     def function(*operands: Any) -> Expr:
         if len(operands) != intrinsic.arity:

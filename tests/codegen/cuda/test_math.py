@@ -17,7 +17,7 @@ from tilewright.codegen.cuda.options import CudaOptions
 from tilewright.codegen.cuda.program import emit_program
 from tilewright.dtypes import DType, as_dtype
 from tilewright.errors import TileError
-from tilewright.intrin.math import MATH
+from tilewright.intrin.math import FAST, MATH
 from tilewright.ir.expr import Expr, call, cast
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.target.nvidia import SM_80
@@ -83,6 +83,7 @@ def test_all_functions_compile(is_fast: bool) -> None:
         for dtype in dtypes_:
             calls = (call_of(i, [at(t, BLOCK) for t in tensors[dtype]]) for i in MATH.values() if dtype.is_float or i.arity == 1)
             results += [made for made in calls if made is not None]
+            results += [call(i, at(tensors[dtype][0], BLOCK)) for i in FAST.values() if dtype.is_float]
         targets = [tensor(f"out{n}", result.dtype, 64) for n, result in enumerate(results)]
         body = seq(*(store(t, BLOCK, r) for t, r in zip(targets, results, strict=True)))
         compiles(program([*(t for row in tensors.values() for t in row), *targets], body, grid=(64,)), CudaOptions(is_fast_math=is_fast))
@@ -94,3 +95,10 @@ def test_fast_math_takes_the_approximations_of_float32() -> None:
     plain, fast = (emit_program(program([a, b, c], body, grid=(8,)), SM_80, CudaOptions(is_fast_math=f)).text for f in (False, True))
     assert "b[bx] = expf(a[bx]) / b[bx];" in plain and "c[bx] = exp(c[bx]);" in plain
     assert "b[bx] = __fdividef(__expf(a[bx]), b[bx]);" in fast and "c[bx] = exp(c[bx]);" in fast
+
+
+def test_one_approximation_can_be_asked_for_by_name() -> None:
+    a, c = tensor("a", dtypes.float32, 8), tensor("c", dtypes.float64, 8)
+    body = seq(store(a, BLOCK, call(FAST["sin"], call(MATH["exp"], at(a, BLOCK)))), store(c, BLOCK, call(FAST["sin"], at(c, BLOCK))))
+    text = emit_program(program([a, c], body, grid=(8,)), SM_80).text
+    assert "a[bx] = __sinf(expf(a[bx]));" in text and "c[bx] = sin(c[bx]);" in text

@@ -384,8 +384,6 @@ def _whole(dtype: DType) -> ValueRange:
 
 def _roots(operand: Registers | Address | Expr | int) -> tuple[Expr, ...]:
     match operand:
-        case Registers():
-            return (operand.offset,)
         case Address():
             return operand.indices
         case Expr():

@@ -15,7 +15,7 @@ from tilewright.codegen.cuda.convert import FUNCTION, Conversions
 from tilewright.dtypes import DType, int32
 from tilewright.errors import CompilerBug
 from tilewright.intrin.ieee import IEEE_PARTS, IeeeOperation
-from tilewright.intrin.math import MATH
+from tilewright.intrin.math import FAST, MATH
 from tilewright.ir.intrinsic import Intrinsic
 
 # Functions of float64; those of float32 have an f behind the name.
@@ -24,8 +24,9 @@ _FUNCTIONS = {name: name for name in MATH if name not in IEEE_PARTS} | {
     "nearbyint": "rint",
     "round_away": "round",
 }
-# Approximations of float32, taken where the user asked for fast math.
-_FAST = {name: f"__{name}f" for name in ("exp", "exp10", "log", "log2", "log10", "sin", "cos", "tan", "pow")}
+# Approximations of float32, taken where the user asked for fast math, or for one of them by name.
+_APPROXIMATIONS = {name: f"__{name}f" for name in (*FAST, "pow")}
+_FAST_NAMES = {intrinsic: name for name, intrinsic in FAST.items()}
 
 _SIGMOID = {
     "float": Helper(
@@ -94,10 +95,12 @@ class Functions:
 
     def call(self, intrinsic: Intrinsic, arguments: tuple[Text, ...], dtypes: tuple[DType, ...]) -> Text:
         """The value form of a call on value forms; of narrow floats not rounded to their dtype yet."""
-        if MATH.get(intrinsic.name) is not intrinsic:
-            raise CompilerBug(f"{intrinsic!r} has no CUDA text")
         dtype = dtypes[0]
         is_double = dtype.is_float and dtype.bits == 64
+        if intrinsic in _FAST_NAMES:
+            return self._function(_FAST_NAMES[intrinsic], arguments, is_double, is_fast=True)
+        if MATH.get(intrinsic.name) is not intrinsic:
+            raise CompilerBug(f"{intrinsic!r} has no CUDA text")
         match intrinsic.name:
             case "isnan":
                 return infix("!=", arguments[0], arguments[0]) if len(arguments[0].text) < 24 else call("isnan", arguments[0])
@@ -113,12 +116,12 @@ class Functions:
                 operation, rounding = IEEE_PARTS[name]
                 return call(f"{_IEEE_NAMES[operation][is_double]}_{rounding.value}", *arguments)
             case name:
-                return self._function(name, arguments, is_double)
+                return self._function(name, arguments, is_double, is_fast=self.is_fast)
 
-    def _function(self, name: str, arguments: tuple[Text, ...], is_double: bool) -> Text:
-        if self.is_fast and not is_double:
-            if name in _FAST:
-                return call(_FAST[name], *arguments)
+    def _function(self, name: str, arguments: tuple[Text, ...], is_double: bool, *, is_fast: bool) -> Text:
+        if is_fast and not is_double:
+            if name in _APPROXIMATIONS:
+                return call(_APPROXIMATIONS[name], *arguments)
             if name in _FAST_HELPERS:
                 return self.prelude.call(_FAST_HELPERS[name], *arguments)
         if name == "sigmoid":

@@ -23,7 +23,7 @@ from tilewright.codegen.llvm.term import Scope, Term, through_double
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
 from tilewright.intrin.ieee import IEEE_PARTS
-from tilewright.intrin.math import MATH
+from tilewright.intrin.math import FAST, MATH
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.target.cpu import Feature
 
@@ -78,6 +78,7 @@ _OF_DTYPE: dict[str, Callable[..., Term]] = {
 
 _EMITTERS: dict[Intrinsic, Callable[..., Term]] = {MATH[name]: function for name, function in (_OF_FLOATS | _OF_DTYPE).items()}
 _EMITTERS |= {MATH[name]: lambda *terms, parts=parts: ieee.ieee(*parts, *terms) for name, parts in IEEE_PARTS.items()}
+_EMITTERS |= {intrinsic: _OF_FLOATS[name] for name, intrinsic in FAST.items()}
 _NEEDS_DTYPE = frozenset(MATH[name] for name in _OF_DTYPE)
 
 
