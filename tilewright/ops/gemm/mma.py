@@ -6,8 +6,6 @@ and products overlap.
 
 from __future__ import annotations
 
-import math
-
 from tilewright import dtypes
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
@@ -97,7 +95,7 @@ class _Operand:
 
 def _steps(product: ThreadProduct, atom: Mma, a: _Operand, b: _Operand, accumulator: Buffer) -> list[Stmt]:
     span, steps = product.span, product.plan.steps
-    num_a, num_b, num_c = (math.prod(layout.in_axis(REG).digits) for layout in (atom.a_layout, atom.b_layout, atom.c_layout))
+    num_a, num_b, num_c = (layout.in_axis(REG).extent for layout in (atom.a_layout, atom.b_layout, atom.c_layout))
     row_tiles, column_tiles = a.count // num_a, b.count // num_b
 
     def multiply(step: Expr) -> list[Stmt]:
