@@ -59,7 +59,7 @@ def test_the_answer_is_that_of_trying_all_threads(parts: list[tuple[int, int, in
         for k in range(2)
         for b in (0, 3)
     )
-    answer = Conflicts(LAUNCH, values, is_block_in_step=True).meet(first, second)
+    answer = Conflicts(LAUNCH, values).meet(first, second)
     assert answer or not meets
     if parts[0][3] != 4 and parts[1][3] != 4 and not parts[0][2] and not parts[1][2]:
         assert answer == meets  # nothing but the thread: enumeration is exact
@@ -71,7 +71,7 @@ def test_what_a_loop_carries_is_told_from_what_a_turn_does() -> None:
     flat = NAMES[0] + NAMES[1] * 6
     stmt = Break(HERE)
     row, shifted = (inside.access(stmt, TILE, (K * 18 + flat + d,), is_write=True) for d in (0, 18))
-    answers = Conflicts(LAUNCH, values, is_block_in_step=True)
+    answers = Conflicts(LAUNCH, values)
     assert not answers.meet(row, row) and not answers.meet(row, shifted)
     fixed, other = (inside.access(stmt, TILE, (i,), is_write=True) for i in (flat, binary(ExprOp.SUB, const(17), flat)))
     assert not answers.meet(fixed, fixed) and answers.meet(fixed, other) and answers.meet(fixed, other, carried_by=inside)
@@ -86,5 +86,5 @@ def test_a_warp_in_step_meets_only_other_warps() -> None:
     mine = place.access(stmt, TILE, (names[0],), is_write=True)
     in_warp = place.access(stmt, TILE, (names[0] // 32 * 32 + (names[0] + 1) % 32,), is_write=False)
     next_one = place.access(stmt, TILE, ((names[0] + 1) % 64,), is_write=False)
-    answers = Conflicts(launch, values, is_block_in_step=True)
+    answers = Conflicts(launch, values)
     assert answers.meet(mine, in_warp) and not answers.meet(mine.ordered(Order.WARP), in_warp) and answers.meet(mine.ordered(Order.WARP), next_one)

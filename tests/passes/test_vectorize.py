@@ -132,6 +132,7 @@ def _arguments(original: Program, seed: int) -> dict[str, Any]:
         (dtypes.float64, 2, 2),
         (dtypes.int8, 16, 16),
         (dtypes.int8, 2, 2),
+        (dtypes.bool_, 16, 16),
     ],
 )
 def test_a_copy(dtype: DType, count: int, expected: int) -> None:

@@ -42,7 +42,7 @@ class VectorCopy(Stmt):
 
     @property
     def size_bytes(self) -> int:
-        return self.dst.buffer.dtype.bits * self.elements // 8
+        return self.dst.buffer.dtype.storage_bits * self.elements // 8
 
 
 @dataclass(frozen=True, eq=False)

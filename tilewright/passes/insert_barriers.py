@@ -13,8 +13,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, Op, as_expr, const, unary, var
+from tilewright.errors import Kind, Label, Span, fail
+from tilewright.ir.buffer import Buffer, Extent, Scope
+from tilewright.ir.expr import Expr, Op, const, unary, var
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import (
     AtomicUpdate,
@@ -26,6 +27,7 @@ from tilewright.ir.stmt import (
     If,
     Let,
     ParallelFor,
+    Print,
     ReduceLoop,
     Seq,
     Stmt,
@@ -34,10 +36,12 @@ from tilewright.ir.stmt import (
     While,
 )
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import names_made, own_expressions, statements, subexpressions, substitute_expr
+from tilewright.ir.visit import inner_statements, names_made, own_expressions, statements, subexpressions
+from tilewright.ops.async_copy import WaitGroup
 from tilewright.passes.context import GpuPassContext, PassContext
 from tilewright.passes.thread_conflicts import Access, Conflicts, Order, Place, Values
 from tilewright.passes.thread_variance import Variance, is_cooperative, is_private
+from tilewright.passes.touched_boxes import touched_boxes
 from tilewright.passes.walk import may_leave_loop
 
 
@@ -55,6 +59,7 @@ class Machine:
 
 CPU_THREADS = Machine(frozenset({Scope.SHARED, Scope.FRAGMENT, Scope.REDUCER, Scope.GLOBAL}), is_block_in_step=True)
 GPU_THREADS = Machine(frozenset({Scope.SHARED, Scope.GLOBAL}), is_block_in_step=False)
+Pair = tuple[Access, Access]
 
 
 def insert_barriers(program: Program, context: PassContext) -> Program:
@@ -63,7 +68,10 @@ def insert_barriers(program: Program, context: PassContext) -> Program:
 
 
 def insert_gpu_barriers(program: Program, context: GpuPassContext) -> Program:
-    """All launches with the barriers that a GPU needs, whose threads run apart inside the operations of the block as well."""
+    """Every launch with all barriers that the threads of a GPU need; operations of the block have not been lowered to threads yet.
+
+    Raises TileError (divergent-barrier) where a barrier would have to stand where only some threads come.
+    """
     return dataclasses.replace(program, launches=tuple(with_barriers(x, GPU_THREADS) for x in program.launches))
 
 
@@ -71,6 +79,8 @@ def with_barriers(launch: Launch, machine: Machine) -> Launch:
     """The launch, whose threads' own tile operations have been lowered, with the barriers that it lacks."""
     inserter = _Inserter(launch, machine)
     body = inserter.visit(launch.body).stmt
+    if not machine.is_block_in_step:
+        inserter.refuse_divergent(body)
     return launch if body is launch.body else dataclasses.replace(launch, body=body)
 
 
@@ -100,8 +110,16 @@ class _Inserter:
         self.launch, self.machine = launch, machine
         self.variance = Variance(launch)
         values = Values(self.variance)
-        self.conflicts = Conflicts(launch, values, machine.is_block_in_step)
+        self.conflicts = Conflicts(launch, values)
         self.place = Place(values)
+        self.inserted: dict[Stmt, Pair] = {}  # barriers, with two accesses that need each
+        self.copied_late = self._late_copies()
+
+    def _late_copies(self) -> list[Access]:
+        """The tiles that asynchronous copies write, each once."""
+        loops = [s for s in statements(self.launch.body) if isinstance(s, ParallelFor) and s.is_async]
+        stores = {s.buffer.storage: s for loop in loops for s in statements(loop) if isinstance(s, Store)}
+        return [Access(store, store.buffer, None, is_write=True) for buffer, store in stores.items() if self._counts(buffer)]
 
     # -- accesses
     def _counts(self, buffer: Buffer) -> bool:
@@ -120,47 +138,31 @@ class _Inserter:
         return found
 
     def _block_accesses(self, stmt: Stmt) -> list[Access]:
-        """What an operation of the whole block may touch: any thread any of a box."""
-        found: list[Access] = []
-        loops: dict[Expr, Expr] = {}  # variables inside the operation, with their extents
-        for inner in statements(stmt):
-            if isinstance(inner, ParallelFor):
-                loops.update(zip(inner.variables, inner.extents, strict=True))
-            elif isinstance(inner, For):
-                loops[inner.variable] = inner.extent
-            if isinstance(inner, TileOp):
-                effects = inner.effects()
-                for regions, is_write in ((effects.reads, False), (effects.writes, True)):
-                    for region in regions:
-                        if self._counts(region.buffer):
-                            box = tuple((start, as_expr(extent)) for start, extent in zip(region.starts, region.extents, strict=True))
-                            found.append(self.place.block_access(stmt, region.buffer, box, is_write=is_write, is_atomic=is_write and effects.is_atomic))
-                continue
-            if isinstance(inner, (Store, AtomicUpdate)) and self._counts(inner.buffer):
-                box_of = self._box(inner.buffer, inner.indices, loops)
-                found.append(self.place.block_access(stmt, inner.buffer, box_of, is_write=True, is_atomic=isinstance(inner, AtomicUpdate)))
-            for expression in own_expressions(inner):
-                for node in subexpressions(expression):
-                    if node.op is Op.LOAD and self._counts(node.buffer):
-                        found.append(self.place.block_access(stmt, node.buffer, self._box(node.buffer, node.args, loops), is_write=False))
+        """What an operation of the whole block may touch: any thread any of it."""
+        found = []
+        for buffer, box, is_write, is_atomic in touched_boxes(stmt):
+            if self._counts(buffer):
+                expanded = None if box is None else tuple((self.place.expanded(start), self._extent(extent)) for start, extent in box)
+                found.append(Access(stmt, buffer, None, is_write, is_atomic, self.place.conditions, self.place.loops, box=expanded))
         return found
 
-    def _box(self, buffer: Buffer, indices: tuple[Expr, ...], loops: dict[Expr, Expr]) -> tuple[tuple[Expr, Expr], ...]:
-        """The elements that an access inside loops may touch: along each axis from a start that no turn changes; the whole axis where that is not told."""
-        box: list[tuple[Expr, Expr]] = []
-        for index, extent in zip(indices, buffer.shape, strict=True):
-            inside = [v for v in subexpressions(index) if v in loops]
-            form = self.conflicts.linearizer.form(index)
-            is_simple = not any(n.op is Op.LOAD for n in subexpressions(index)) and all(
-                form.coefficient(v) > 0 and loops[v].is_const and not any(v is n and n is not a for a in form.terms for n in subexpressions(a)) for v in inside
-            )
-            if not is_simple:
-                box.append((const(0), as_expr(extent)))
-                continue
-            span = 1 + sum(form.coefficient(v) * (int(loops[v].value) - 1) for v in inside)
-            start = substitute_expr(index, {v: const(0, v.dtype) for v in inside})
-            box.append((start, const(span)))
-        return tuple(box)
+    def _extent(self, extent: Extent) -> Extent:
+        return self.place.expanded(extent) if isinstance(extent, Expr) else extent
+
+    def _landed(self, wait: WaitGroup) -> _Result:
+        """After a wait, what a thread has copied asynchronously is there, for the other threads only after a barrier. What must be over before such a
+        copy must be so when it is issued, so at the wait nothing is asked of what came before."""
+        tails = [dataclasses.replace(a, stmt=wait, box=None, loops=self.place.loops, conditions=self.place.conditions) for a in self.copied_late]
+        return _Result(wait, [], tails, tails)
+
+    def _meeting(self, earlier: list[Access], later: list[Access], carried_by: Place | None = None) -> Pair | None:
+        """Two accesses that need a barrier between them."""
+        return next(((a, b) for a in earlier for b in later if self.conflicts.meet(a, b, carried_by=carried_by)), None)
+
+    def _barrier(self, span: Span, pair: Pair) -> Barrier:
+        made = Barrier(span)
+        self.inserted[made] = pair
+        return made
 
     # -- statements
     def visit(self, stmt: Stmt) -> _Result:
@@ -181,6 +183,10 @@ class _Inserter:
             case WarpExchange() if self.machine.is_block_in_step:
                 accesses = self._reads(stmt, *own_expressions(stmt))
                 return _Result(stmt, accesses, [], accesses, is_closed=True)
+            case WaitGroup():
+                return self._landed(stmt)
+            case Print() if stmt.buffer is not None and self._counts(stmt.buffer):
+                return _Result.of(stmt, [*self._reads(stmt, *own_expressions(stmt)), Access(stmt, stmt.buffer, None, is_write=False)])
             case ParallelFor() | TileOp() if is_cooperative(stmt):
                 if self.machine.is_block_in_step:
                     return _Result(stmt, is_closed=True)
@@ -209,7 +215,8 @@ class _Inserter:
             return _Result.of(stmt, reads)
         write = self._access(stmt, stmt.buffer, stmt.indices, is_write=True, is_atomic=isinstance(stmt, AtomicUpdate))
         every = [*reads, write]
-        if not any(self.conflicts.meet(read, write) for read in reads):
+        pair = self._meeting(reads, [write])
+        if pair is None:
             return _Result.of(stmt, every)
         names: list[Let] = []
 
@@ -221,7 +228,7 @@ class _Inserter:
 
         indices = tuple(held(i, "index") for i in stmt.indices)
         value = held(stmt.value, "value")
-        parts = (*names, Barrier(stmt.span), dataclasses.replace(stmt, indices=indices, value=value))
+        parts = (*names, self._barrier(stmt.span, pair), dataclasses.replace(stmt, indices=indices, value=value))
         return _Result(Seq(stmt.span, parts), reads, [write], every, is_closed=True)
 
     def _seq(self, node: Seq) -> _Result:
@@ -232,8 +239,9 @@ class _Inserter:
         is_closed = False
         for child in node.body:
             result = self.visit(child)
-            if any(self.conflicts.meet(a, b) for a in pending for b in result.heads):
-                made.append(Barrier(child.span))
+            pair = self._meeting(pending, result.heads)
+            if pair is not None:
+                made.append(self._barrier(child.span, pair))
                 pending, is_closed = [], True
             # What a statement names is visible in the rest of its sequence: a Let that was made for it must stand there itself.
             made += result.stmt.body if isinstance(result.stmt, Seq) and not isinstance(child, Seq) else [result.stmt]
@@ -271,20 +279,21 @@ class _Inserter:
         if otherwise is None:
             stmt = node if then.stmt is node.then_body else dataclasses.replace(node, then_body=then.stmt)
             return _Result(stmt, heads, tails, every)
-        if self.variance.is_varying(node.condition) and any(self.conflicts.meet(a, b) for a in then.every for b in otherwise.every):
-            return self._one_after_the_other(node, then, otherwise, first)
+        pair = self._meeting(then.every, otherwise.every) if self.variance.is_varying(node.condition) else None
+        if pair is not None:
+            return self._one_after_the_other(node, then, otherwise, first, pair)
         is_same = then.stmt is node.then_body and otherwise.stmt is node.else_body
         stmt = node if is_same else dataclasses.replace(node, then_body=then.stmt, else_body=otherwise.stmt)
         is_closed = then.is_closed and otherwise.is_closed
         return _Result(stmt, [*heads, *otherwise.heads], [*tails, *otherwise.tails], [*every, *otherwise.every], is_closed)
 
-    def _one_after_the_other(self, node: If, then: _Result, otherwise: _Result, first: list[Access]) -> _Result:
+    def _one_after_the_other(self, node: If, then: _Result, otherwise: _Result, first: list[Access], pair: Pair) -> _Result:
         """Threads on both paths may meet in an element: those of the first path go first."""
         condition, made = node.condition, list[Stmt]()
         if condition.op is not Op.VAR:
             condition = var("condition", condition.dtype)
             made.append(Let(node.span, condition, node.condition))
-        made += [If(node.span, condition, then.stmt), Barrier(node.span), If(node.span, unary(Op.NOT, condition), otherwise.stmt)]
+        made += [If(node.span, condition, then.stmt), self._barrier(node.span, pair), If(node.span, unary(Op.NOT, condition), otherwise.stmt)]
         heads = [*first, *then.heads]
         return _Result(Seq(node.span, tuple(made)), heads, list(otherwise.tails), [*first, *then.every, *otherwise.every], is_closed=True)
 
@@ -312,22 +321,38 @@ class _Inserter:
         leaves = may_leave_loop(node.body)
         if leaves:
             tails = result.every
-        if isinstance(node, While) and any(self.conflicts.meet(a, b, carried_by=inner) for a in tails for b in repeated):
-            return self._tested_together(node, body, result, first)
-        if any(self.conflicts.meet(a, b) for a in repeated for b in result.heads) or any(
-            self.conflicts.meet(a, b, carried_by=inner) for a in tails for b in result.heads
-        ):
-            body = Seq(node.span, (Barrier(node.span), body))
+        pair = self._meeting(tails, repeated, inner) if isinstance(node, While) else None
+        if isinstance(node, While) and pair is not None:
+            return self._tested_together(node, body, result, first, pair)
+        pair = self._meeting(repeated, result.heads) or self._meeting(tails, result.heads, inner)
+        if pair is not None:
+            body = Seq(node.span, (self._barrier(node.span, pair), body))
             heads, is_closed = repeated, True
         stmt = node if body is node.body else dataclasses.replace(node, body=body)
         always = is_closed and not leaves and isinstance(node, For) and node.extent.is_const and node.extent.value > 0
         return _Result(stmt, [*first, *heads], [*([] if always else first), *tails], [*first, *result.every], always)
 
-    def _tested_together(self, node: While, body: Stmt, result: _Result, reads: list[Access]) -> _Result:
+    def refuse_divergent(self, node: Stmt, split: Stmt | None = None) -> None:
+        """A diagnostic where an inserted barrier stands in a branch or loop that not all threads take together."""
+        if node in self.inserted and split is not None:
+            first, second = self.inserted[node]
+            name = first.buffer.name
+            fail(
+                Kind.DIVERGENT_BARRIER,
+                f"threads may touch {name} here before others have done so, and only some threads come here",
+                (Label(second.stmt.span, f"{'writes' if second.is_write else 'reads'} {name}"), Label(first.stmt.span), Label(split.span, "threads part here")),
+                because="a barrier between the two would wait for all threads of the block, and those that do not come there never let the others go on",
+                help="end the branch between the two accesses, so that a barrier can stand there, or let each thread use elements of its own",
+            )
+        inside = node if self.variance.splits(node) else split
+        for inner in inner_statements(node):
+            self.refuse_divergent(inner, inside)
+
+    def _tested_together(self, node: While, body: Stmt, result: _Result, reads: list[Access], pair: Pair) -> _Result:
         """A `while` whose condition reads what its body writes: threads meet before they test, and before the body writes again."""
         test = var("condition", node.condition.dtype)
         leave = If(node.span, unary(Op.NOT, test), Seq(node.span, (Break(node.span),)))
-        parts = (Barrier(node.span), Let(node.span, test, node.condition), Barrier(node.span), leave, body)
+        parts = (self._barrier(node.span, pair), Let(node.span, test, node.condition), self._barrier(node.span, pair), leave, body)
         return _Result(While(node.span, const(True), Seq(node.span, parts)), [], [*reads, *result.every], [*reads, *result.every])
 
 

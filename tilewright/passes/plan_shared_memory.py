@@ -44,7 +44,7 @@ def _plan_launch(name: str, launch: Launch, context: GpuPassContext) -> Launch:
 
 
 def _size_bytes(buffer: Buffer) -> int:
-    return -(-math.prod(buffer.static_shape) * buffer.dtype.bits // 8)
+    return -(-math.prod(buffer.static_shape) * buffer.dtype.storage_bits // 8)
 
 
 def _total(offsets: Mapping[Buffer, int], sizes: Mapping[Buffer, int]) -> int:

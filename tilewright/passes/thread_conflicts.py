@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
+from tilewright.arith.bounds import Facts
 from tilewright.arith.evaluate import evaluate
 from tilewright.arith.linear import LinearForm, Linearizer
 from tilewright.arith.prove import are_disjoint
-from tilewright.ir.buffer import Buffer
+from tilewright.ir.buffer import Buffer, Extent
 from tilewright.ir.expr import Expr, Op, unary, var
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import WARP_THREADS, Stmt
@@ -29,6 +31,7 @@ _MAX_POINTS = 1 << 16
 _MAX_PROOFS = 200  # per launch: a proof takes about a millisecond
 
 Array = np.ndarray[Any, Any]
+Box = tuple[tuple[Expr, Extent], ...]
 Loop = tuple[Expr, Expr | None]  # variable and extent; a `while` has a variable that nobody knows, and no extent
 
 
@@ -42,8 +45,11 @@ class Order(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """One access of every thread that comes there. `indices` is None where any thread may touch any element of `box` (of the buffer where that is None): an
-    operation of the whole block."""
+    """One access of every thread that comes there.
+
+    indices  None for an operation of the whole block, of which any thread may do any part.
+    box      of such an operation: start and extent on each axis of what it may touch; None for the whole buffer.
+    """
 
     stmt: Stmt
     buffer: Buffer
@@ -53,7 +59,20 @@ class Access:
     conditions: tuple[tuple[Expr, bool], ...] = ()
     loops: tuple[Loop, ...] = ()
     order: Order = Order.NONE
-    box: tuple[tuple[Expr, Expr], ...] | None = None
+    box: Box | None = None
+
+    @property
+    def touched(self) -> Box | None:
+        """What one thread may touch; None for anything in the buffer."""
+        return self.box if self.indices is None else tuple((index, 1) for index in self.indices)
+
+    def expressions(self) -> Iterator[Expr]:
+        """All that says where and whether the access happens."""
+        yield from (e for part in self.touched or () for e in part if isinstance(e, Expr))
+        yield from (condition for condition, _ in self.conditions)
+        for variable, extent in self.loops:
+            yield variable
+            yield from () if extent is None else (extent,)
 
     def ordered(self, order: Order) -> Access:
         return self if self.order is order else dataclasses.replace(self, order=order)
@@ -121,11 +140,6 @@ class Place:
 
         return rewrite_expr(expression, known)
 
-    def block_access(self, stmt: Stmt, buffer: Buffer, box: tuple[tuple[Expr, Expr], ...] | None, *, is_write: bool, is_atomic: bool = False) -> Access:
-        """An access of the whole block, somewhere in a box of (start, extent)."""
-        known = None if box is None else tuple((self.expanded(start), self.expanded(extent)) for start, extent in box)
-        return Access(stmt, buffer, None, is_write, is_atomic, self.conditions, self.loops, box=known)
-
     def access(self, stmt: Stmt, buffer: Buffer, indices: tuple[Expr, ...], *, is_write: bool, is_atomic: bool = False) -> Access:
         """An access of the threads that come here."""
         return Access(stmt, buffer, tuple(map(self.expanded, indices)), is_write, is_atomic, self.conditions, self.loops)
@@ -134,8 +148,8 @@ class Place:
 class Conflicts:
     """Answers for one launch."""
 
-    def __init__(self, launch: Launch, values: Values, is_block_in_step: bool) -> None:
-        self.launch, self.values, self.is_block_in_step = launch, values, is_block_in_step
+    def __init__(self, launch: Launch, values: Values) -> None:
+        self.launch, self.values = launch, values
         self.thread_count = math.prod(launch.threads)
         self.axes = [k for k, n in enumerate(launch.threads) if n > 1]
         self.facts = launch_facts(launch)
@@ -152,49 +166,13 @@ class Conflicts:
             return False
         if first.order is Order.GROUP or self.thread_count == 1:
             return False
-        if first.indices is None and second.indices is None:
-            return not self.is_block_in_step and not self._are_boxes_apart(first, second, carried_by)
-        if first.indices is None or second.indices is None:
-            return True
-        if first.buffer is not second.buffer:
+        if first.buffer is not second.buffer or first.touched is None or second.touched is None:
             return True
         carrier = None if carried_by is None else carried_by.loops[-1][0]
-        key = (first.indices, second.indices, first.conditions, second.conditions, first.loops, second.loops, first.order, carrier)
+        key = (*((a.touched, a.indices is None, a.conditions, a.loops) for a in (first, second)), first.order, carrier)
         if key not in self._answers:
             self._answers[key] = self._meet(first, second, carrier)
         return self._answers[key]
-
-    def _are_boxes_apart(self, first: Access, second: Access, carried_by: Place | None) -> bool:
-        """Whether two operations of the block touch different elements: of one turn of all loops around both, or of two turns of the carrying one."""
-        if first.box is None or second.box is None or first.buffer is not second.buffer or self.proofs_left <= 0:
-            return False
-        self.proofs_left -= 1
-        facts = self.facts
-        carrier = None if carried_by is None else carried_by.loops[-1][0]
-        other: dict[Expr, Expr] = {}
-        is_common = True
-        for number, (variable, extent) in enumerate(second.loops):
-            is_common = is_common and variable is not carrier and number < len(first.loops) and first.loops[number][0] is variable
-            if not is_common:
-                other[variable] = var(variable.name, variable.dtype)
-            if extent is not None:
-                facts = facts.with_loop(other.get(variable, variable), substitute_expr(extent, other))
-        for variable, extent in first.loops:
-            if extent is not None and (variable in other or all(variable is not v for v, _ in second.loops)):
-                facts = facts.with_loop(variable, extent)
-        for condition, truth in first.conditions:
-            facts = facts.assuming(condition if truth else unary(Op.NOT, condition))
-        for condition, truth in second.conditions:
-            renamed = substitute_expr(condition, other)
-            facts = facts.assuming(renamed if truth else unary(Op.NOT, renamed))
-        if carrier is not None and carrier in other:
-            facts = facts.assuming(carrier < other[carrier])
-        # What a name made inside the loops stands for may differ between the turns.
-        free = [n for start, extent in second.box for e in (start, extent) for n in subexpressions(e) if n.op is Op.VAR]
-        if other and any(self.values.births.get(n, frozenset()) for n in free if n not in other):
-            return False
-        box = [(substitute_expr(start, other), substitute_expr(extent, other)) for start, extent in second.box]
-        return are_disjoint(list(first.box), box, facts).is_proved
 
     def _meet(self, first: Access, second: Access, carrier: Expr | None) -> bool:
         common: list[Loop] = []
@@ -203,7 +181,7 @@ class Conflicts:
                 break
             common.append(a)
         shared = frozenset(v for v, _ in common)
-        if not self._meet_when_enumerated(first, second, shared):
+        if first.indices is not None and second.indices is not None and not self._meet_when_enumerated(first, second, shared):
             return False
         return not self._is_proved_apart(first, second, common, carrier)
 
@@ -244,24 +222,21 @@ class Conflicts:
 
     # -- one thread and another one
     def _is_proved_apart(self, first: Access, second: Access, common: list[Loop], carrier: Expr | None) -> bool:
-        assert first.indices is not None and second.indices is not None
-        if len(self.axes) != 1 or self.proofs_left <= 0:
+        are_threads = first.indices is not None and second.indices is not None
+        if (are_threads and len(self.axes) != 1) or self.proofs_left <= 0:
             return False
         self.proofs_left -= 1
-        thread = self.launch.thread_variables[self.axes[0]]
         shared = frozenset(v for v, _ in common)
         other: dict[Expr, Expr] = {}
-        for root in (*second.indices, *(c for c, _ in second.conditions), *(n for _, n in second.loops if n is not None), *(v for v, _ in second.loops)):
+        for root in second.expressions():
             for node in subexpressions(root):
                 if node.op is Op.VAR and node not in other and self._is_own(node, second, shared):
                     other[node] = var(node.name, node.dtype)
         facts = self.facts
         renamed = second if not other else _renamed(second, other)
-        if thread in other:
-            facts = facts.with_loop(other[thread], self.launch.threads[self.axes[0]])
-        else:
-            other[thread] = var(thread.name)
-            facts = facts.with_loop(other[thread], self.launch.threads[self.axes[0]])
+        for number, count in zip(self.launch.thread_variables, self.launch.threads, strict=True):
+            if number in other or (are_threads and count > 1):
+                facts = facts.with_loop(other.setdefault(number, var(number.name)), count)
         for access in (first, renamed):
             for variable, extent in access.loops:
                 if extent is not None and not (access is renamed and variable in shared):
@@ -270,13 +245,13 @@ class Conflicts:
                 facts = facts.assuming(condition if truth else unary(Op.NOT, condition))
         if carrier is not None and carrier in other:
             facts = facts.assuming(carrier < other[carrier])
-        assert renamed.indices is not None
-        boxes = [[(i, 1) for i in access.indices or ()] for access in (first, renamed)]
-        for case in (thread < other[thread], thread > other[thread]):
-            here = facts.assuming(case)
-            if not here.is_contradictory and not are_disjoint(boxes[0], boxes[1], here).is_proved:
-                return False
-        return True
+        left, right = first.touched, renamed.touched
+        assert left is not None and right is not None
+        cases: list[Facts] = [facts]
+        if are_threads:
+            thread = self.launch.thread_variables[self.axes[0]]
+            cases = [facts.assuming(thread < other[thread]), facts.assuming(thread > other[thread])]
+        return all(case.is_contradictory or are_disjoint(left, right, case).is_proved for case in cases)
 
     def _is_own(self, name: Expr, access: Access, shared: frozenset[Expr]) -> bool:
         """Whether a name may have another value for the other thread, or in the other turn."""
@@ -286,10 +261,13 @@ class Conflicts:
 
 
 def _renamed(access: Access, names: dict[Expr, Expr]) -> Access:
-    assert access.indices is not None
+    def box(item: Extent) -> Extent:
+        return substitute_expr(item, names) if isinstance(item, Expr) else item
+
     return dataclasses.replace(
         access,
-        indices=tuple(substitute_expr(i, names) for i in access.indices),
+        indices=None if access.indices is None else tuple(substitute_expr(i, names) for i in access.indices),
+        box=None if access.box is None else tuple((substitute_expr(start, names), box(extent)) for start, extent in access.box),
         conditions=tuple((substitute_expr(c, names), truth) for c, truth in access.conditions),
         loops=tuple((names.get(v, v), None if n is None else substitute_expr(n, names)) for v, n in access.loops),
     )
@@ -345,4 +323,4 @@ def _no_memory(*_: object) -> Array:
     raise AssertionError("nothing is loaded")
 
 
-__all__ = ["Access", "Conflicts", "Order", "Place", "Values"]
+__all__ = ["Access", "Box", "Conflicts", "Order", "Place", "Values"]

@@ -244,7 +244,7 @@ class _Lanes:
         """Elements of the widest access that is proven right; 0 for none."""
         known = self.facts.range_of_form(start)
         for size in _WIDTHS_BYTES:
-            width = size * 8 // access.buffer.dtype.bits
+            width = size * 8 // access.buffer.dtype.storage_bits
             if width > 1 and self.count % width == 0 and known.is_divisible(width) and all(self._is_uniform(c, width) for c in access.conditions):
                 return width
         return 0
