@@ -206,7 +206,13 @@ class _Lowering:
         places = [coordinates[f"d{a}"] for a in range(len(plan.extents))]
         has_fragments = any(a.buffer.scope is Scope.FRAGMENT for a in accesses_of(loop.body))
         elected = self.elected(plan.layout) if any(map(has_effects, statements(loop.body))) else None
-        body = substitute(self.body(loop.body, loop, plan, registers, elected), dict(zip(loop.variables, places, strict=True)))
+        # Threads that run the same iterations: where each needs the result in registers of its own, all compute it, and one stores to memory; else only
+        # that one runs them, so that none reads what another one of them has already changed.
+        fills_registers = any(isinstance(s, Store) and s.buffer.scope is Scope.FRAGMENT for s in statements(loop.body))
+        if elected is not None and fills_registers and _updates_memory(loop):
+            raise CompilerBug(f"the loop at {span} changes memory that it reads, while several threads run the same iterations")
+        inner = self.body(loop.body, loop, plan, registers, elected if fills_registers else None)
+        body = substitute(inner, dict(zip(loop.variables, places, strict=True)))
         guards = [binary(Op.LT, places[a], const(plan.extents[a])) for a in plan.guarded_axes]
         guards += [binary(Op.LT, place, self.scalar(extent)) for place, extent in zip(places, loop.extents, strict=True) if not extent.is_const]
         for condition in guards:
@@ -220,6 +226,8 @@ class _Lowering:
             body = If(span, binary(Op.LT, self.warp, const(plan.layout.in_axis(WARP).extent)), body)
             if plan.layout.in_axis(LANE).extent < min(32, self.num_threads):
                 body = If(span, binary(Op.LT, self.lane, const(plan.layout.in_axis(LANE).extent)), body)
+        if elected is not None and not fills_registers:
+            body = If(span, elected, body)
         return AsyncRegion(span, body) if loop.is_async and self.target.has(Feature.CP_ASYNC) else body
 
     def elected(self, layout: Layout) -> Expr | None:
@@ -271,6 +279,13 @@ class _Lowering:
         for variable, extent in reversed(list(zip(variables, buffer.shape, strict=True))):
             body = For(node.span, variable, const(extent) if isinstance(extent, int) else extent, LoopKind.SERIAL, body)
         return body if buffer.scope in (Scope.LOCAL, Scope.GLOBAL) and self.launch.is_thread_level else If(node.span, self.is_first_thread, body)
+
+
+def _updates_memory(loop: ParallelFor) -> bool:
+    """Whether a loop loads from memory of the block that it also stores to."""
+    accesses = [a for a in accesses_of(loop.body) if a.buffer.storage.scope in (Scope.GLOBAL, Scope.SHARED)]
+    written = {a.buffer.storage for a in accesses if a.is_store}
+    return any(a.buffer.storage in written for a in accesses if not a.is_store)
 
 
 def has_effects(node: Stmt) -> bool:
