@@ -16,13 +16,13 @@ from tilewright.ir.tileop import TileOp
 from tilewright.language.function import PrimFunc
 from tilewright.passes import GPU_PASSES, run_passes
 from tilewright.passes.context import GpuPassContext
-from tilewright.passes.insert_barriers import GPU_THREADS, insert_block_barriers, with_barriers
+from tilewright.passes.insert_barriers import GPU_THREADS, insert_gpu_barriers, with_barriers
 from tilewright.target.nvidia import SM_80
 
 
 def outline(kernel: PrimFunc) -> str:
     """The program before it is lowered to threads: o for an operation or loop of the block, - for a barrier, brackets around loops, braces around branches."""
-    passes = GPU_PASSES[: GPU_PASSES.index(insert_block_barriers) + 1]
+    passes = GPU_PASSES[: GPU_PASSES.index(insert_gpu_barriers) + 1]
     return _outline(run_passes(kernel.program, GpuPassContext(SM_80), passes).launches[0].body)
 
 
@@ -177,7 +177,7 @@ def test_a_product_has_one_barrier_a_turn_with_a_pipeline_and_two_without() -> N
 
 def test_existing_barriers_count() -> None:
     program = tiles(serial_loop).program
-    passes = GPU_PASSES[: GPU_PASSES.index(insert_block_barriers) + 1]
+    passes = GPU_PASSES[: GPU_PASSES.index(insert_gpu_barriers) + 1]
     made = run_passes(program, GpuPassContext(SM_80), passes).launches[0]
     assert with_barriers(made, GPU_THREADS) is made
 
