@@ -204,6 +204,7 @@ TESTED_THROUGH: dict[str, str] = {
     "testing/product_statements.py": "testing/test_generate.py",
     "testing/region_statements.py": "testing/test_generate.py",
     "testing/scene.py": "testing/test_generate.py",
+    "testing/thread_statements.py": "testing/test_generate.py",
     "testing/tile_statements.py": "testing/test_generate.py",
 }
 

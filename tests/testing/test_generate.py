@@ -34,7 +34,7 @@ def test_programs_have_no_undefined_behaviour(number: int) -> None:
 
 
 def test_every_construct_turns_up() -> None:
-    text = "\n".join(generate(5, n).source for n in range(150))
+    text = "\n".join(generate(6, n).source for n in range(160))
     wanted = (
         "T.copy(",
         "T.gemm(",
@@ -90,5 +90,15 @@ def test_every_construct_turns_up() -> None:
         "T.StridedTensor(",
         "T.alloc_global(",
         "@T.macro",
+        "T.get_thread_binding(",
+        "T.sync_threads(",
+        "T.syncthreads_",
+        "T.shfl_",
+        "T.warp_reduce_",
+        "T.ballot_sync(",
     )
     assert [w for w in wanted if w not in text] == []
+
+
+def test_programs_for_machines_without_threads_have_none() -> None:
+    assert "T.get_thread_binding(" not in "".join(generate(5, n, has_threads=False).source for n in range(100))

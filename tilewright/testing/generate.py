@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tilewright import dtypes
 from tilewright.dtypes import DType
-from tilewright.testing import bounds, loop_statements, other_statements, product_statements, region_statements, tile_statements
+from tilewright.testing import bounds, loop_statements, other_statements, product_statements, region_statements, thread_statements, tile_statements
 from tilewright.testing.bounds import Bound
 from tilewright.testing.expressions import Expressions, Index, Term
 from tilewright.testing.loop_statements import Leaves, parallel_loop
@@ -47,6 +47,7 @@ STATEMENTS = (
     (other_statements.counted_while, 1),
     (other_statements.macro_call, 1),
 )
+THREAD_STATEMENTS = ((thread_statements.thread_code, 2),)
 _ATOMIC_DTYPES = (dtypes.int32, dtypes.float32, dtypes.uint32, dtypes.int64)
 
 
@@ -59,9 +60,9 @@ class GeneratedProgram:
     source: str
 
 
-def generate(seed: int, number: int, length: int = 8) -> GeneratedProgram:
-    """Program `number` of a seed, with about `length` statements per launch."""
-    made = _Program(random.Random(f"{seed}/{number}"), length)
+def generate(seed: int, number: int, length: int = 8, *, has_threads: bool = True) -> GeneratedProgram:
+    """Program `number` of a seed, with about `length` statements per launch; `has_threads` allows code for single threads among them."""
+    made = _Program(random.Random(f"{seed}/{number}"), length, has_threads)
     title = f'"""Generated: seed {seed}, program {number}."""\n'
     return GeneratedProgram(seed, number, title + made.source())
 
@@ -69,8 +70,8 @@ def generate(seed: int, number: int, length: int = 8) -> GeneratedProgram:
 class _Program:
     """Everything about one program while it is made."""
 
-    def __init__(self, rng: random.Random, length: int) -> None:
-        self.rng, self.length = rng, length
+    def __init__(self, rng: random.Random, length: int, has_threads: bool) -> None:
+        self.rng, self.length, self.has_threads = rng, length, has_threads
         self.scale = rng.choice((1,) * 9 + (4,))
         self.symbols: list[Size] = []
         self.inputs: list[Tensor] = []
@@ -163,7 +164,9 @@ class _Program:
         grid = [f"T.ceildiv({a.size.text}, {a.block})" for a in reversed(axes)] + ([str(batch.extent)] if batch else [])
         indices = [Index(a.variable, a.count) for a in axes] + ([batch] if batch else [])
         readable = [t for t in (*self.inputs, *self.outputs, *self.workspaces) if t.bound is not None]
-        scene = Scene(rng, axes, batch, indices, readable, STATEMENTS, self.scalars, self.scale, counter=self.counter)
+        threads = rng.choice((32, 64, 96, 128, 256))
+        statements = (*STATEMENTS, *THREAD_STATEMENTS) if self.has_threads else STATEMENTS
+        scene = Scene(rng, axes, batch, indices, readable, statements, self.scalars, self.scale, counter=self.counter, threads=threads)
         is_persistent = len(axes) == 2 and batch is None and rng.random() < 0.12
         scene.indent += is_persistent
         first = len(self.outputs)
@@ -187,7 +190,7 @@ class _Program:
         for tensor in (*self.outputs[first:], *self.workspaces):
             tensor.bound = bounds_after.get(tensor.name, tensor.bound)
         target = f"({', '.join(names)})" if len(names) > 1 else names[0]
-        threads, workers = rng.choice((32, 64, 96, 128, 256)), rng.choice((1, 2, 3, 5))
+        workers = rng.choice((1, 2, 3, 5))
         self.body.append(f"    with T.Kernel({workers if is_persistent else ', '.join(grid)}, threads={threads}) as {'worker' if is_persistent else target}:")
         self.body += [f"        {line}" for line in (*hints, *scene.allocations)]
         if is_persistent:

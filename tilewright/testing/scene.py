@@ -84,6 +84,7 @@ class Scene:
     indices     uniform integers in scope.
     scalars     runtime parameters that a loop may turn by.
     scale       how much larger than usual its tiles may be.
+    threads     threads of a block.
     statements  what a statement may be, with weights; each writes itself into the scene, or gives False.
     turns       how often the statement being written runs at most in one block.
     hidden      tiles that may not be touched: accumulators of the open loops.
@@ -108,6 +109,7 @@ class Scene:
     turns: int = 1
     depth: int = 0
     counter: int = 0
+    threads: int = 128
 
     def emit(self, line: str) -> None:
         self.lines.append("    " * self.indent + line)
