@@ -196,6 +196,7 @@ TESTED_THROUGH: dict[str, str] = {
     "sim/rows.py": "sim/test_simulate.py",
     "sim/steps.py": "sim/test_simulate.py",
     "sim/traffic.py": "sim/test_simulate.py",
+    "sim/unset.py": "sim/test_findings.py",
     "sim/shadow.py": "sim/test_findings.py",
     "backends/cpu_pipeline.py": "backends/test_cpu.py",
     "testing/expressions.py": "testing/test_generate.py",

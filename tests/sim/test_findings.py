@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.sim.programs import F16, F32, I32, U32, Threads, at, buffer, call, copy, local, loop, put, shared, sync, warp_sync, when
+from tests.sim.programs import F16, F32, I32, U32, Threads, at, buffer, call, copy, let, local, loop, put, shared, sync, warp_sync, when
 from tests.sim.test_simulate import pipeline
 from tilewright import dtypes
 from tilewright.intrin.nvidia.cp_async import CP_ASYNC_COMMIT_GROUP, CP_ASYNC_WAIT_ALL, cp_async
 from tilewright.intrin.nvidia.mma import mma
-from tilewright.ir.expr import as_expr, const, var
+from tilewright.ir.expr import as_expr, const, select, var
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert, AtomicKind, AtomicUpdate, Stmt, WarpExchange, WarpExchangeKind, While
 from tilewright.sim import Finding, FindingKind, SimulationOptions, simulate
@@ -213,8 +213,31 @@ def test_instructions_of_a_warp_with_missing_lanes() -> None:
     multiply = call(atom, (c, 0), (a, 0), (b, 0))
     only(t.program((), *fill, when(t.tx < 40, multiply), buffers=(a, b, c)), FindingKind.INACTIVE_LANES, multiply)
     assert not findings(t.program((), *fill, when(t.tx < 32, multiply), buffers=(a, b, c)))
-    half = [fill[0], fill[1], put(c, 0, 0), multiply]
-    only(t.program((), *half, buffers=(a, b, c)), FindingKind.UNINITIALISED, multiply)
+
+
+def test_only_the_elements_of_a_product_that_depend_on_unwritten_ones_count_as_unwritten() -> None:
+    t = Threads(32)
+    atom = mma(16, 8, 16, dtypes.float16, dtypes.float16, dtypes.float32)
+    a, b, c, i, out = local("a", 8, F16), local("b", 4, F16), local("c", 4, F32), var("i"), buffer("out", (32, 4), F32)
+    first_rows = when(t.tx < 16, *(put(a, k, 1) for k in (0, 1, 4, 5)), otherwise=put(a, 2, 1))  # rows 0 to 3 of a are written, some others are not
+    fill = [first_rows, loop(i, 4, put(b, i, 1)), loop(i, 4, put(c, i, 0))]
+    multiply = call(atom, (c, 0), (a, 0), (b, 0))
+    good = when(t.tx < 16, put(out, (t.tx, 0), at(c, 0)), put(out, (t.tx, 1), at(c, 1)))
+    report = simulate(t.program((out,), *fill, multiply, good, buffers=(a, b, c)), {"out": zeros(32, 4, dtype=np.float32)})
+    assert report.is_clean and (report.outputs["out"][:16, :2] == 16).all()
+    bad = put(out, (t.tx, 2), at(c, 2))
+    only(t.program((out,), *fill, multiply, bad, buffers=(a, b, c)), FindingKind.UNINITIALISED, bad, out=zeros(32, 4, dtype=np.float32))
+
+
+def test_unwritten_values_may_be_computed_with_but_decide_nothing() -> None:
+    t = Threads(32)
+    out, r, x, y = buffer("out", 32, I32), local("r", 1, I32), var("x"), var("y")
+    head = [when(t.tx < 16, put(r, 0, t.tx)), let(x, at(r, 0) * 2), let(y, x + 1)]
+    assert not findings(t.program((out,), *head, when(t.tx < 16, put(out, t.tx, y)), buffers=(r,)), out=zeros(32))
+    assert not findings(t.program((out,), *head, put(out, t.tx, select(t.tx < 16, y, 0)), buffers=(r,)), out=zeros(32))
+    for bad in (put(out, t.tx, y), put(out, (t.tx + y) % 32, 0), when(y > 3, put(out, 0, 0))):
+        found = findings(t.program((out,), *head, bad, buffers=(r,)), out=zeros(32))
+        assert any(f.kind is FindingKind.UNINITIALISED and f.diagnostic.labels[0].span.line == head[1].span.line for f in found)
 
 
 def test_an_exchange_with_lanes_that_are_not_there() -> None:

@@ -83,7 +83,7 @@ class AsyncCopies:
         else:
             rows, elements = port.locate(site, group, indices, max(1, valid * 8 // port.element_bits))
             offsets = elements * port.element_bits >> 3
-        port.note_read(site, rows, offsets, valid, is_moved=False)
+        port.note_read(site, group, rows, offsets, valid)
         asked = np.flatnonzero(which)
         if rows is group.rows:
             starts[asked] = offsets

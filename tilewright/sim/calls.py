@@ -13,11 +13,13 @@ from tilewright.ir.instruction import AddressOperand, Instruction, RegisterOpera
 from tilewright.ir.stmt import WARP_THREADS
 from tilewright.sim.asynchronous import AsyncCopies
 from tilewright.sim.batch import Batch
-from tilewright.sim.expressions import Function
+from tilewright.sim.expressions import Evaluation, Function
 from tilewright.sim.findings import FindingKind
 from tilewright.sim.group import Group
 from tilewright.sim.ports import MemoryPort
 from tilewright.sim.registers import RegisterPort
+from tilewright.sim.shadow import BlockShadow
+from tilewright.sim.unset import fill, settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,41 +33,59 @@ class BoundAddress:
     """An address in memory; the indices as a function that gives all of them."""
 
     port: MemoryPort
-    indices: Any
+    indices: Evaluation
 
 
 @dataclass(frozen=True, eq=False)
 class BoundValue:
-    value: Function
+    value: Evaluation
 
 
 Bound = BoundRegisters | BoundAddress | BoundValue | int
 
 
 class Call:
-    """One execution of an instruction by the rows of a group: `ir.instruction.SimulatedCall`."""
+    """One execution of an instruction by the rows of a group: `ir.instruction.SimulatedCall`.
+
+    What nobody has written is replaced by a great number; where an operand has such parts the instruction runs again with a small one, and the results
+    that differ count as never written either.
+    """
 
     def __init__(self, site: int, group: Group, batch: Batch, copies: AsyncCopies, instruction: Instruction, bound: dict[str, Bound]) -> None:
         self._site, self._group, self._batch, self._copies = site, group, batch, copies
-        self._instruction, self._bound = instruction, bound
+        self.instruction, self._bound = instruction, bound
         self.num_threads = len(group)
+        self.is_again = False
+        self._given: dict[str, tuple[Array, Array | None]] = {}  # what operands held, and where nothing was written
+        self._results: dict[str, Array] = {}
+
+    @property
+    def has_unset(self) -> bool:
+        """Whether an operand had parts that nobody has written."""
+        return any(unset is not None for _, unset in self._given.values())
 
     def registers(self, name: str) -> Array:
         operand, bound = self._register_operand(name)
-        raw, _ = bound.port.get_bytes(self._site, self._group, bound.offset(self._group, self._group.mask), self._elements(operand, bound), is_moved=False)
-        return bound.port.as_elements(raw, operand.dtype)
+        if name not in self._given:
+            offset = bound.offset(self._group, self._group.mask)
+            self._given[name] = bound.port.get_bytes(self._site, self._group, offset, self._elements(operand, bound))
+        return bound.port.as_elements(self._filled(name), operand.dtype)
 
     def set_registers(self, name: str, values: Array) -> None:
         operand, bound = self._register_operand(name)
         if values.dtype != operand.dtype.numpy or values.shape != (self.num_threads, operand.count):
-            raise CompilerBug(f"{self._instruction.name} sets {name} to {values.dtype}{list(values.shape)}, it has {operand.count} of {operand.dtype!s}")
+            raise CompilerBug(f"{self.instruction.name} sets {name} to {values.dtype}{list(values.shape)}, it has {operand.count} of {operand.dtype!s}")
         raw = pack_nibbles(values) if operand.dtype.is_packed else np.ascontiguousarray(values).view(np.uint8).reshape(self.num_threads, -1)
-        bound.port.put_bytes(self._site, self._group, bound.offset(self._group, self._group.mask), self._elements(operand, bound), raw)
+        unset = None
+        if self.is_again:
+            raw, unset = self._results[name], raw != self._results[name]
+        self._results[name] = raw
+        bound.port.put_bytes(self._site, self._group, bound.offset(self._group, self._group.mask), self._elements(operand, bound), raw, unset)
 
     def value(self, name: str) -> Array:
         bound = self._bound[name]
         assert isinstance(bound, BoundValue)
-        found = np.asarray(bound.value(self._group, self._group.mask))
+        found = np.asarray(settled(bound.value, self._group))
         if found.ndim == 0:
             return np.full(self.num_threads, found)
         return found if self._group.rows is None else found[self._group.rows]
@@ -76,39 +96,66 @@ class Call:
         return bound
 
     def read(self, name: str, active: Array | None = None) -> Array:
+        if name not in self._given:
+            self._given[name] = self._read(name, active)
+        return self._filled(name)
+
+    def _read(self, name: str, active: Array | None) -> tuple[Array, Array | None]:
         active = None if active is None or active.all() else active
-        operand, bound, group = *self._address(name), self._group if active is None else self._group.among(self._group.row_numbers[active])
+        operand, bound = self._address(name)
+        group = self._group if active is None else self._group.among(self._group.row_numbers[active])
+        rows, offsets, is_kept = bound.port.place_bytes(self._site, group, settled(bound.indices, group), operand.size_bytes)
         found = np.zeros((self.num_threads, operand.size_bytes), np.uint8)
-        rows, offsets, is_kept = bound.port.place_bytes(self._site, group, bound.indices(group, group.mask), operand.size_bytes)
         if not offsets.size:
-            return found
-        bound.port.note_read(self._site, rows, offsets, operand.size_bytes, is_moved=False)
+            return found, None
+        unset = bound.port.note_read(self._site, group, rows, offsets, operand.size_bytes)
+        self._group.unset = group.unset
         data = bound.port.memory.get(offsets, operand.size_bytes)
         if active is None and is_kept is None:
-            return data
-        found[self._group.holds(group.row_numbers if rows is None else rows)] = data
-        return found
+            return data, unset
+        at = self._group.holds(group.row_numbers if rows is None else rows)
+        found[at] = data
+        if unset is not None:
+            unset_here, unset = unset, np.zeros(found.shape, bool)
+            unset[at] = unset_here
+        return found, unset
+
+    def _filled(self, name: str) -> Array:
+        raw, unset = self._given[name]
+        return raw if unset is None else fill(raw, unset, self.is_again)
 
     def write(self, name: str, data: Array, active: Array | None = None) -> None:
-        operand, bound = self._address(name)
         active = None if active is None or active.all() else active
-        group = self._group if active is None else self._group.among(self._group.row_numbers[active])
-        rows, offsets, is_kept = bound.port.place_bytes(self._site, group, bound.indices(group, group.mask), operand.size_bytes)
+        operand, bound = self._address(name)
+        port, group = bound.port, self._group if active is None else self._group.among(self._group.row_numbers[active])
+        rows, offsets, is_kept = port.place_bytes(self._site, group, settled(bound.indices, group), operand.size_bytes)
         if not offsets.size:
             return
         if active is not None:
             data = data[active]
         if is_kept is not None:
             data = data[is_kept]
-        after = bound.port.note_write(self._site, rows, offsets, np.ascontiguousarray(data))
-        bound.port.memory.put(offsets, data)
+        if self.is_again:
+            self._write_again(port, offsets, data != self._results[name])
+            return
+        self._results[name] = data = np.ascontiguousarray(data)
+        after = port.note_write(self._site, rows, offsets, data)
+        port.memory.put(offsets, data)
         after()
+
+    def _write_again(self, port: MemoryPort, offsets: Array, differs: Array) -> None:
+        if not differs.any():
+            return
+        if isinstance(port.memory.shadow, BlockShadow):
+            port.memory.mark_unset(offsets, differs)
+        elif self._group.unset is not None:
+            self._group.unset()
 
     def copy_later(self, destination: str, source: str, valid_bytes: Array | None = None) -> None:
         operand, to = self._address(destination)
         _, start = self._address(source)
         group = self._group
-        places = (to.port, to.indices(group, group.mask)), (start.port, start.indices(group, group.mask))
+        places = (to.port, settled(to.indices, group)), (start.port, settled(start.indices, group))
         self._copies.start(self._site, group, *places, operand.size_bytes, valid_bytes)
 
     def commit_group(self) -> None:
@@ -129,12 +176,20 @@ class Call:
         return operand, bound
 
     def _operand(self, name: str) -> Any:
-        return next(o for o in self._instruction.operands if o.name == name)
+        return next(o for o in self.instruction.operands if o.name == name)
 
     @staticmethod
     def _elements(operand: RegisterOperand, bound: BoundRegisters) -> int:
         """How many elements of the array the operand covers; an array of another width holds the same bits."""
         return operand.count * operand.dtype.storage_bits // bound.port.element_bits
+
+
+def simulate_call(call: Call) -> None:
+    """Runs an instruction, and once more where it met what nobody has written."""
+    call.instruction.simulate(call)
+    if call.has_unset:
+        call.is_again = True
+        call.instruction.simulate(call)
 
 
 def whole_warps(site: int, group: Group, batch: Batch, name: str) -> Group | None:

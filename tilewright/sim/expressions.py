@@ -17,6 +17,7 @@ from tilewright.dtypes import DType
 from tilewright.execution.memory import Array
 from tilewright.ir.buffer import Buffer
 from tilewright.ir.expr import COMPARISONS, Expr, Op, Rounding
+from tilewright.ir.visit import subexpressions
 from tilewright.sim.group import Group
 
 Function = Callable[[Group, Array | None], Array]
@@ -42,7 +43,7 @@ _OPERATORS = {
 class Port(Protocol):
     """A buffer that expressions load from."""
 
-    def load(self, site: int, group: Group, mask: Array | None, indices: tuple[Array, ...], *, is_moved: bool = False) -> Array: ...
+    def load(self, site: int, group: Group, mask: Array | None, indices: tuple[Array, ...]) -> Array: ...
 
 
 class ExpressionCompiler:
@@ -60,7 +61,7 @@ class ExpressionCompiler:
         self._lines: list[str] = []
         self._is_constant: dict[Expr, bool] = {}
         self._constants: dict[Expr, int] = {}
-        self._holders: list[tuple[_Deferred, str]] = []
+        self._holders: list[tuple[Evaluation, str]] = []
         self._objects: dict[int, str] = {}
         self._kept: list[Any] = []
 
@@ -72,17 +73,21 @@ class ExpressionCompiler:
     def num_slots(self) -> int:
         return len(self._slots)
 
-    def function(self, expression: Expr, site: int, *, is_moved: bool = False) -> _Deferred:
-        """What computes the expression as part of statement `site`. `is_moved`: it is a load whose value is only passed on."""
-        deferred = _Deferred()
-        self._holders.append((deferred, self._define([expression], site, is_moved=is_moved)))
+    def function(self, expression: Expr, site: int) -> Evaluation:
+        """What computes the expression as part of statement `site`."""
+        deferred = Evaluation(self._slots_of([expression]), int(expression.dtype.lanes > 1))
+        self._holders.append((deferred, self._define([expression], site)))
         return deferred
 
-    def functions(self, expressions: Iterable[Expr], site: int) -> _Deferred:
+    def functions(self, expressions: Iterable[Expr], site: int) -> Evaluation:
         """What computes several expressions, as a tuple."""
-        deferred = _Deferred()
-        self._holders.append((deferred, self._define(list(expressions), site, is_tuple=True)))
+        given = list(expressions)
+        deferred = Evaluation(self._slots_of(given), 0)
+        self._holders.append((deferred, self._define(given, site, is_tuple=True)))
         return deferred
+
+    def _slots_of(self, expressions: list[Expr]) -> frozenset[int]:
+        return frozenset(self.slot(node) for e in expressions for node in subexpressions(e) if node.op is Op.VAR)
 
     def finish(self) -> Callable[[Group], list[Array]]:
         """Compiles everything; gives what computes the constants of a batch from its row variables (a group's values)."""
@@ -95,8 +100,8 @@ class ExpressionCompiler:
         return partial(self._names["_constants"], m=None)
 
     # -- used by bodies
-    def _define(self, expressions: list[Expr], site: int, *, is_tuple: bool = False, is_moved: bool = False) -> str:
-        body = _Body(self, site, is_moved=is_moved)
+    def _define(self, expressions: list[Expr], site: int, *, is_tuple: bool = False) -> str:
+        body = _Body(self, site)
         values = [body.value(e) for e in expressions]
         name = f"f{len(self._names)}"
         self._names[name] = None
@@ -138,11 +143,18 @@ class ExpressionCompiler:
         return known[node]
 
 
-class _Deferred:
-    """A function that exists after `finish`."""
+class Evaluation:
+    """A function that exists after `finish`.
 
-    __slots__ = ("call",)
+    slots   of the variables that it reads.
+    rank    1 where its value has lanes.
+    """
+
+    __slots__ = ("call", "rank", "slots")
     call: Any
+
+    def __init__(self, slots: frozenset[int], rank: int) -> None:
+        self.slots, self.rank = slots, rank
 
     def __call__(self, group: Group, mask: Array | None) -> Any:
         return self.call(group, mask)
@@ -151,8 +163,8 @@ class _Deferred:
 class _Body:
     """The statements of one generated function: each node once, operands first."""
 
-    def __init__(self, compiler: ExpressionCompiler, site: int, *, is_constant: bool = False, is_moved: bool = False) -> None:
-        self.compiler, self.site, self.is_constant, self.is_moved = compiler, site, is_constant, is_moved
+    def __init__(self, compiler: ExpressionCompiler, site: int, *, is_constant: bool = False) -> None:
+        self.compiler, self.site, self.is_constant = compiler, site, is_constant
         self.lines: list[str] = []
         self._names: dict[Expr, str] = {}
 
@@ -176,7 +188,7 @@ class _Body:
                 continue
             stack.pop()
             name = f"x{len(self.lines)}"
-            self.lines.append(f"    {name} = {self._text(node, [self._names[a] for a in eager], is_root=node is root)}")
+            self.lines.append(f"    {name} = {self._text(node, [self._names[a] for a in eager])}")
             self._names[node] = name
         return self._names[root]
 
@@ -201,13 +213,11 @@ class _Body:
             return f"v[{self.compiler.slot(node)}]"
         return self.compiler._object(constant(node))
 
-    def _text(self, node: Expr, operands: list[str], *, is_root: bool) -> str:
+    def _text(self, node: Expr, operands: list[str]) -> str:
         name = self.compiler._object
         match node.op:
             case Op.LOAD:
-                load = self.compiler._port(node.buffer).load
-                bound = partial(load, self.site, is_moved=True) if self.is_moved and is_root else partial(load, self.site)
-                return f"{name(bound)}(g, m, ({''.join(o + ', ' for o in operands)}))"
+                return f"{name(partial(self.compiler._port(node.buffer).load, self.site))}(g, m, ({''.join(o + ', ' for o in operands)}))"
             case Op.CALL:
                 return f"{name(partial(_call, node.attribute.meaning, node.dtype))}({', '.join(operands)})"
             case Op.CAST:

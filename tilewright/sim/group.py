@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,19 @@ class Group:
     constants  values that depend on the rows alone; shared by all groups of a batch.
     frames     of the open structures.
     place      the step that comes next.
-    unset      what the last moved load found not to be initialised.
+    others     by slot, values that would be different if memory that nobody has written held something else, and what reports its use.
+    unset      the last such memory that a load has met: a function that reports its use; None where none was met.
+    is_again   whether expressions are evaluated a second time, to see whether such memory matters: what a load does is already written down.
     """
 
-    __slots__ = ("_numbers", "_rows", "constants", "frames", "is_known", "mask", "place", "turns", "unset", "values")
+    __slots__ = ("_rows", "constants", "frames", "is_again", "is_known", "mask", "others", "place", "turns", "unset", "values")
 
     def __init__(self, mask: Array | None, values: list[Any], constants: list[Array], place: int = 0) -> None:
         self.values, self.constants, self.place = values, constants, place
         self.frames: list[list[Any]] = []
-        self.unset: Array | None = None
+        self.others: dict[int, tuple[Any, Callable[[], None]]] = {}
+        self.unset: Callable[[], None] | None = None
+        self.is_again = False
         self.turns = 0
         self.set_mask(mask)
 
@@ -54,7 +59,9 @@ class Group:
 
     def under(self, mask: Array | None) -> Group:
         """The same rows, but only where a narrower mask holds."""
-        return Group(mask, self.values, self.constants)
+        inner = Group(mask, self.values, self.constants)
+        inner.is_again = self.is_again
+        return inner
 
     def among(self, numbers: Array) -> Group:
         """Only these rows."""

@@ -86,6 +86,7 @@ class Machine:
         """Rows of a group go on at another place, as a group of their own; the group keeps the others."""
         other = Group(leaving, list(group.values), group.constants, place)
         other.frames = [list(frame) for frame in group.frames]
+        other.others = dict(group.others)
         group.set_mask(~leaving if group.mask is None else group.mask & ~leaving)
         self.ready.append(other)
         self.num_groups += 1
@@ -116,6 +117,10 @@ class Machine:
             if a is b or b is None:
                 continue
             into.values[slot] = b if a is None else _chosen(mine, b, a)
+            other = group.others.get(slot) or into.others.get(slot)
+            if other is not None:
+                sides = (g.others[slot][0] if slot in g.others else value for g, value in ((group, b), (into, a)))
+                into.others[slot] = _chosen(mine, *sides), other[1]
         union = self._mask(into) | mine
         into.set_mask(None if union.all() else union)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tilewright.execution.memory import Array
 from tilewright.ir.buffer import Scope
-from tilewright.sim.shadow import Report, Shadow
+from tilewright.sim.shadow import BlockShadow, Report, Shadow
 
 _PADDING_BYTES = 16
 
@@ -61,12 +61,18 @@ class ByteMemory:
         count = -(-size_bytes // self.cell_bytes)
         return first[:, None] if count == 1 else first[:, None] + np.arange(count)
 
-    def note_read(self, offsets: Array, size_bytes: int, rows: Array | None, statement: int, report: Report, *, is_atomic: bool = False) -> Array | None:
-        """(n, size_bytes) where a byte was never written, None where all were."""
+    def note_read(self, offsets: Array, size_bytes: int, rows: Array | None, statement: int, report: Report | None, *, is_atomic: bool = False) -> Array | None:
+        """(n, size_bytes) where a byte was never written, None where all were. Without `report` that is all that it does."""
         if self.shadow is None:
             return None
-        poisoned = self.shadow.read(self.cells(offsets, size_bytes), rows, statement, report, is_atomic=is_atomic)
+        cells = self.cells(offsets, size_bytes)
+        poisoned = self.shadow.unwritten(cells) if report is None else self.shadow.read(cells, rows, statement, report, is_atomic=is_atomic)
         return None if poisoned is None else self._by_byte(poisoned, size_bytes)
+
+    def mark_unset(self, offsets: Array, where: Array) -> None:
+        """Says that bytes (n, size), which were just written, hold nothing."""
+        if isinstance(self.shadow, BlockShadow):
+            self.shadow.poison(self.cells(offsets, where.shape[1]), self._by_cell(where))
 
     def _by_byte(self, by_cell: Array, size_bytes: int) -> Array:
         return np.repeat(by_cell, self.cell_bytes, axis=1)[:, :size_bytes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tilewright.ir.stmt import AtomicKind
 from tilewright.sim.batch import Batch
 from tilewright.sim.group import Group
 from tilewright.sim.memory import ByteMemory
+from tilewright.sim.registers import unset_element
 from tilewright.sim.shadow import Clash, Conflict
 from tilewright.sim.word import ATOMIC
 
@@ -108,16 +110,17 @@ class MemoryPort:
         self.batch.report_out_of_bounds(self.buffer, site, row, position, self._text)
 
     # -- what the shadow and the counters are told
-    def note_read(self, site: int, rows: Array | None, offsets: Array, size_bytes: int, *, is_moved: bool, is_atomic: bool = False) -> Array | None:
-        """Before reading: gives (n, size) where bytes hold nothing, when `is_moved`; reports them otherwise."""
-        self._count(site, rows, offsets, size_bytes)
-        report = self.batch.reporter(self.buffer, site, self.element_of)
+    def note_read(self, site: int, group: Group, rows: Array | None, offsets: Array, size_bytes: int, *, is_atomic: bool = False) -> Array | None:
+        """Before reading for a statement of the group: gives (n, size) where nobody has written, and says so in `group.unset`."""
+        if not group.is_again:
+            self._count(site, rows, offsets, size_bytes)
+        report = None if group.is_again else self.batch.reporter(self.buffer, site, self.element_of)
         unset = self.memory.note_read(offsets, size_bytes, rows, site, report, is_atomic=is_atomic)
-        if unset is not None and not is_moved:
+        if unset is not None:
             first, byte = (int(i[0]) for i in np.nonzero(unset))
             row = first if rows is None else int(rows[first])
-            self.batch.report_uninitialised(self.buffer, site, row, self.element_of((int(offsets[first]) + byte) // self.memory.cell_bytes))
-            return None
+            place = self.element_of((int(offsets[first]) + byte) // self.memory.cell_bytes)
+            group.unset = partial(self.batch.report_uninitialised, self.buffer, site, row, place)
         return unset
 
     def note_write(
@@ -168,19 +171,16 @@ class MemoryPort:
             traffic.note(site, self.batch.journal.span(site), self.buffer.scope, self.buffer.name, rows, offsets, size_bytes)
 
     # -- single elements
-    def load(self, site: int, group: Group, mask: Array | None, indices: tuple[Array, ...], *, is_moved: bool = False) -> Array:
-        """(rows,) elements, valid where the mask holds and the access lies inside. As `RegisterPort.load`."""
+    def load(self, site: int, group: Group, mask: Array | None, indices: tuple[Array, ...]) -> Array:
+        """(rows,) elements, valid where the mask holds and the access lies inside."""
         inside = group if mask is group.mask else group.under(mask)
         rows, elements = self.locate(site, inside, indices)
-        if is_moved:
-            group.unset = None
         if not elements.size:
             return np.zeros((self.batch.rows.count, *((self.dtype.lanes,) if self.dtype.lanes > 1 else ())), self.dtype.numpy)
-        offsets = elements * self.element_bits >> 3
-        unset = self.note_read(site, rows, offsets, self.dtype.itemsize, is_moved=is_moved)
-        if is_moved and unset is not None and rows is inside.rows:
-            group.unset = unset
+        unset = self.note_read(site, group, rows, elements * self.element_bits >> 3, self.dtype.itemsize)
         found = self._get(elements)
+        if unset is not None:
+            found[unset.any(axis=1)] = unset_element(self.dtype, group.is_again)
         if rows is None:
             return found
         result = np.zeros((self.batch.rows.count, *found.shape[1:]), self.dtype.numpy)
@@ -240,9 +240,11 @@ class MemoryPort:
         values = self._per_row(value, rows)
         offsets, size_bytes = elements * self.element_bits >> 3, self.dtype.itemsize
         if kind is AtomicKind.LOAD:
-            self.note_read(site, rows, offsets, size_bytes, is_moved=False, is_atomic=True)
+            unset = self.note_read(site, group, rows, offsets, size_bytes, is_atomic=True)
         else:
-            self._note_update(site, rows, offsets, size_bytes, kind)
+            unset = self._note_update(site, group, rows, offsets, size_bytes, kind)
+        if unset is not None and group.unset is not None:
+            group.unset()
         order = self.batch.rng.permutation(elements.size)
         found = np.empty((elements.size, *previous.shape[1:]), self.dtype.numpy)
         for turn in rounds(elements[order]):
@@ -252,13 +254,8 @@ class MemoryPort:
         previous[slice(None) if rows is None else rows] = found
         return previous
 
-    def _note_update(self, site: int, rows: Array | None, offsets: Array, size_bytes: int, kind: AtomicKind) -> None:
-        report = self.batch.reporter(self.buffer, site, self.element_of)
-        if kind is not AtomicKind.EXCHANGE:
-            unset = self.memory.note_read(offsets, size_bytes, rows, site, report, is_atomic=True)
-            if unset is not None:
-                first = int(np.flatnonzero(unset.any(axis=1))[0])
-                row = first if rows is None else int(rows[first])
-                self.batch.report_uninitialised(self.buffer, site, row, self.element_of(int(offsets[first]) // self.memory.cell_bytes))
+    def _note_update(self, site: int, group: Group, rows: Array | None, offsets: Array, size_bytes: int, kind: AtomicKind) -> Array | None:
+        unset = None if kind is AtomicKind.EXCHANGE else self.note_read(site, group, rows, offsets, size_bytes, is_atomic=True)
         changed = ~self.memory.get_unaligned(offsets, size_bytes)  # taken to change every byte
-        self.note_write(site, rows, offsets, changed, flags=ATOMIC)
+        self.note_write(site, rows, offsets, changed, flags=ATOMIC, is_counted=kind is AtomicKind.EXCHANGE)
+        return unset

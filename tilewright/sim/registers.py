@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from tilewright.execution.memory import Array, unpack_nibbles
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.sim.batch import Batch
 from tilewright.sim.group import Group
-from tilewright.sim.word import POISON_BYTE
+from tilewright.sim.word import UNSET_BYTES
 
 
 class RegisterFile:
@@ -35,7 +37,7 @@ class RegisterFile:
         self.batch = batch
         is_zero = self.root.scope is Scope.VARIABLE
         cells = self.size_bytes // self.cell_bytes
-        self.data = np.full((batch.rows.count, self.size_bytes), 0 if is_zero else POISON_BYTE, np.uint8)
+        self.data = np.full((batch.rows.count, self.size_bytes), 0 if is_zero else UNSET_BYTES[0], np.uint8)
         self.is_set = np.full((batch.rows.count, cells), is_zero or not batch.is_checked)
         self.is_ready = bytearray([is_zero or not batch.is_checked]) * cells  # set in every row
 
@@ -112,25 +114,35 @@ class RegisterPort:
         return f"element {cell * self.file.cell_bytes * 8 // self.element_bits} of {self.buffer.name}"
 
     # -- single elements
-    def load(self, site: int, group: Group, mask: Array | None, indices: tuple[Array, ...], *, is_moved: bool = False) -> Array:
-        """(rows,) elements, valid where the mask holds. Where `is_moved`, what is not set is remembered in `group.unset` instead of reported."""
+    def load(self, site: int, group: Group, mask: Array | None, indices: tuple[Array, ...]) -> Array:
+        """(rows,) elements, valid where the mask holds."""
         index = indices[0]
         inside = group if mask is group.mask else group.under(mask)
         if index.ndim:
-            return self._load_by_row(site, inside, index)
+            return self._load_by_row(site, group, inside, index)
         at = int(index)
         if not 0 <= at < self.count:
             self._report_outside(site, inside, index)
             return np.zeros((), self.dtype.numpy)
-        if is_moved or self._is_unready(at):
-            unset = self._unset_elements(inside, at, 1)
-            if is_moved:
-                group.unset = unset
-            elif unset is not None:
-                self._report_unset(site, inside, unset, at)
+        unset = self._unset_elements(inside, at, 1) if self._is_unready(at) else None
         if self.dtype.is_packed:
-            return np.asarray(((self.file.data[:, at >> 1] >> np.uint8(4 * (at & 1))) & np.uint8(15)).view(self.dtype.numpy))
-        return np.asarray(self._typed[:, at])
+            found = np.asarray(((self.file.data[:, at >> 1] >> np.uint8(4 * (at & 1))) & np.uint8(15)).view(self.dtype.numpy))
+        else:
+            found = np.asarray(self._typed[:, at])
+        if unset is not None:
+            where = np.zeros(self.batch.rows.count, bool)
+            where[inside.row_numbers] = unset.any(axis=1)
+            found = self._met_unset(site, group, where, found, np.full(self.batch.rows.count, at))
+        return found
+
+    def _met_unset(self, site: int, group: Group, where: Array, found: Array, at: Array) -> Array:
+        """`found` (rows,) with something else where nothing was written; `at` (rows,) are the elements."""
+        row = int(np.flatnonzero(where)[0])
+        place = f"element {int(at[row])} of {self.buffer.name}"
+        group.unset = partial(self.batch.report_uninitialised, self.buffer, site, row, place)
+        result = found.copy()
+        result[where] = unset_element(self.dtype, group.is_again)
+        return result
 
     def _is_unready(self, at: int) -> bool:
         bits, cell = self.element_bits, self.file.cell_bytes
@@ -141,25 +153,26 @@ class RegisterPort:
         first = at * self.element_bits // 8
         return self.file.unset(group, first, -(-(at + count) * self.element_bits // 8) - first)
 
-    def _load_by_row(self, site: int, group: Group, index: Array) -> Array:
-        rows = group.row_numbers
+    def _load_by_row(self, site: int, group: Group, inside: Group, index: Array) -> Array:
+        rows, count = inside.row_numbers, self.batch.rows.count
         at = index[rows].astype(np.int64)
         outside = (at < 0) | (at >= self.count)
         if outside.any():
-            self._report_outside(site, group, index)
+            self._report_outside(site, inside, index)
             at = np.where(outside, 0, at)
-        cells = (at * self.element_bits // 8)[:, None] // self.file.cell_bytes
-        cells = cells + np.arange(max(1, self.element_bits // 8 // self.file.cell_bytes))
-        unset = ~self.file.is_set[rows[:, None], cells] & ~outside[:, None]
-        if unset.any():
-            first = int(np.flatnonzero(unset.any(axis=1))[0])
-            self.batch.report_uninitialised(self.buffer, site, int(rows[first]), f"element {int(at[first])} of {self.buffer.name}")
         if self.dtype.is_packed:
             found = ((self.file.data[rows, at >> 1] >> (4 * (at & 1)).astype(np.uint8)) & np.uint8(15)).view(self.dtype.numpy)
         else:
             found = self._typed[rows, at]
-        result = np.zeros((self.batch.rows.count, *found.shape[1:]), self.dtype.numpy)
+        result = np.zeros((count, *found.shape[1:]), self.dtype.numpy)
         result[rows] = found
+        cells = (at * self.element_bits // 8)[:, None] // self.file.cell_bytes
+        cells = cells + np.arange(max(1, self.element_bits // 8 // self.file.cell_bytes))
+        unset = (~self.file.is_set[rows[:, None], cells]).any(axis=1) & ~outside
+        if unset.any():
+            where, places = np.zeros(count, bool), np.zeros(count, np.int64)
+            where[rows], places[rows] = unset, at
+            result = self._met_unset(site, group, where, result, places)
         return result
 
     def store(self, site: int, group: Group, indices: tuple[Array, ...], value: Array, unset: Array | None = None) -> None:
@@ -191,13 +204,14 @@ class RegisterPort:
         self.file.mark(group, first, -(-(at + 1) * self.element_bits // 8) - first, unset)
 
     # -- several elements
-    def get_bytes(self, site: int, group: Group, offset: Array, count: int, *, is_moved: bool) -> tuple[Array, Array | None]:
-        """(n, bytes) of `count` elements from `offset` on, and where they are not set (reported, and None, unless `is_moved`)."""
+    def get_bytes(self, site: int, group: Group, offset: Array, count: int) -> tuple[Array, Array | None]:
+        """(n, bytes) of `count` elements from `offset` on, and where nothing was written."""
         at = self.offset(site, group, offset, count)
         found, unset = self.file.get(group, at * self.element_bits // 8, -(-count * self.element_bits // 8))
-        if unset is not None and not is_moved:
-            self._report_unset(site, group, unset, at)
-            unset = None
+        if unset is not None:
+            row, byte = (int(i[0]) for i in np.nonzero(unset))
+            place = f"element {at + byte * 8 // self.element_bits} of {self.buffer.name}"
+            group.unset = partial(self.batch.report_uninitialised, self.buffer, site, int(group.row_numbers[row]), place)
         return found, unset
 
     def put_bytes(self, site: int, group: Group, offset: Array, count: int, values: Array, unset: Array | None = None) -> None:
@@ -227,7 +241,10 @@ class RegisterPort:
         first = int(np.flatnonzero(wrong)[0]) if wrong.any() else 0
         self.batch.report_out_of_bounds(self.buffer, site, int(rows[first]), str(int(values[first])), self._shape)
 
-    def _report_unset(self, site: int, group: Group, unset: Array, at: int) -> None:
-        row, byte = (int(i[0]) for i in np.nonzero(unset))
-        element = at + byte * 8 // self.element_bits
-        self.batch.report_uninitialised(self.buffer, site, int(group.row_numbers[row]), f"element {element} of {self.buffer.name}")
+
+def unset_element(dtype: DType, is_again: bool) -> Any:
+    """What an element that nobody has written is taken to be."""
+    if dtype.is_bool:
+        return is_again
+    octets = np.full(dtype.numpy.itemsize, UNSET_BYTES[is_again], np.uint8)
+    return (octets & 15 if dtype.is_packed else octets).view(dtype.numpy)[0]

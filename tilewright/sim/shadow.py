@@ -77,6 +77,15 @@ class BlockShadow:
             self._note_reads(cells, rows, statement)
         return poisoned
 
+    def unwritten(self, cells: Array) -> Array | None:
+        """Where cells hold nothing; None where all hold something."""
+        is_poison = (self._writer[cells] & UNINITIALISED) != 0
+        return is_poison if is_poison.any() else None
+
+    def poison(self, cells: Array, where: Array) -> None:
+        """Says that cells hold nothing, though they were written."""
+        self._writer[cells[where]] |= UNINITIALISED
+
     def _look_closer(self, cells: Array, words: Array, rows: Array | None, report: Report, is_atomic: bool) -> Array | None:
         limit = self._clocks.limit if rows is None else self._clocks.limit[rows]
         is_poison = (words & UNINITIALISED) != 0
@@ -212,6 +221,10 @@ class GridShadow:
         self._writer[:], self._writer_block[:] = 0, -1
         for words, blocks in self._readers:
             words[:], blocks[:] = 0, -1
+
+    def unwritten(self, cells: Array) -> Array | None:
+        """Global memory counts as written."""
+        return None
 
     def read(self, cells: Array, rows: Array | None, statement: int, report: Report, *, is_atomic: bool = False) -> Array | None:
         """As `BlockShadow.read`; all of it counts as written."""

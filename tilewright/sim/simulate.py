@@ -34,7 +34,7 @@ from tilewright.sim.rows import Rows
 from tilewright.sim.shadow import BlockShadow, GridShadow
 from tilewright.sim.steps import StepCompiler
 from tilewright.sim.traffic import AccessCount, Traffic
-from tilewright.sim.word import POISON_BYTE
+from tilewright.sim.word import UNSET_BYTES
 
 _BATCH_ROWS = 2048
 _BATCH_CELLS = 1 << 22  # shadow entries of shared memory at once
@@ -320,7 +320,7 @@ class _LaunchRun:
         owner, options = self.owner, self.owner.options
         rows = Rows.of(blocks, self.threads)
         clocks = Clocks(rows)
-        shared = ByteMemory(Scope.SHARED, self.shared_stride_bytes * len(blocks), self.shared_cell_bytes, POISON_BYTE)
+        shared = ByteMemory(Scope.SHARED, self.shared_stride_bytes * len(blocks), self.shared_cell_bytes, UNSET_BYTES[0])
         if options.is_checked and any(b.scope is Scope.SHARED for b in self.used.buffers):
             shared.shadow = BlockShadow(shared.num_cells, rows, clocks)
         journal = Journal(self.statements, owner.findings, owner.traffic, options.printer)

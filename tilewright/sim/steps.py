@@ -15,8 +15,8 @@ import numpy as np
 
 from tilewright.errors import CompilerBug, Label
 from tilewright.execution.memory import Array
-from tilewright.ir.buffer import Buffer
-from tilewright.ir.expr import Expr, Op
+from tilewright.ir.buffer import Buffer, Scope
+from tilewright.ir.expr import Expr
 from tilewright.ir.instruction import InstructionScope
 from tilewright.ir.stmt import (
     WARP_THREADS,
@@ -40,14 +40,15 @@ from tilewright.ir.stmt import (
 )
 from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
 from tilewright.sim.batch import Batch
-from tilewright.sim.calls import Bound, BoundAddress, BoundRegisters, BoundValue, Call, report_inactive, whole_warps
+from tilewright.sim.calls import Bound, BoundAddress, BoundRegisters, BoundValue, Call, report_inactive, simulate_call, whole_warps
 from tilewright.sim.exchange import exchange
-from tilewright.sim.expressions import ExpressionCompiler
+from tilewright.sim.expressions import Evaluation, ExpressionCompiler
 from tilewright.sim.findings import FindingKind
 from tilewright.sim.group import Group
 from tilewright.sim.machine import Machine, Step
 from tilewright.sim.ports import MemoryPort
 from tilewright.sim.registers import RegisterPort
+from tilewright.sim.unset import evaluate, settled
 
 Port = MemoryPort | RegisterPort
 Action = Callable[[Group, Machine], None]
@@ -262,22 +263,33 @@ class StepCompiler:
         value, slot = self._expressions.function(node.value, site), self._expressions.slot(node.variable)
 
         def let(group: Group, machine: Machine) -> None:
-            found = value(group, group.mask)
+            found, other, differs = evaluate(value, group)
             group.values[slot] = found.copy() if found.ndim and found.base is not None else found
+            if differs is not None and group.unset is not None:
+                group.others[slot] = np.array(other), group.unset
+            elif group.others:
+                group.others.pop(slot, None)
 
         return let
 
     def _store(self, node: Store, site: int) -> Action:
         port = self._port(node.buffer)
-        is_moved = node.value.op is Op.LOAD
-        value = self._expressions.function(node.value, site, is_moved=is_moved)
+        is_global, size_bytes = node.buffer.scope is Scope.GLOBAL, node.buffer.dtype.itemsize
+        value = self._expressions.function(node.value, site)
         indices = self._expressions.functions(node.indices, site)
 
         def store(group: Group, machine: Machine) -> None:
             if group.mask is not None and not len(group):
                 return
-            found = value(group, group.mask)
-            port.store(site, group, indices(group, group.mask), found, group.unset if is_moved else None)
+            places = settled(indices, group)
+            found, _, differs = evaluate(value, group)
+            unset = None
+            if differs is not None:
+                if not is_global:
+                    unset = np.repeat(differs[:, None], size_bytes, axis=1)
+                elif group.unset is not None:
+                    group.unset()
+            port.store(site, group, places, found, unset)
 
         return store
 
@@ -290,18 +302,18 @@ class StepCompiler:
             assert isinstance(start, MemoryPort) and isinstance(to, RegisterPort)
             if group.mask is not None and not len(group):
                 return
-            rows, offsets, kept = start.place_bytes(site, group, places[1](group, group.mask), size_bytes)
+            rows, offsets, kept = start.place_bytes(site, group, settled(places[1], group), size_bytes)
             inside = group if kept is None else group.among(group.row_numbers[kept])
             if offsets.size:
-                unset = start.note_read(site, rows, offsets, size_bytes, is_moved=True)
+                unset = start.note_read(site, group, rows, offsets, size_bytes)
                 to.put_bytes(site, inside, places[0](group, group.mask)[0], count, start.memory.get(offsets, size_bytes), unset)
 
         def store(group: Group, machine: Machine) -> None:
             assert isinstance(to, MemoryPort) and isinstance(start, RegisterPort)
             if group.mask is not None and not len(group):
                 return
-            values, unset = start.get_bytes(site, group, places[1](group, group.mask)[0], count, is_moved=True)
-            rows, offsets, kept = to.place_bytes(site, group, places[0](group, group.mask), size_bytes)
+            values, unset = start.get_bytes(site, group, places[1](group, group.mask)[0], count)
+            rows, offsets, kept = to.place_bytes(site, group, settled(places[0], group), size_bytes)
             if kept is not None:
                 values, unset = values[kept], None if unset is None else unset[kept]
             if offsets.size:
@@ -336,7 +348,7 @@ class StepCompiler:
             batch = machine.batch
             inside = whole_warps(site, group, batch, instruction.name) if is_warp else group
             if inside is not None:
-                instruction.simulate(Call(site, inside, batch, machine.copies, instruction, bound))
+                simulate_call(Call(site, inside, batch, machine.copies, instruction, bound))
 
         return call
 
@@ -351,9 +363,10 @@ class StepCompiler:
         def update(group: Group, machine: Machine) -> None:
             if group.mask is not None and not len(group):
                 return
-            found = port.update(site, group, node.kind, indices(group, group.mask), value(group, group.mask))
+            found = port.update(site, group, node.kind, settled(indices, group), settled(value, group))
             if slot is not None:
                 group.values[slot] = found
+                group.others.pop(slot, None)
 
         return update
 
@@ -368,14 +381,21 @@ class StepCompiler:
             by_warp = (np.ones(count, bool) if group.mask is None else group.mask).reshape(-1, WARP_THREADS)
             if node.kind is not WarpExchangeKind.ACTIVE_MASK:
                 _check_lanes(site, batch, by_warp, np.asarray(named(group, group.mask)), node.kind)
-            values = _by_warp(value(group, group.mask), count)
-            lanes = None if operand is None else _by_warp(operand(group, group.mask), count)
+            lanes = None if operand is None else _by_warp(settled(operand, group), count)
             warps = by_warp.any(axis=1)
-            result = np.zeros(by_warp.shape, node.result.dtype.numpy)
             given = None if lanes is None else lanes[warps].astype(np.int64)
-            if warps.any():
-                result[warps] = exchange(node.kind, values[warps], given, node.width, by_warp[warps], node.value.dtype)
-            group.values[slot] = result.reshape(-1)
+            found, other, differs = evaluate(value, group)
+
+            def received(values: Any) -> Array:
+                result = np.zeros(by_warp.shape, node.result.dtype.numpy)
+                if warps.any():
+                    result[warps] = exchange(node.kind, _by_warp(values, count)[warps], given, node.width, by_warp[warps], node.value.dtype)
+                return result.reshape(-1)
+
+            group.values[slot] = received(found)
+            group.others.pop(slot, None)
+            if differs is not None and group.unset is not None:
+                group.others[slot] = received(other), group.unset
 
         return give
 
@@ -385,7 +405,7 @@ class StepCompiler:
 
         def show(group: Group, machine: Machine) -> None:
             batch = machine.batch
-            found = [np.broadcast_to(v, (batch.rows.count,)) for v in values(group, group.mask)]
+            found = [np.broadcast_to(v, (batch.rows.count,)) for v in settled(values, group)]
             for row in group.row_numbers:
                 parts = [node.message, *(str(v[row]) for v in found)]
                 if port is not None:
@@ -398,7 +418,7 @@ class StepCompiler:
         condition = self._expressions.function(node.condition, site)
 
         def check(group: Group, machine: Machine) -> None:
-            failed = ~np.broadcast_to(condition(group, group.mask), (machine.batch.rows.count,))
+            failed = ~np.broadcast_to(settled(condition, group), (machine.batch.rows.count,))
             failed = failed if group.mask is None else failed & group.mask
             if failed.any():
                 row = int(np.flatnonzero(failed)[0])
@@ -414,8 +434,8 @@ class StepCompiler:
 
 
 # -- what structures do when they run
-def _part_if(condition: Any, labels: list[int], otherwise: int, inside: int, group: Group, machine: Machine) -> int:
-    found = condition(group, group.mask)
+def _part_if(condition: Evaluation, labels: list[int], otherwise: int, inside: int, group: Group, machine: Machine) -> int:
+    found = settled(condition, group)
     if np.ndim(found) == 0:
         return inside if found else labels[otherwise]
     taken = found if group.mask is None else found & group.mask
@@ -428,9 +448,9 @@ def _part_if(condition: Any, labels: list[int], otherwise: int, inside: int, gro
     return labels[otherwise]
 
 
-def _enter_if(condition: Any, labels: list[int], otherwise: int, inside: int, group: Group, machine: Machine) -> int:
+def _enter_if(condition: Evaluation, labels: list[int], otherwise: int, inside: int, group: Group, machine: Machine) -> int:
     """Frame: a constant, the mask before, the mask of the other side (None where nobody goes there), the rows that the first side has left over."""
-    found = condition(group, group.mask)
+    found = settled(condition, group)
     before = group.mask
     if np.ndim(found) == 0:
         if found:
@@ -472,9 +492,9 @@ def _leave_if(is_loop_left: bool, place: int, group: Group, machine: Machine) ->
     return place
 
 
-def _enter_loop(extent: Any, place: int, group: Group, machine: Machine) -> int:
+def _enter_loop(extent: Evaluation | None, place: int, group: Group, machine: Machine) -> int:
     """Frame: the turn, the extent, the mask before, the rows that are still in the loop."""
-    group.frames.append([0, None if extent is None else extent(group, group.mask), group.mask, group.mask])
+    group.frames.append([0, None if extent is None else settled(extent, group), group.mask, group.mask])
     return place
 
 
@@ -509,10 +529,20 @@ def _stay(stays: Array, leave: int, is_parting: bool, group: Group, machine: Mac
     return True
 
 
-def _head_while(condition: Any, labels: list[int], leave: int, place: int, is_parting: bool, max_turns: int, site: int, group: Group, machine: Machine) -> int:
+def _head_while(
+    condition: Evaluation,
+    labels: list[int],
+    leave: int,
+    place: int,
+    is_parting: bool,
+    max_turns: int,
+    site: int,
+    group: Group,
+    machine: Machine,
+) -> int:
     if not is_parting and group.mask is not None and not group.mask.any():
         return labels[leave]
-    found = condition(group, group.mask)
+    found = settled(condition, group)
     if np.ndim(found) == 0:
         if not found:
             return labels[leave]

@@ -14,4 +14,5 @@ CLOCK_SHIFT, CLOCK_MASK = 32, 0x3FFFFFF
 UNDER_WAY = 1 << 58
 UNINITIALISED = 1 << 59
 
-POISON_BYTE = 0xFF  # what is not initialised holds: NaN in every float format that has one
+# What is read from memory that nobody has written: a great number and a small one in every format. A result that differs between the two depends on it.
+UNSET_BYTES = (0x7B, 0xFB)
