@@ -56,7 +56,7 @@ def _rows_that_differ(a: Array, b: Array, rows: Array | None, rank: int) -> Arra
     bits = [np.ascontiguousarray(np.broadcast_to(x, shape)).view(f"u{x.dtype.itemsize}") for x in (a, b)]
     different = np.asarray(bits[0] != bits[1])
     if rank:
-        different = different.any(axis=-1)
+        different = np.asarray(different.any(axis=-1))
     return different[rows] if different.ndim and rows is not None else different
 
 
