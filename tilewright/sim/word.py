@@ -14,5 +14,6 @@ CLOCK_SHIFT, CLOCK_MASK = 32, 0x3FFFFFF
 UNDER_WAY = 1 << 58
 UNINITIALISED = 1 << 59
 
-# What is read from memory that nobody has written: a great number and a small one in every format, with different low bits. A result that differs between the two depends on it.
+# What is read from memory that nobody has written: a great number and a small one in every format, with different low bits. A result that differs
+# between the two depends on it.
 UNSET_BYTES = (0x7B, 0xF4)
