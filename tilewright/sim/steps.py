@@ -42,12 +42,25 @@ from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
 from tilewright.sim.batch import Batch
 from tilewright.sim.calls import Bound, BoundAddress, BoundRegisters, BoundValue, Call, report_inactive, simulate_call, whole_warps
 from tilewright.sim.exchange import exchange
-from tilewright.sim.expressions import Evaluation, ExpressionCompiler
+from tilewright.sim.expressions import ExpressionCompiler
 from tilewright.sim.findings import FindingKind
 from tilewright.sim.group import Group
 from tilewright.sim.machine import Machine, Step
 from tilewright.sim.ports import MemoryPort
 from tilewright.sim.registers import RegisterPort
+from tilewright.sim.structures import (
+    end_loop,
+    end_parting_loop,
+    enter_if,
+    enter_loop,
+    head_for,
+    head_while,
+    leave_if,
+    mask_out,
+    next_turn,
+    part_if,
+    turn_if,
+)
 from tilewright.sim.unset import evaluate, settled
 
 Port = MemoryPort | RegisterPort
@@ -166,7 +179,7 @@ class StepCompiler:
         otherwise, end = self._label(), self._label()
         labels = self._labels
         if is_parting:
-            self._step(partial(_part_if, condition, labels, otherwise, len(self.steps) + bool(self._pending) + 1))
+            self._step(partial(part_if, condition, labels, otherwise, len(self.steps) + bool(self._pending) + 1))
             self._stmt(node.then_body, loop, end)
             self._jump(end)
             self._place(otherwise)
@@ -175,15 +188,15 @@ class StepCompiler:
             self._place(end)
             self._join()
             return
-        self._step(partial(_enter_if, condition, labels, otherwise, len(self.steps) + bool(self._pending) + 1))
+        self._step(partial(enter_if, condition, labels, otherwise, len(self.steps) + bool(self._pending) + 1))
         self._depth += 1
         self._stmt(node.then_body, loop, otherwise)
         self._place(otherwise)
-        self._step(partial(_turn_if, labels, end, len(self.steps) + bool(self._pending) + 1))
+        self._step(partial(turn_if, labels, end, len(self.steps) + bool(self._pending) + 1))
         if node.else_body is not None:
             self._stmt(node.else_body, loop, end)
         self._place(end)
-        self._step(partial(_leave_if, loop is not None and _leaves_loop(node), len(self.steps) + bool(self._pending) + 1))
+        self._step(partial(leave_if, loop is not None and _leaves_loop(node), len(self.steps) + bool(self._pending) + 1))
         self._depth -= 1
 
     def _jump(self, label: int) -> None:
@@ -203,30 +216,30 @@ class StepCompiler:
         labels = self._labels
         if isinstance(node, For):
             extent = self._expressions.function(node.extent, site)
-            self._step(partial(_enter_loop, extent, len(self.steps) + bool(self._pending) + 1))
+            self._step(partial(enter_loop, extent, len(self.steps) + bool(self._pending) + 1))
         else:
             extent = self._expressions.function(node.condition, site)
-            self._step(partial(_enter_loop, None, len(self.steps) + bool(self._pending) + 1))
+            self._step(partial(enter_loop, None, len(self.steps) + bool(self._pending) + 1))
         self._depth += 1
         self._place(head)
         place = len(self.steps) + 1
         if isinstance(node, For):
             slot, kind = self._expressions.slot(node.variable), node.variable.dtype.numpy.type
-            self._step(partial(_head_for, slot, kind, labels, leave, place, is_parting))
+            self._step(partial(head_for, slot, kind, labels, leave, place, is_parting))
         else:
-            self._step(partial(_head_while, extent, labels, leave, place, is_parting, self._max_turns, site))
+            self._step(partial(head_while, extent, labels, leave, place, is_parting, self._max_turns, site))
         self._stmt(node.body, loop, following)
         self._place(following)
         if is_parting and _leaves_loop(node.body):
             self._join()
-        self._step(partial(_next_turn, labels, head, is_parting))
+        self._step(partial(next_turn, labels, head, is_parting))
         self._place(leave)
         self._depth -= 1
         if is_parting:
-            self._step(partial(_end_parting_loop, len(self.steps) + 1))
+            self._step(partial(end_parting_loop, len(self.steps) + 1))
             self._join()
         else:
-            self._step(partial(_end_loop, len(self.steps) + 1))
+            self._step(partial(end_loop, len(self.steps) + 1))
 
     def _leave(self, loop: _Loop, skip: int | None, *, is_break: bool) -> None:
         labels = self._labels
@@ -235,7 +248,7 @@ class StepCompiler:
             self._step(lambda group, machine: labels[target])
             return
         assert skip is not None
-        self._step(partial(_mask_out, loop.depth, labels, skip, is_break))
+        self._step(partial(mask_out, loop.depth, labels, skip, is_break))
 
     # -- statements without structure
     def _action(self, node: Stmt) -> Action:
@@ -431,163 +444,6 @@ class StepCompiler:
                 machine.batch.journal.findings.add(FindingKind.ASSERTION, site, describe)
 
         return check
-
-
-# -- what structures do when they run
-def _part_if(condition: Evaluation, labels: list[int], otherwise: int, inside: int, group: Group, machine: Machine) -> int:
-    found = settled(condition, group)
-    if np.ndim(found) == 0:
-        return inside if found else labels[otherwise]
-    taken = found if group.mask is None else found & group.mask
-    left = ~found if group.mask is None else ~found & group.mask
-    if not left.any():
-        return inside
-    if taken.any():
-        machine.part(group, left, labels[otherwise])
-        return inside
-    return labels[otherwise]
-
-
-def _enter_if(condition: Evaluation, labels: list[int], otherwise: int, inside: int, group: Group, machine: Machine) -> int:
-    """Frame: a constant, the mask before, the mask of the other side (None where nobody goes there), the rows that the first side has left over."""
-    found = settled(condition, group)
-    before = group.mask
-    if np.ndim(found) == 0:
-        if found:
-            group.frames.append([0, before, None, None])
-            return inside
-        group.frames.append([0, before, True, None])
-        return labels[otherwise]
-    taken, left = (found, ~found) if before is None else (before & found, before & ~found)
-    if not left.any():
-        group.frames.append([0, before, None, None])
-        return inside
-    if not taken.any():
-        group.frames.append([0, before, True, None])
-        return labels[otherwise]
-    group.frames.append([0, before, left, None])
-    group.set_mask(taken)
-    return inside
-
-
-def _turn_if(labels: list[int], end: int, inside: int, group: Group, machine: Machine) -> int:
-    """Between the sides."""
-    frame = group.frames[-1]
-    other = frame[2]
-    if other is None:  # all rows went to the first side
-        return labels[end]
-    if other is True:  # all go to the second
-        frame[2] = None
-        return inside
-    frame[3] = group.mask
-    frame[2] = None
-    group.set_mask(other)
-    return inside
-
-
-def _leave_if(is_loop_left: bool, place: int, group: Group, machine: Machine) -> int:
-    _, before, _, first = group.frames.pop()
-    if first is not None:
-        group.set_mask(first | group.mask if is_loop_left else before)
-    return place
-
-
-def _enter_loop(extent: Evaluation | None, place: int, group: Group, machine: Machine) -> int:
-    """Frame: the turn, the extent, the mask before, the rows that are still in the loop."""
-    group.frames.append([0, None if extent is None else settled(extent, group), group.mask, group.mask])
-    return place
-
-
-def _head_for(slot: int, kind: Any, labels: list[int], leave: int, place: int, is_parting: bool, group: Group, machine: Machine) -> int:
-    frame = group.frames[-1]
-    turn, extent = frame[0], frame[1]
-    if np.ndim(extent) == 0:
-        if turn >= extent:
-            return labels[leave]
-    else:
-        stays = extent > turn
-        if not _stay(stays, labels[leave], is_parting, group, machine):
-            return labels[leave]
-    if not is_parting and group.mask is not None and not group.mask.any():
-        return labels[leave]
-    group.values[slot] = kind(turn)
-    return place
-
-
-def _stay(stays: Array, leave: int, is_parting: bool, group: Group, machine: Machine) -> bool:
-    """Takes the rows that do not stay out of a loop; whether any stays."""
-    inside = stays if group.mask is None else stays & group.mask
-    if not inside.any():
-        return False
-    gone = ~stays if group.mask is None else ~stays & group.mask
-    if gone.any():
-        if is_parting:
-            machine.part(group, gone, leave)
-        else:
-            group.set_mask(inside)
-            group.frames[-1][3] = inside
-    return True
-
-
-def _head_while(
-    condition: Evaluation,
-    labels: list[int],
-    leave: int,
-    place: int,
-    is_parting: bool,
-    max_turns: int,
-    site: int,
-    group: Group,
-    machine: Machine,
-) -> int:
-    if not is_parting and group.mask is not None and not group.mask.any():
-        return labels[leave]
-    found = settled(condition, group)
-    if np.ndim(found) == 0:
-        if not found:
-            return labels[leave]
-    elif not _stay(found, labels[leave], is_parting, group, machine):
-        return labels[leave]
-    if group.frames[-1][0] >= max_turns:
-
-        def describe() -> Any:
-            message = f"this loop has not ended after {max_turns} turns on {machine.batch.describe_row(int(group.row_numbers[0]))}"
-            label = Label(machine.batch.journal.span(site))
-            return message, (label,), "the simulator gives up on loops that seem endless", "raise SimulationOptions.max_turns where the loop does end"
-
-        machine.batch.journal.findings.add(FindingKind.ENDLESS_LOOP, site, describe)
-        return labels[leave]
-    return place
-
-
-def _next_turn(labels: list[int], head: int, is_parting: bool, group: Group, machine: Machine) -> int:
-    frame = group.frames[-1]
-    frame[0] += 1
-    if not is_parting and frame[3] is not group.mask:
-        group.set_mask(frame[3])
-    return labels[head]
-
-
-def _end_loop(place: int, group: Group, machine: Machine) -> int:
-    frame = group.frames.pop()
-    if group.mask is not frame[2]:
-        group.set_mask(frame[2])
-    return place
-
-
-def _end_parting_loop(place: int, group: Group, machine: Machine) -> int:
-    group.frames.pop()
-    return place
-
-
-def _mask_out(depth: int, labels: list[int], skip: int, is_break: bool, group: Group, machine: Machine) -> int:
-    """Break and Continue of a loop under masks: the rows are out until its end, or its next turn."""
-    frame = group.frames[depth]
-    gone = np.ones(machine.batch.rows.count, bool) if group.mask is None else group.mask
-    if is_break:
-        frame[3] = ~gone if frame[3] is None else frame[3] & ~gone
-    group.set_mask(np.zeros_like(gone))
-    return labels[skip]
 
 
 def _holds_barrier(node: Stmt) -> bool:
