@@ -52,7 +52,7 @@ ORDER_ON_FLOOR_8 = ("backends", "driver", "profiler", "kernel", "jit")
 # The package's own front door gathers names from every floor.
 FRONT_DOORS = {"__init__", "__main__"}
 # Third parties that may be imported inside functions, because they are optional or heavy.
-LAZY_THIRD_PARTIES = {"torch", "llvmlite", "jax", "cupy", "IPython", "cuda"}
+LAZY_THIRD_PARTIES = {"torch", "llvmlite", "jax", "cupy", "IPython", "cuda", "pynvml"}
 
 
 def modules() -> list[Path]:

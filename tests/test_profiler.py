@@ -11,6 +11,7 @@ import pytest
 import tilewright
 import tilewright.language as T
 from tests.execution import refused
+from tilewright import profiler
 from tilewright.dtypes import SCALAR_DTYPES, DType
 from tilewright.errors import Kind
 from tilewright.profiler import Profiler, TensorSupplyType, do_bench
@@ -180,3 +181,15 @@ def test_inputs_of_every_kind(dtype: DType, supply: TensorSupplyType) -> None:
             assert np.abs(values).max() <= (6 if supply in (TensorSupplyType.Normal, TensorSupplyType.Randn) else 2)
 
     Profiler(look, kernel.params, [], supply).run_once()
+
+
+def test_a_program_on_a_gpu_is_timed_by_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(profiler, "uses_gpu", lambda: True)
+    monkeypatch.setattr(profiler, "gpu_times_ms", lambda fn, **options: asked.append(options) or [1.0, 2.0, 6.0])
+    assert do_bench(lambda: None) == 3.0 and do_bench(lambda: None, return_mode="median") == 2.0
+    assert do_bench(lambda: None, quantiles=[0.0, 1.0], backend="cudagraph", fast_flush=False, _n_warmup=2, _n_repeat=3) == [1.0, 6.0]
+    assert (asked[0]["flush_bytes"], asked[0]["is_replayed"]) == (256 << 20, False)
+    assert (asked[2]["flush_bytes"], asked[2]["is_replayed"], asked[2]["warmup_count"], asked[2]["repeat_count"]) == (0, True, 2, 3)
+    assert do_bench(lambda: None, early_stop_baseline=0.5) == 1.0 and len(asked) == 4
+    assert do_bench(lambda: None, device="cpu", _n_warmup=1, _n_repeat=3) >= 0 and len(asked) == 4

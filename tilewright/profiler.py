@@ -15,8 +15,10 @@ from tilewright.errors import Kind, fail
 from tilewright.ir.expr import Expr, Op, const
 from tilewright.ir.program import Parameter, ParameterKind
 from tilewright.ir.visit import subexpressions, substitute_expr
+from tilewright.runtime.cuda_timing import gpu_times_ms, uses_gpu
 from tilewright.runtime.host_arrays import as_array, as_torch
 from tilewright.spans import span_of_caller
+from tilewright.target.nvidia import NvidiaTarget
 
 
 class TensorSupplyType(Enum):
@@ -45,13 +47,15 @@ def do_bench(
     cache_size: int = 256,
     early_stop_baseline: float | None = None,
 ) -> Any:
-    """Milliseconds of one call of `fn` on the CPU.
+    """Milliseconds of one call of `fn`: on the GPU, by its events, where the program uses one through torch; else on the CPU.
 
     warmup, rep     milliseconds to spend before and while measuring; `_n_warmup`, `_n_repeat` give counts instead.
     return_mode     "mean", "median", "min" or "max"; with `quantiles`, a list of those instead.
     early_stop_baseline   milliseconds: where the first two calls both take longer, the shorter of them is the answer.
 
-    The other arguments are about GPUs.
+    backend         on a GPU: "event" and "cupti" measure calls, "cudagraph" replays of a graph of one call.
+    fast_flush, cache_size   on a GPU: whether the L2 cache is emptied before every call, by writing so many MiB.
+    device          "cpu" measures on the CPU in any case.
     """
     if backend not in ("event", "cupti", "cudagraph"):
         fail(
@@ -69,6 +73,15 @@ def do_bench(
             because='known are "mean", "median", "min" and "max"',
             help="leave it out for the mean",
         )
+    summarise: dict[str, Callable[[list[float]], Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
+    if uses_gpu() and str(device) != "cpu":
+        flush_bytes, is_replayed = (cache_size << 20 if fast_flush else 0), backend == "cudagraph"
+        if early_stop_baseline is not None:
+            least_ms = min(gpu_times_ms(fn, warmup_ms=0, rep_ms=0, repeat_count=2, flush_bytes=flush_bytes))
+            if least_ms > early_stop_baseline:
+                return [least_ms] * len(quantiles) if quantiles is not None else least_ms
+        times = gpu_times_ms(fn, warmup_ms=warmup, rep_ms=rep, warmup_count=_n_warmup, repeat_count=_n_repeat, flush_bytes=flush_bytes, is_replayed=is_replayed)
+        return [float(np.quantile(times, q)) for q in quantiles] if quantiles is not None else float(summarise[return_mode](times))
     start = time.perf_counter()
     fn()
     once_ms = max((time.perf_counter() - start) * 1e3, 1e-6)
@@ -87,7 +100,6 @@ def do_bench(
         times.append((time.perf_counter() - start) * 1e3)
     if quantiles is not None:
         return [float(np.quantile(times, q)) for q in quantiles]
-    summarise: dict[str, Callable[[list[float]], Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
     return float(summarise[return_mode](times))
 
 
@@ -105,9 +117,12 @@ class Profiler:
         self.result_idx = tuple(output_positions)
 
     def make_inputs(self, sizes: Mapping[str, int] | None = None) -> list[Any]:
-        """Made-up inputs; `sizes` names the symbols. In a TileLang program that uses torch they are torch tensors, as it expects; else numpy arrays."""
+        """Made-up inputs; `sizes` names the symbols. In a TileLang program that uses torch they are torch tensors, as it expects; for a GPU they are
+        torch tensors on it; else numpy arrays."""
         rng = np.random.default_rng(0)
         arrays = [self._input(p, rng, sizes or {}) for k, p in enumerate(self.parameters) if k not in self.result_idx]
+        if isinstance(getattr(self.kernel, "target", None), NvidiaTarget):
+            return [as_torch(a).cuda() for a in arrays]
         return [as_torch(a) for a in arrays] if {"torch", "tilelang"} <= sys.modules.keys() else arrays
 
     def _input(self, parameter: Parameter, rng: np.random.Generator, sizes: Mapping[str, int]) -> Any:

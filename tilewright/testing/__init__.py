@@ -1,1 +1,5 @@
-"""Fuzzing, invalid programs and minimisation (floor 9)."""
+"""Timing, fuzzing, invalid programs and minimisation (floor 9)."""
+
+from tilewright.testing.bench import Timing, do_bench
+
+__all__ = ["Timing", "do_bench"]
