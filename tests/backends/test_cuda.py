@@ -56,7 +56,7 @@ def test_what_can_be_looked_at_without_a_gpu() -> None:
         assert "__global__" in kernel.source and re.search(r"\.target\s+sm_80\b", kernel.ptx) and repr(kernel) == "<kernel scale for sm_80>"
         assert kernel.source == kernel.get_kernel_source() and kernel.target is SM_80 and "vector" in kernel.ir("lowered") and kernel.remarks is not None
         (resources,) = kernel.resources()
-        assert resources.threads == 128 and 0 < resources.registers < 256 and resources.occupancy.blocks_per_sm > 0 and "scale on sm_80" in str(resources)
+        assert resources.threads == 128 and 0 < resources.registers < 256 and resources.occupancy.blocks_per_sm > 0 and "scale_kernel on sm_80" in str(resources)
         (other,) = kernel.resources("sm_90")
         assert other.architecture == "sm_90"
     with refused(Kind.TARGET_FEATURE, "sm_70"):
@@ -111,7 +111,7 @@ def test_a_call_launches_what_was_compiled(driver: MockDriver) -> None:
         seen.append(words)
         np.copyto(array_at(words[2], (70, 64), np.float32), 2 * array_at(words[0], (70, 64), np.float32))
 
-    driver.kernels = {"scale": MockKernel(4, body)}
+    driver.kernels = {"scale_kernel": MockKernel(4, body)}
     a = on_gpu(integers((70, 64)))
     b = kernel(a, 2.0)
     np.testing.assert_array_equal(b.array, 2 * a.array)
@@ -125,7 +125,7 @@ def test_a_call_launches_what_was_compiled(driver: MockDriver) -> None:
 
 
 def test_a_kernel_from_the_cache_is_launched_alike(driver: MockDriver) -> None:
-    driver.kernels = {"scale": MockKernel(4)}
+    driver.kernels = {"scale_kernel": MockKernel(4)}
     a = on_gpu(integers((70, 64)))
     for _ in range(2):
         tilewright.compile(scale, target="sm_90", out_idx=-1)(a, 2.0)
@@ -140,7 +140,7 @@ def test_what_only_a_gpu_has() -> None:
 
 
 def test_code_for_an_older_architecture_is_assembled_for_the_device(driver: MockDriver) -> None:
-    driver.kernels = {"scale": MockKernel(4)}
+    driver.kernels = {"scale_kernel": MockKernel(4)}
     kernel = tilewright.compile(scale, target="sm_80", out_idx=-1)
     kernel(on_gpu(integers((70, 64))), 1.0)
     ((_, image, _),) = driver.calls
@@ -157,7 +157,7 @@ def test_code_that_cannot_run_on_the_device_is_refused(target: str, capability: 
 
 def test_asserts_are_numbered_by_the_passes(driver: MockDriver) -> None:
     kernel = tilewright.compile(checked, target="sm_90")
-    driver.kernels = {"checked": MockKernel(3, lambda words: array_at(words[2], (1,), np.int32).__setitem__(0, 1))}
+    driver.kernels = {"checked_kernel": MockKernel(3, lambda words: array_at(words[2], (1,), np.int32).__setitem__(0, 1))}
     with refused(Kind.DEVICE_ASSERT, "no negative numbers"):
         kernel(on_gpu(np.ones(33, np.float32)), on_gpu(np.ones(33, np.float32)))
 
@@ -173,7 +173,7 @@ def test_eager_functions_run_where_their_tensors_are(driver: MockDriver) -> None
                 B[bx * 32 + i] = A[bx * 32 + i] * 2
         return B
 
-    driver.kernels = {"twice": MockKernel(2)}
+    driver.kernels = {"twice_kernel": MockKernel(2)}
     assert type(twice(on_gpu(integers((64,))))).__name__ == "MockCupyArray" and len(driver.launches) == 1
     np.testing.assert_array_equal(twice(np.ones(64, np.float32)), np.full(64, 2, np.float32))
     assert len(driver.launches) == 1
