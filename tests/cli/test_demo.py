@@ -12,7 +12,9 @@ from rich.console import Console
 
 from tilewright.cli import demo as module
 from tilewright.cli.demo import Case, Unit, cases, demo, measure
+from tilewright.jit import compile
 from tilewright.kernels import softmax
+from tilewright.runtime.cuda_driver import NoCudaError, use_driver
 
 CASE = Case(
     "softmax",
@@ -52,7 +54,23 @@ def test_a_wrong_result_exits_with_1(wrong: object, monkeypatch: pytest.MonkeyPa
 
 
 def test_another_target_is_a_usage_error() -> None:
-    assert CliRunner().invoke(demo, ["--target", "cuda"]).exit_code == 2
+    assert CliRunner().invoke(demo, ["--target", "hip"]).exit_code == 2
+
+
+def test_a_gpu_that_there_is_not_is_said_so() -> None:
+    with use_driver(NoCudaError("no NVIDIA driver was found", "install it")):
+        result = CliRunner().invoke(demo, ["--target", "cuda"])
+    assert result.exit_code == 1 and "no NVIDIA driver was found" in result.output
+
+
+def test_measuring_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's CPU tensors stand for those on a GPU, which is all that differs."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda self: self)
+    monkeypatch.setattr(module, "compile", lambda prim_func, out_idx, target: compile(prim_func, out_idx=out_idx, target="cpu"))
+    monkeypatch.setattr(module, "gpu_times_ms", lambda call, **_: [call() is None, 2.0, 3.0])
+    result = measure(CASE, "cuda", torch)
+    assert result.is_right and result.run_ms == 2.0 and result.peers_ms == {"torch": 2.0}
 
 
 def test_measuring() -> None:

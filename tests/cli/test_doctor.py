@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 import tilewright.cli.doctor as module
-from tilewright.cli.doctor import VARIABLES, Dependency, doctor, unknown_variables, variable_states
+from tests.runtime.mock_driver import H100, MockDriver
+from tilewright.cli.doctor import VARIABLES, Dependency, doctor, gpu_findings, unknown_variables, variable_states
 from tilewright.errors import Kind, error_of
 from tilewright.options import Environment, environment
+from tilewright.runtime.cuda_driver import CudaError, NoCudaError, use_driver
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +86,17 @@ def test_misspelt_variables_are_named() -> None:
         "TILEWRIGHT_THREAD is set, but is no variable of tilewright; did you mean TILEWRIGHT_THREADS?"
     ]
     assert unknown_variables(["TILEWRIGHT_QQQQQQQ"]) == ["TILEWRIGHT_QQQQQQQ is set, but is no variable of tilewright"]
+
+
+def test_gpus_are_listed_with_what_they_are_compiled_for() -> None:
+    with use_driver(MockDriver(H100, replace(H100, ordinal=1, name="Old", capability=(7, 5)))):
+        found = dict(gpu_findings())
+    assert found["driver"] == "CUDA 13.0" and "Mock H100, compute capability 9.0, 80" in found["device 0"] and 'target="cuda" is sm_90a' in found["device 0"]
+    assert "too old" in found["device 1"]
+
+
+def test_without_a_gpu_the_reason_and_the_fix_are_shown() -> None:
+    with use_driver(NoCudaError("no NVIDIA driver was found", "install it")):
+        assert "no NVIDIA driver was found; install it" in dict(gpu_findings())["driver"]
+    with use_driver(MockDriver(broken=CudaError("cuX", "CUDA_ERROR_Y", 999))):
+        assert dict(gpu_findings())["driver"] == "FAILS: cuX gave CUDA_ERROR_Y (999)"

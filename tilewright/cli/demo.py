@@ -19,9 +19,11 @@ from rich.table import Table
 
 from tilewright.cli.cache import print_table
 from tilewright.driver import resolve_target
+from tilewright.errors import TileError
 from tilewright.jit import LazyFactory, compile
 from tilewright.kernel import Kernel
 from tilewright.kernels import attention, gemm, norm, softmax
+from tilewright.runtime.cuda_timing import gpu_times_ms
 from tilewright.runtime.pool import shared_pool
 
 ROUNDS = 7
@@ -74,15 +76,24 @@ class Result:
 
 
 @click.command("demo")
-@click.option("--target", type=click.Choice(["cpu"]), default="cpu", show_default=True, help="What to compile for.")
+@click.option("--target", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What to compile for.")
 def demo(target: str) -> None:
     """Compile, check and time four kernels on this machine.
 
     Every result is compared with float64. Run times are medians, with the peers measured in turns. Exit code 1 when a result is wrong.
     """
     torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
-    peers = ["numpy"] + (["torch"] if torch else [])
-    click.echo(f"{resolve_target(target).name}, {shared_pool().thread_count} threads, float32")
+    try:
+        compiled_for = resolve_target(target).name
+    except TileError as error:
+        raise click.ClickException(str(error)) from None
+    if target == "cuda":
+        if torch is None or not torch.cuda.is_available():
+            raise click.ClickException("the demonstration on a GPU keeps its tensors in torch: install torch with CUDA")
+        peers, where = ["torch"], torch.cuda.get_device_name()
+    else:
+        peers, where = ["numpy"] + (["torch"] if torch else []), f"{shared_pool().thread_count} threads"
+    click.echo(f"{compiled_for}, {where}, float32")
     rows, wrong = [], []
     for case in cases():
         result = measure(case, target, torch)
@@ -129,15 +140,30 @@ def measure(case: Case, target: str, torch: Any = None) -> Result:
     kernel: Kernel = compile(case.factory.get_tir(**case.factory_arguments), out_idx=case.factory.out_idx, target=target)
     compile_ms = (time.perf_counter() - start) * 1e3
     expected = case.reference(*case.inputs)
+    if target == "cuda":
+        return _measure_on_gpu(case, kernel, compile_ms, expected, torch)
     found = np.asarray(kernel(*case.inputs), np.float64)
-    # NaN compares as false with everything: `max` must see it.
-    error = float(np.abs(found - expected).max() / np.abs(expected).max()) if np.isfinite(found).all() else float("inf")
+    error = _error(found, expected)
     calls: dict[str, Callable[[], Any]] = {"tilewright": lambda: kernel(*case.inputs), "numpy": lambda: case.numpy_peer(*case.inputs)}
     if torch is not None:
         tensors = [torch.from_numpy(x) for x in case.inputs]
         calls["torch"] = lambda: case.torch_peer(torch, *tensors)
     medians = _median_times_ms(calls)
     return Result(error, compile_ms, kernel.compiled.is_from_cache, medians.pop("tilewright"), medians)
+
+
+def _measure_on_gpu(case: Case, kernel: Kernel, compile_ms: float, expected: np.ndarray[Any, Any], torch: Any) -> Result:
+    """The same with the tensors on the GPU, timed by its events; the L2 cache stays as the call before left it."""
+    tensors = [torch.from_numpy(x).cuda() for x in case.inputs]
+    found = kernel(*tensors).cpu().numpy().astype(np.float64)
+    calls: dict[str, Callable[[], Any]] = {"tilewright": lambda: kernel(*tensors), "torch": lambda: case.torch_peer(torch, *tensors)}
+    medians = {name: float(np.median(gpu_times_ms(call, warmup_ms=10, rep_ms=50))) for name, call in calls.items()}
+    return Result(_error(found, expected), compile_ms, kernel.compiled.is_from_cache, medians.pop("tilewright"), medians)
+
+
+def _error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    """The largest difference as a share of the largest value. NaN compares as false with everything: `max` must see it."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max()) if np.isfinite(found).all() else float("inf")
 
 
 def _median_times_ms(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:

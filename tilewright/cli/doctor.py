@@ -19,9 +19,12 @@ from tilewright.disk_cache import open_cache
 from tilewright.driver import VERSION
 from tilewright.jit import compile
 from tilewright.options import Environment, environment
+from tilewright.runtime.cuda_driver import CudaError, NoCudaError, find_driver
+from tilewright.runtime.nvrtc import is_nvrtc_installed, nvrtc_version
 from tilewright.runtime.pool import available_cpu_count, shared_pool
 from tilewright.runtime.stub import native_stub_obstacle
 from tilewright.target.cpu import host_target
+from tilewright.target.nvidia import target_for_capability
 
 _PREFIX = "TILEWRIGHT_"
 # Environment variable: the field of `Environment` that it sets.
@@ -60,6 +63,10 @@ CORE = tuple(
 )
 OPTIONAL = (
     Dependency("torch", "torch tensors as arguments", "pip install 'tilewright[torch]'"),
+    Dependency("cuda-bindings", "the driver of NVIDIA GPUs", "pip install 'tilewright[cuda]'"),
+    Dependency("nvidia-cuda-nvrtc", "code for NVIDIA GPUs", "pip install 'tilewright[cuda]'"),
+    Dependency("nvidia-cuda-nvdisasm", "kernel.sass", "pip install nvidia-cuda-nvdisasm"),
+    Dependency("nvidia-ml-py", "clocks beside timings", "pip install nvidia-ml-py"),
     Dependency("pytest", "the tests", "pip install 'tilewright[test]'"),
     Dependency("pytest-xdist", "the tests on all processors", "pip install 'tilewright[test]'"),
     Dependency("hypothesis", "the property tests", "pip install 'tilewright[test]'"),
@@ -82,6 +89,9 @@ def doctor() -> None:
         _line(dependency.name, _installed(dependency.name) or f"MISSING ({dependency.use}): {dependency.fix}")
     for dependency in OPTIONAL:
         _line(dependency.name, _installed(dependency.name) or f"not installed ({dependency.use}): {dependency.fix}")
+    _section("GPU")
+    for name, text in gpu_findings():
+        _line(name, text)
     _section("state")
     _line("disk cache", _cache_state())
     _line("worker pool", f"{pool.thread_count} thread{'s' * (pool.thread_count != 1)}")
@@ -96,6 +106,25 @@ def doctor() -> None:
         click.echo(f"  {remark}")
     if fault:
         raise SystemExit(1)
+
+
+def gpu_findings() -> list[tuple[str, str]]:
+    """Driver, compiler and devices, or why kernels do not run on a GPU here; none of it is needed to compile for one."""
+    compiler = f"NVRTC {'.'.join(map(str, nvrtc_version()))}" if is_nvrtc_installed() else "not installed: pip install 'tilewright[cuda]'"
+    found = [("compiler", compiler)]
+    try:
+        driver = find_driver()
+        found.append(("driver", f"CUDA {'.'.join(map(str, driver.version()))}"))
+        for device in driver.devices():
+            target = target_for_capability(device.capability)
+            use = f'target="cuda" is {target.name}' if target is not None else "too old for this version"
+            what = f"{device.name}, compute capability {'.'.join(map(str, device.capability))}, {format_size(device.memory_bytes)}; {use}"
+            found.append((f"device {device.ordinal}", what))
+    except NoCudaError as error:
+        found.append(("driver", f"none, kernels do not run on a GPU here: {error}; {error.fix}"))
+    except CudaError as error:
+        found.append(("driver", f"FAILS: {error}"))
+    return found
 
 
 def _section(title: str) -> None:
