@@ -14,12 +14,14 @@ from tilewright.cli.doctor import VARIABLES, Dependency, doctor, gpu_findings, u
 from tilewright.errors import Kind, error_of
 from tilewright.options import Environment, environment
 from tilewright.runtime.cuda_driver import CudaError, NoCudaError, use_driver
+from tilewright.runtime.pool import shared_pool
 
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    shared_pool()  # its code is cached, in whatever folder is in force when it is first made
     monkeypatch.setenv("TILEWRIGHT_CACHE_DIR", f"{tmp_path}/cache")
 
 
