@@ -16,7 +16,7 @@ from tilewright.layout.annotations import (
 )
 from tilewright.layout.banks import bank_conflict_ways
 from tilewright.layout.digits import LANE, OFFSET, REG, REPLICA, STAGE, THREAD, WARP, Axis, LayoutError, factor, place_values, tile_axes
-from tilewright.layout.distribute import Distribution, distribute
+from tilewright.layout.distribute import Distribution, distribute, whole_registers
 from tilewright.layout.embedding import Embedding, MemoryLayout
 from tilewright.layout.interop import (
     CollisionError,
@@ -112,5 +112,6 @@ __all__ = [
     "to_cute",
     "vector_elements",
     "vector_run",
+    "whole_registers",
     "widest_swizzle",
 ]

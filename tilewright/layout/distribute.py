@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd, prod
 
+import numpy as np
+
 from tilewright.layout.digits import LANE, REG, WARP, Axis, LayoutError, factor, log2_exact, tile_axes
 from tilewright.layout.layout import Layout
 
@@ -88,6 +90,15 @@ def distribute(extents: Sequence[int], num_threads: int, vector_elements: int = 
                 candidates.append((cost, -log2_vector, prod(padded), padded, used_twos))
     _, negative_log2_vector, _, padded, used_twos = min(candidates)
     return Distribution(_build(padded, -negative_log2_vector, used_twos, threads, warp_size), extents, 1 << -negative_log2_vector)
+
+
+def whole_registers(layout: Layout, extents: Sequence[int]) -> int:
+    """How many registers, from the first on, hold cells inside the true extents in every thread: (reg, lane, warp) -> padded axes d0, d1, …."""
+    if all(axis.extent == extent for axis, extent in zip(layout.outs, extents, strict=True)):
+        return layout.in_axis(REG).extent
+    table = layout.reorder(ins=[REG, LANE, WARP], outs=[f"d{a}" for a in range(len(extents))]).table()
+    is_outside = np.flatnonzero((table >= np.asarray(tuple(extents))).any(axis=(1, 2, 3)))
+    return int(is_outside[0]) if is_outside.size else layout.in_axis(REG).extent
 
 
 def _twos(extent: int) -> int:

@@ -33,7 +33,7 @@ from tilewright.ir.stmt import (
     WarpExchangeKind,
 )
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, ThreadContext, TileOp
-from tilewright.layout import LANE, REG, WARP, Axis, Layout, plan_reduction, register_renaming
+from tilewright.layout import LANE, REG, WARP, Axis, Layout, plan_reduction, register_renaming, whole_registers
 from tilewright.ops.operand import as_flag, as_region, fixed, is_one, leading_axes, may_overlap, name_region, read_box, same_extent, write_box
 
 
@@ -193,17 +193,22 @@ class Reduce(TileOp):
             step = var("r")
             return For(self.span, step, const(count), LoopKind.UNROLLED, body(step)) if count > 1 else body(const(0))
 
-        def fold(step: Expr) -> Stmt:
+        extents = tuple(int(n) for n in self.src.extents)
+        num_whole = whole_registers(layout, extents)
+
+        def fold(step: Expr, is_whole: bool) -> Stmt:
             at = (lower_layout(renaming, {REG: step})[REG],)
             value = self._operand(cast(load(source, (step,)), dtype), wide)
-            places = lower_layout(layout, {REG: step, LANE: context.lane, WARP: context.warp})
-            for number, extent in enumerate(self.src.extents):
-                if layout.out_axis(f"d{number}").extent > int(extent):
-                    value = select(places[f"d{number}"] < int(extent), value, cast(start, wide), is_lazy=True)
+            places = {} if is_whole else lower_layout(layout, {REG: step, LANE: context.lane, WARP: context.warp})
+            for number, extent in enumerate(extents):
+                if not is_whole and layout.out_axis(f"d{number}").extent > extent:
+                    value = select(places[f"d{number}"] < extent, value, cast(start, wide), is_lazy=True)
             return Store(self.span, partials, at, self._merge(load(partials, at), value))
 
-        count = partials.static_shape[0]
-        body = [each(count, lambda r: Store(self.span, partials, (r,), cast(start, wide))), each(layout.in_axis(REG).extent, fold)]
+        count, num_padded = partials.static_shape[0], layout.in_axis(REG).extent - num_whole
+        body = [each(count, lambda r: Store(self.span, partials, (r,), cast(start, wide)))]
+        body += [each(num_whole, lambda r: fold(r, True))] if num_whole else []
+        body += [each(num_padded, lambda r: fold(r + num_whole, False))] if num_padded else []
         lanes = layout.in_digits(LANE)
         for mask in plan.lane_masks:
             bits = mask >> lanes.start

@@ -113,12 +113,15 @@ def static_extents(loop: ParallelFor) -> tuple[int, ...] | None:
 
 
 def spread(loop: ParallelFor, extents: tuple[int, ...], num_threads: int) -> LoopPlan:
-    """The plan of a loop that no fragment's layout binds: vectors of 16 bytes of the narrowest element in memory, neighbouring lanes side by side."""
+    """The plan of a loop that no fragment's layout binds: vectors of 16 bytes, neighbouring lanes side by side.
+
+    Of the widest element in global memory: a lane that moved 32 bytes in two accesses would leave each of them half of every sector.
+    """
     memory = [a.buffer for a in accesses_of(loop.body) if a.buffer.scope in (Scope.GLOBAL, Scope.SHARED)]
-    narrowest = min((b.dtype.bits for b in memory), default=32)
-    is_global = any(b.scope is Scope.GLOBAL for b in memory)
-    vector = max(1, _ACCESS_BITS // narrowest)
-    found = distribute(extents, num_threads, vector, sector_elements=max(1, _SECTOR_BITS // narrowest) if is_global else 1)
+    in_global = [b.dtype.bits for b in memory if b.scope is Scope.GLOBAL]
+    bits = max(in_global) if in_global else min((b.dtype.bits for b in memory), default=32)
+    vector = max(1, _ACCESS_BITS // bits)
+    found = distribute(extents, num_threads, vector, sector_elements=max(1, _SECTOR_BITS // bits) if in_global else 1)
     return LoopPlan(found.layout, extents, found.vector_elements)
 
 

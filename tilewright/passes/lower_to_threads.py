@@ -20,7 +20,7 @@ from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, Par
 from tilewright.ir.thread import AsyncRegion
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import rewrite, rewrite_expr, statements, substitute
-from tilewright.layout import LANE, REG, WARP, Layout, MemoryLayout, TableLayout, tile_axes
+from tilewright.layout import LANE, REG, WARP, Layout, MemoryLayout, TableLayout, tile_axes, whole_registers
 from tilewright.passes.context import GpuPassContext
 from tilewright.passes.loop_layout import (
     VECTOR,
@@ -213,15 +213,26 @@ class _Lowering:
             raise CompilerBug(f"the loop at {span} changes memory that it reads, while several threads run the same iterations")
         inner = self.body(loop.body, loop, plan, registers, elected if fills_registers else None)
         body = substitute(inner, dict(zip(loop.variables, places, strict=True)))
+        for place, extent in zip(places, loop.extents, strict=True):
+            if not extent.is_const:
+                body = If(span, binary(Op.LT, place, self.scalar(extent)), body)
         guards = [binary(Op.LT, places[a], const(plan.extents[a])) for a in plan.guarded_axes]
-        guards += [binary(Op.LT, place, self.scalar(extent)) for place, extent in zip(places, loop.extents, strict=True) if not extent.is_const]
-        for condition in guards:
-            body = If(span, condition, body)
-        if plan.vector_elements > 1:
-            body = For(span, vector, const(plan.vector_elements), LoopKind.VECTORIZED, body)
-        if num_vectors > 1:
-            kind = LoopKind.UNROLLED if has_fragments or num_vectors <= _UNROLLED_ACCESSES else LoopKind.SERIAL
-            body = For(span, register, const(num_vectors), kind, body)
+        # The first registers may lie inside in every thread: only the others are guarded.
+        num_whole = whole_registers(plan.layout, plan.extents) // plan.vector_elements if guards else num_vectors
+        parts: list[Stmt] = []
+        for first, count in ((0, num_whole), (num_whole, num_vectors - num_whole)):
+            part = body
+            for condition in guards if first == num_whole else ():
+                part = If(span, condition, part)
+            if plan.vector_elements > 1:
+                part = For(span, vector, const(plan.vector_elements), LoopKind.VECTORIZED, part)
+            if count == 1:
+                parts.append(substitute(part, {register: const(first)}))
+            elif count > 1:
+                kind = LoopKind.UNROLLED if has_fragments or count <= _UNROLLED_ACCESSES else LoopKind.SERIAL
+                turn = register if first == 0 else var("r")
+                parts.append(For(span, turn, const(count), kind, part if first == 0 else substitute(part, {register: turn + first})))
+        body = parts[0] if len(parts) == 1 else Seq(span, tuple(parts))
         if plan.num_threads < self.num_threads:
             body = If(span, binary(Op.LT, self.warp, const(plan.layout.in_axis(WARP).extent)), body)
             if plan.layout.in_axis(LANE).extent < min(32, self.num_threads):
