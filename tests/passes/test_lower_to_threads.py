@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+import tilewright
 import tilewright.language as T
 from tilewright.ir.buffer import Scope
 from tilewright.ir.printer import print_program
@@ -109,3 +111,33 @@ def test_registers_of_interleaved_elements_are_found() -> None:
                 B[i, j] = y[i, j]
 
     lowered(rotate)
+
+
+def test_a_view_of_a_fragment_of_another_shape_shares_its_memory() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((12,), "float32"), B: T.Tensor((4, 3), "float32")):
+        with T.Kernel(1, threads=64):
+            x = T.alloc_fragment((12,), "float32")
+            T.copy(A, x)
+            T.copy(T.reshape(x, (4, 3)), B)
+
+    program, context = lowered(kernel)
+    assert ["kept in shared memory" in r.text for r in context.remarks] == [True]
+    roots = {b for b in program.launches[0].buffers if b.scope is Scope.SHARED}
+    assert {b.name for b in roots} == {"x"}
+
+
+def test_of_threads_that_run_the_same_iterations_one_changes_memory() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((12,), "float32"), B: T.Tensor((12,), "float32")):
+        with T.Kernel(1, threads=128):
+            s = T.alloc_shared((12,), "float32")
+            T.copy(A, s)
+            for i in T.Parallel(12):
+                s[i] = s[i] + 1
+            T.copy(s, B)
+
+    a = np.arange(12, dtype=np.float32)
+    found = np.zeros(12, np.float32)
+    tilewright.compile(kernel, target="simulate")(a, found)
+    np.testing.assert_array_equal(found, a + 1)

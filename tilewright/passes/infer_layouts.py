@@ -18,7 +18,7 @@ from tilewright.ir.expr import Expr, Op, const, load, var
 from tilewright.ir.program import HintKind, Launch, Program
 from tilewright.ir.stmt import For, If, ParallelFor, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr
+from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr, statements
 from tilewright.layout import LANE, REG, THREAD, WARP, Axis, FragmentAnnotation, Layout, LayoutAnnotation, LayoutError, Reach, distribute, plan_relayout
 from tilewright.ops.gemm import Gemm, GemmPlan
 from tilewright.ops.reduce import Reduce, can_reduce_in_registers, result_layout
@@ -39,7 +39,7 @@ from tilewright.passes.loop_layout import (
 )
 from tilewright.passes.scratch import Scratch
 from tilewright.passes.shared_layout import choose_shared_layouts
-from tilewright.passes.walk import buffers_of
+from tilewright.passes.walk import buffers_of, viewed_tiles
 
 _REPLICATED_ELEMENTS = 64  # what every thread may hold of a tile that only scalar code reads
 
@@ -87,14 +87,20 @@ class _Inference:
     # -- what a fragment's layout starts from
     def share_viewed_fragments(self, launch: Launch) -> Launch:
         """A fragment that is also seen under another shape or dtype lives in shared memory."""
-        roots = {b.storage for b in launch.buffers if b.source is not None and b.storage.scope is Scope.FRAGMENT}
-        if not roots:
-            return launch
+        viewed = viewed_tiles(launch)
+        roots = [b for b in launch.buffers if b in viewed and b.source is None and b.scope is Scope.FRAGMENT]
         made: dict[Buffer, Buffer] = {}
-        for buffer in launch.buffers:
+
+        def shared(buffer: Buffer) -> Buffer:
+            if buffer not in made:
+                made[buffer] = dataclasses.replace(buffer, scope=Scope.SHARED, source=None if buffer.source is None else shared(buffer.source))
+            return made[buffer]
+
+        for buffer in (b for s in statements(launch.body) for b in buffers_of(s)):
             if buffer.storage in roots:
-                made[buffer] = dataclasses.replace(buffer, scope=Scope.SHARED, source=None if buffer.source is None else made[buffer.source])
+                shared(buffer)
         for root in roots:
+            shared(root)
             self.context.remark(root.span, f"{root.name} is also used as a view of another shape or dtype: it is kept in shared memory")
         return replace_buffers(launch, made)
 

@@ -14,13 +14,14 @@ from tilewright.ir.visit import statements
 from tilewright.layout import Layout, LayoutAnnotation, MemoryLayout, swizzled_tile, tile_axes, widest_swizzle
 from tilewright.ops.gemm import Gemm
 from tilewright.passes.context import GpuPassContext
+from tilewright.passes.walk import viewed_tiles
 
 _PADDING_BYTES = 16  # keeps rows aligned for the widest access, and moves neighbouring rows to other banks
 
 
 def choose_shared_layouts(launch: Launch, annotations: Mapping[object, LayoutAnnotation], context: GpuPassContext) -> None:
     """Fills `context.shared` for the tiles of a launch that have no other shape or dtype."""
-    viewed = {b.storage for b in launch.buffers if b.source is not None}
+    viewed = viewed_tiles(launch)
     operands = {r.buffer for op in statements(launch.body) if isinstance(op, Gemm) for r in (op.a, op.b)}
     for buffer in launch.buffers:
         if buffer.scope is not Scope.SHARED or buffer.source is not None or buffer in viewed:
