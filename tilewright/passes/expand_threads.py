@@ -62,7 +62,9 @@ class _Expansion:
         self.made: list[Buffer] = []
         self.arrays: dict[Buffer, Buffer] = {}
         self.is_thread_first: set[Buffer] = set()
-        self.uses: dict[Buffer, int] = {}  # regions that use thread memory; those inside loops of the block count twice
+        # Regions that use thread memory; those inside loops of the block, or that compute where in it, count twice. What is in one region only and at
+        # fixed places stays as it is, and ends up in registers.
+        self.uses: dict[Buffer, int] = {}
         self.homes: dict[Expr, Region] = {}
         self.carried: dict[Expr, Buffer] = {}  # named in one region, used in others
         self._survey(body, in_loop=False)
@@ -78,8 +80,9 @@ class _Expansion:
         if isinstance(stmt, Region):
             for inner in statements(stmt):
                 self.homes.update(dict.fromkeys(names_made(inner), stmt))
+            indexed = _indexed(stmt)
             for buffer in {b.storage for inner in statements(stmt) for b in buffers_of(inner) if is_private(b)}:
-                self.uses[buffer] = self.uses.get(buffer, 0) + (2 if in_loop else 1)
+                self.uses[buffer] = self.uses.get(buffer, 0) + (2 if in_loop or buffer in indexed else 1)
             return
         for inner in inner_statements(stmt):
             self._survey(inner, in_loop or isinstance(stmt, (For, While)))
@@ -162,6 +165,17 @@ class _Expansion:
         for variable, extent in reversed(list(zip(at, buffer.static_shape, strict=True))):
             made = For(stmt.span, variable, const(extent), LoopKind.SERIAL, made)
         return Seq(stmt.span, (made, dataclasses.replace(stmt, buffer=copied)))
+
+
+def _indexed(region: Region) -> set[Buffer]:
+    """Buffers that some access of a region indexes with something that is not constant."""
+    found: set[Buffer] = set()
+    for stmt in statements(region):
+        if isinstance(stmt, (Store, AtomicUpdate)) and not all(i.is_const for i in stmt.indices):
+            found.add(stmt.buffer.storage)
+        for expression in own_expressions(stmt):
+            found.update(n.buffer.storage for n in subexpressions(expression) if n.op is Op.LOAD and not all(i.is_const for i in n.args))
+    return found
 
 
 def _without_regions_inner(stmt: Stmt) -> Iterable[Stmt]:

@@ -596,5 +596,6 @@ def test_a_tensor_that_is_read_too_stays_in_the_caches() -> None:
         program([a, c], lambda bx: parallel([1 << 20], lambda i: store(c, [i], at(c, i) * 3.0))),
         program([a, c], lambda bx: parallel([1 << 20], lambda i: when(i > 5, store(c, [i], at(a, i))))),
         program([a, c], lambda bx: parallel([1 << 19], lambda i: store(c, [i * 2], at(a, i)))),
+        program([a, c], lambda bx: parallel([1 << 18], lambda i: serial(4, lambda k: store(c, [k * (1 << 18) + i], at(a, i))))),
     ):
         assert "!nontemporal" not in emit_program(made, {}, target).text

@@ -146,7 +146,9 @@ class Vectorizer:
             return []
         written = [load(node.buffer, node.indices) for node in statements(body) if isinstance(node, Store) and node.buffer in task.only_written]
         elements = dict.fromkeys(written)
-        return [access for access in elements if self._is_side_by_side(access, variable) and len([a for a in elements if a.buffer is access.buffer]) == 1]
+        inner = task.facts.bound(body) - task.aliases.keys()  # has no value before the loop, where the place of the first store is looked at
+        single = [a for a in elements if len([b for b in elements if b.buffer is a.buffer]) == 1]
+        return [a for a in single if self._is_side_by_side(a, variable) and task.facts.dependences(a).variables.isdisjoint(inner)]
 
     def _is_side_by_side(self, access: Expr, variable: Expr) -> bool:
         plan = self.memory.plan(access)
