@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tilewright
+import tilewright.language as T
 from tests.sim.programs import I32, Threads, at, buffer, let, loop, put, shared, sync, warp_sync, when
 from tests.sim.test_simulate import pipeline
 from tilewright.ir.expr import var
@@ -64,3 +66,28 @@ def test_a_program_that_is_wrong_to_begin_with() -> None:
     first = next(iter(removable(program)))
     with pytest.raises(ValueError, match="wrong to begin with"):
         try_removals(without(program, first), given)
+
+
+def product(num_stages: int) -> Any:
+    @T.prim_func
+    def kernel(A: T.Tensor((64, 96), "float16"), B: T.Tensor((96, 64), "float16"), C: T.Tensor((64, 64), "float32")):
+        with T.Kernel(1, threads=128):
+            a, b, c = T.alloc_shared((64, 16), "float16"), T.alloc_shared((16, 64), "float16"), T.alloc_fragment((64, 64), "float32")
+            T.clear(c)
+            for k in T.Pipelined(6, num_stages=num_stages):
+                T.copy(A[0, k * 16], a)
+                T.copy(B[k * 16, 0], b)
+                T.gemm(a, b, c)
+            T.copy(c, C)
+
+    return kernel
+
+
+@pytest.mark.parametrize("num_stages", [0, 2, 3])
+def test_removals_from_compiled_products_are_noticed(num_stages: int) -> None:
+    lowered = tilewright.compile(product(num_stages), target="simulate").compiled.lowered
+    rng = np.random.default_rng(num_stages)
+    a, b = rng.integers(-4, 5, (64, 96)).astype(np.float16), rng.integers(-4, 5, (96, 64)).astype(np.float16)
+    removals = try_removals(lowered, {"A": a, "B": b, "C": np.zeros((64, 64), np.float32)})
+    assert sum(r.matters for r in removals) >= 2
+    assert not [r for r in removals if r.matters and not r.is_noticed]

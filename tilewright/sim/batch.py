@@ -31,7 +31,6 @@ class Journal:
     findings: Findings
     traffic: Traffic | None
     printer: Callable[[str], None]
-    executed: int = 0
 
     def span(self, site: int) -> Span:
         return self.statements[site].span

@@ -325,6 +325,3 @@ def _lazy_and(group: Group, mask: Array | None, left: Any, right: Function, is_o
         return np.asarray(left)
     found = right(group, inner)
     return np.asarray(left | found if is_or else left & found)
-
-
-__all__ = ["ExpressionCompiler", "Function", "constant", "is_plain_cast"]

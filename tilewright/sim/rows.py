@@ -44,8 +44,3 @@ class Rows:
         exists = None if per_block == threads else thread < threads
         warp, lane = np.divmod(thread, WARP_THREADS)
         return Rows(count, len(blocks), threads, warps, block, np.asarray(blocks, np.int64)[block], thread, warp, lane, exists)
-
-    @property
-    def warp_rows(self) -> Array:
-        """(count,) the row's warp, counted over the batch."""
-        return self.block * self.warps + self.warp
