@@ -113,20 +113,6 @@ def test_registers_of_interleaved_elements_are_found() -> None:
     lowered(rotate)
 
 
-def test_a_view_of_a_fragment_of_another_shape_shares_its_memory() -> None:
-    @T.prim_func
-    def kernel(A: T.Tensor((12,), "float32"), B: T.Tensor((4, 3), "float32")):
-        with T.Kernel(1, threads=64):
-            x = T.alloc_fragment((12,), "float32")
-            T.copy(A, x)
-            T.copy(T.reshape(x, (4, 3)), B)
-
-    program, context = lowered(kernel)
-    assert ["kept in shared memory" in r.text for r in context.remarks] == [True]
-    roots = {b for b in program.launches[0].buffers if b.scope is Scope.SHARED}
-    assert {b.name for b in roots} == {"x"}
-
-
 def test_of_threads_that_run_the_same_iterations_one_changes_memory() -> None:
     @T.prim_func
     def kernel(A: T.Tensor((12,), "float32"), B: T.Tensor((12,), "float32")):

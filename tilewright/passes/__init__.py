@@ -34,6 +34,7 @@ from tilewright.passes.plan_shared_memory import plan_shared_memory
 from tilewright.passes.plan_tiles import plan_tiles
 from tilewright.passes.reuse_tiles import reuse_tiles
 from tilewright.passes.settle_async_copies import settle_async_copies
+from tilewright.passes.share_viewed_fragments import share_viewed_fragments
 from tilewright.passes.split_lanes import split_lanes
 from tilewright.passes.stage_operands import stage_operands
 from tilewright.passes.stream_operands import stream_operands
@@ -71,6 +72,7 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     swizzle_blocks,  # block numbers are what everything else is computed from
     settle_async_copies,  # before there are other asynchronous copies than the user's
     expand_pipeline,  # while copies are whole operations
+    share_viewed_fragments,  # before products and reductions ask where their tiles are
     stage_operands,  # while copies are still whole operations, which it makes more of
     expand_tile_ops,  # before layouts, which come from loops
     guard_accesses,  # while the loops are those of the user, whose bounds are easiest to prove

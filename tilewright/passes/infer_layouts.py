@@ -18,12 +18,12 @@ from tilewright.ir.expr import Expr, Op, const, load, var
 from tilewright.ir.program import HintKind, Launch, Program
 from tilewright.ir.stmt import For, If, ParallelFor, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr, statements
+from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr
 from tilewright.layout import LANE, REG, THREAD, WARP, Axis, FragmentAnnotation, Layout, LayoutAnnotation, LayoutError, Reach, distribute, plan_relayout
 from tilewright.ops.gemm import Gemm, GemmPlan
 from tilewright.ops.reduce import Reduce, can_reduce_in_registers, result_layout
 from tilewright.passes.context import GpuPassContext
-from tilewright.passes.expand_tile_ops import expand_op, replace_buffers
+from tilewright.passes.expand_tile_ops import expand_op
 from tilewright.passes.loop_layout import (
     LoopPlan,
     accesses_of,
@@ -39,7 +39,7 @@ from tilewright.passes.loop_layout import (
 )
 from tilewright.passes.scratch import Scratch
 from tilewright.passes.shared_layout import choose_shared_layouts
-from tilewright.passes.walk import buffers_of, viewed_tiles
+from tilewright.passes.walk import buffers_of
 
 _REPLICATED_ELEMENTS = 64  # what every thread may hold of a tile that only scalar code reads
 
@@ -70,7 +70,6 @@ class _Inference:
         self.scratch = Scratch()
 
     def run(self) -> Launch:
-        self.launch = self.share_viewed_fragments(self.launch)
         self.launch = dataclasses.replace(self.launch, body=rewrite(self.launch.body, post=self.separate_products))
         self.place_annotated()
         units = list(self.units(self.launch.body, {}))
@@ -85,25 +84,6 @@ class _Inference:
         return launch
 
     # -- what a fragment's layout starts from
-    def share_viewed_fragments(self, launch: Launch) -> Launch:
-        """A fragment that is also seen under another shape or dtype lives in shared memory."""
-        viewed = viewed_tiles(launch)
-        roots = [b for b in launch.buffers if b in viewed and b.source is None and b.scope is Scope.FRAGMENT]
-        made: dict[Buffer, Buffer] = {}
-
-        def shared(buffer: Buffer) -> Buffer:
-            if buffer not in made:
-                made[buffer] = dataclasses.replace(buffer, scope=Scope.SHARED, source=None if buffer.source is None else shared(buffer.source))
-            return made[buffer]
-
-        for buffer in (b for s in statements(launch.body) for b in buffers_of(s)):
-            if buffer.storage in roots:
-                shared(buffer)
-        for root in roots:
-            shared(root)
-            self.context.remark(root.span, f"{root.name} is also used as a view of another shape or dtype: it is kept in shared memory")
-        return replace_buffers(launch, made)
-
     def place_annotated(self) -> None:
         for buffer, annotation in self.annotations.items():
             if isinstance(annotation, FragmentAnnotation) and isinstance(buffer, Buffer) and buffer in self.launch.buffers and buffer not in self.fragments:
