@@ -117,7 +117,7 @@ def gemm(m: int, n: int, k: int, dtype: str, block_m: int = 128, block_n: int = 
     return main
 
 
-def gemm_few_rows(m: int, n: int, k: int, dtype: str, block_n: int = 16, block_k: int = 512, threads: int = 128) -> Any:
+def gemm_few_rows(m: int, n: int, k: int, dtype: str, block_n: int = 64, block_k: int = 128, threads: int = 128) -> Any:
     """A (m, k) times the transpose of B (n, k), for m up to 16: what a linear layer does when it decodes."""
 
     @T.prim_func

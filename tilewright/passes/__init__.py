@@ -22,6 +22,7 @@ from tilewright.passes.fuse_loops import fuse_loops
 from tilewright.passes.fuse_rows import fuse_rows
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
+from tilewright.passes.hold_operands import hold_operands
 from tilewright.passes.infer_layouts import infer_layouts
 from tilewright.passes.insert_barriers import insert_barriers, insert_gpu_barriers
 from tilewright.passes.lifetimes import find_lifetimes
@@ -33,6 +34,7 @@ from tilewright.passes.merge_depth import merge_depth
 from tilewright.passes.plan_shared_memory import plan_shared_memory
 from tilewright.passes.plan_tiles import plan_tiles
 from tilewright.passes.reuse_tiles import reuse_tiles
+from tilewright.passes.rotate_pipelines import rotate_pipelines
 from tilewright.passes.settle_async_copies import settle_async_copies
 from tilewright.passes.share_viewed_fragments import share_viewed_fragments
 from tilewright.passes.split_lanes import split_lanes
@@ -74,6 +76,7 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     expand_pipeline,  # while copies are whole operations
     share_viewed_fragments,  # before products and reductions ask where their tiles are
     stage_operands,  # while copies are still whole operations, which it makes more of
+    hold_operands,  # while products take whole tiles
     expand_tile_ops,  # before layouts, which come from loops
     guard_accesses,  # while the loops are those of the user, whose bounds are easiest to prove
     infer_layouts,  # before lowering, which reads them
@@ -83,6 +86,7 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     vectorize,  # once addresses are those of one thread
     use_async_copies,  # pairs of wide accesses
     delay_copies,  # once they are instructions
+    rotate_pipelines,  # what it looks for is what the passes before leave
     plan_shared_memory,  # last of all: no buffer is added any more, and barriers are where they stay
 )
 

@@ -31,13 +31,13 @@ def delay_copies(program: Program, context: GpuPassContext) -> Program:
 
 
 def _delayed(node: Seq) -> Seq:
-    if not any(map(_starts_copies, node.body)):
+    if not any(map(starts_copies, node.body)):
         return node
     body = [inner for stmt in node.body for inner in (stmt.body if isinstance(stmt, Seq) else (stmt,))]
     position = 0
     while position < len(body):
-        middle = _run(body, position, _starts_copies)
-        stop = _run(body, middle, _loads_operands)
+        middle = _run(body, position, starts_copies)
+        stop = _run(body, middle, loads_operands)
         copies, loads = body[position:middle], body[middle:stop]
         if copies and any(not isinstance(stmt, Let) for stmt in loads) and not _read_by(copies) & _registers_of(loads):
             body[position:stop] = [*loads, *copies]
@@ -52,7 +52,7 @@ def _run(body: list[Stmt], start: int, is_member: Callable[[Stmt], bool]) -> int
     return start
 
 
-def _starts_copies(stmt: Stmt) -> bool:
+def starts_copies(stmt: Stmt) -> bool:
     """Starts asynchronous copies, or closes their group, and does nothing else."""
     leaves = [s for s in statements(stmt) if not isinstance(s, (For, If, Seq))]
     return bool(leaves) and all(isinstance(s, InstructionCall) and _belongs_to_copies(s.instruction) for s in leaves)
@@ -62,7 +62,7 @@ def _belongs_to_copies(instruction: Instruction) -> bool:
     return isinstance(instruction, CpAsync) or instruction is CP_ASYNC_COMMIT_GROUP
 
 
-def _loads_operands(stmt: Stmt) -> bool:
+def loads_operands(stmt: Stmt) -> bool:
     """Loads operands from shared memory into registers, or names a value."""
     leaves = [s for s in statements(stmt) if not isinstance(s, (For, Seq))]
     return all(isinstance(s, Let) or (isinstance(s, InstructionCall) and isinstance(s.instruction, LdMatrix)) for s in leaves)

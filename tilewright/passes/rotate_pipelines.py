@@ -1,0 +1,136 @@
+"""The first operands of a turn are loaded at the end of the turn before (floor 5).
+
+A pipelined product waits, meets the other warps, loads its first operands, and only then multiplies: for the time of the load the tensor cores stand still.
+Rotated, a turn begins with operands in registers, and
+
+    wait; barrier; load the first operands of turn k + 1; multiply the last step of turn k
+
+puts the wait and the load beside products. The first turn's operands are loaded before the loop.
+
+Sound where the loop body is just that: a wait, a barrier, loads, copies for later turns, and steps that load one step ahead into the other half of the
+registers. The load for the next turn goes where a step ahead would go, into the same registers; slots of shared memory are overwritten one turn after
+their last load, with a barrier between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from tilewright.arith.simplify import simplify
+from tilewright.intrin.nvidia.cp_async import CP_ASYNC_WAIT_ALL, CP_ASYNC_WAIT_GROUP
+from tilewright.intrin.nvidia.ldmatrix import LdMatrix
+from tilewright.intrin.nvidia.mma import Mma
+from tilewright.ir.buffer import Buffer
+from tilewright.ir.expr import Expr, Op, binary, const
+from tilewright.ir.program import Launch, Program
+from tilewright.ir.stmt import Barrier, BarrierScope, For, If, Let, LoopKind, Seq, Stmt
+from tilewright.ir.thread import InstructionCall, Registers
+from tilewright.ir.visit import own_expressions, rewrite, statements, subexpressions, substitute
+from tilewright.passes.context import GpuPassContext
+from tilewright.passes.delay_copies import loads_operands, starts_copies
+
+
+def rotate_pipelines(program: Program, context: GpuPassContext) -> Program:
+    """Rotates every loop of that form."""
+
+    def launch(node: Launch) -> Launch:
+        return dataclasses.replace(node, body=rewrite(node.body, post=_rotated))
+
+    return dataclasses.replace(program, launches=tuple(map(launch, program.launches)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    """The parts of a loop body, in order. `ahead` are the loads in step `step` for the step after it, `products` what the step multiplies."""
+
+    wait: Stmt
+    barrier: Stmt
+    names: tuple[Let, ...]
+    loads: tuple[Stmt, ...]
+    copies: tuple[Stmt, ...]
+    step: Expr
+    steps: int
+    ahead: Stmt
+    products: tuple[Stmt, ...]
+
+
+def _rotated(node: Stmt) -> Stmt:
+    turn = _turn(node) if isinstance(node, For) and node.kind is LoopKind.SERIAL else None
+    if turn is None or not isinstance(node, For):
+        return node
+    span = node.span
+    first: Stmt = Seq(span, tuple(substitute(s, {node.variable: const(0, node.variable.dtype)}) for s in turn.loads))
+    if not (node.extent.is_const and node.extent.value > 0):
+        first = If(span, binary(Op.GT, node.extent, 0), first)
+    following: Stmt = Seq(span, tuple(substitute(s, {node.variable: node.variable + 1}) for s in turn.loads))
+    following = If(span, binary(Op.LT, node.variable + 1, node.extent), following)
+    inner: Stmt = For(span, turn.step, const(turn.steps - 1, turn.step.dtype), LoopKind.UNROLLED, Seq(span, (turn.ahead, *turn.products)))
+    last = tuple(substitute(s, {turn.step: const(turn.steps - 1, turn.step.dtype)}) for s in turn.products)
+    body = Seq(span, (*turn.copies, inner, turn.wait, turn.barrier, following, *last))
+    return Seq(span, (*turn.names, turn.wait, turn.barrier, first, dataclasses.replace(node, body=body)))
+
+
+def _turn(loop: For) -> _Turn | None:
+    body = _flat(loop.body)
+    if len(body) < 4 or not _is_wait(body[0]) or not _is_barrier(body[1]):
+        return None
+    *middle, steps = body[2:]
+    names = tuple(s for s in middle if isinstance(s, Let))
+    loads = tuple(s for s in middle if not isinstance(s, Let) and loads_operands(s))
+    copies = tuple(s for s in middle if starts_copies(s))
+    if len(names) + len(loads) + len(copies) != len(middle) or not loads or not copies:
+        return None
+    if any(e is loop.variable for name in names for e in subexpressions(name.value)):
+        return None
+    if not isinstance(steps, For) or steps.kind is not LoopKind.UNROLLED or not steps.extent.is_const or steps.extent.value < 2:
+        return None
+    ahead, *products = _flat(steps.body)
+    if not isinstance(ahead, If) or ahead.else_body is not None or not loads_operands(ahead.then_body):
+        return None
+    if ahead.condition is not binary(Op.LT, steps.variable + 1, steps.extent):
+        return None
+    calls = [s for p in products for s in statements(p) if not isinstance(s, (For, Seq))]
+    if not all(isinstance(s, InstructionCall) and isinstance(s.instruction, Mma) for s in calls):
+        return None
+    count = int(steps.extent.value)
+    wrapped = substitute(ahead.then_body, {steps.variable: const(count - 1, steps.variable.dtype)})
+    if _targets(Seq(loop.span, loads)) != _targets(wrapped):
+        return None
+    return _Turn(body[0], body[1], names, loads, copies, steps.variable, count, ahead.then_body, tuple(products))
+
+
+def _flat(node: Stmt) -> list[Stmt]:
+    return [inner for part in node.body for inner in _flat(part)] if isinstance(node, Seq) else [node]
+
+
+def _is_wait(node: Stmt) -> bool:
+    return isinstance(node, InstructionCall) and node.instruction in (CP_ASYNC_WAIT_ALL, CP_ASYNC_WAIT_GROUP)
+
+
+def _is_barrier(node: Stmt) -> bool:
+    return isinstance(node, Barrier) and node.scope is BarrierScope.BLOCK and node.num_threads is None
+
+
+def _targets(node: Stmt) -> list[tuple[Buffer, str]] | None:
+    """The registers that loads write, in order, with the loops around them numbered; None where they are not told."""
+    found: list[tuple[Buffer, str]] = []
+
+    def visit(stmt: Stmt, values: dict[Expr, Expr]) -> None:
+        match stmt:
+            case Seq():
+                for inner in stmt.body:
+                    visit(inner, values)
+            case For():
+                for number in range(int(stmt.extent.value)):
+                    visit(stmt.body, {**values, stmt.variable: const(number, stmt.variable.dtype)})
+            case InstructionCall() if isinstance(stmt.instruction, LdMatrix):
+                (registers,) = (o for o in stmt.operands if isinstance(o, Registers))
+                placed = substitute(dataclasses.replace(stmt, operands=(registers,)), values)
+                (offset,) = own_expressions(placed)
+                found.append((registers.buffer, str(simplify(offset))))
+
+    if any(isinstance(s, For) and not s.extent.is_const for s in statements(node)):
+        return None
+    visit(node, {})
+    return found
