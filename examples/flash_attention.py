@@ -12,7 +12,7 @@ from tilelang.profiler import do_bench
 
 
 @tilelang.jit(out_idx=[3])
-def attention(batch, length, heads, groups, width, block_M=64, block_N=128, dtype="float32"):
+def attention(batch, length, heads, groups, width, block_M=64, block_N=64, dtype="float16"):
     scale = math.log2(math.e) / math.sqrt(width)
     shared_by = heads // groups
 
@@ -66,13 +66,13 @@ def attention(batch, length, heads, groups, width, block_M=64, block_N=128, dtyp
 
 batch, length, heads, groups, width = 1, 200, 4, 2, 64
 rng = np.random.default_rng(0)
-q = rng.standard_normal((batch, length, heads, width)).astype(np.float32)
-k, v = rng.standard_normal((2, batch, length, groups, width)).astype(np.float32)
+q = rng.standard_normal((batch, length, heads, width)).astype(np.float16)
+k, v = rng.standard_normal((2, batch, length, groups, width)).astype(np.float16)
 kernel = attention(batch, length, heads, groups, width)
 o = kernel(q, k, v)
 
 for h in range(heads):
-    scores = q[0, :, h].astype(np.float64) @ k[0, :, h // 2].T / math.sqrt(width)
+    scores = q[0, :, h].astype(np.float64) @ k[0, :, h // 2].T.astype(np.float64) / math.sqrt(width)
     weights = np.exp(np.where(np.tri(length, dtype=bool), scores, -np.inf))
-    np.testing.assert_allclose(o[0, :, h], weights / weights.sum(axis=1, keepdims=True) @ v[0, :, h // 2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(o[0, :, h], weights / weights.sum(axis=1, keepdims=True) @ v[0, :, h // 2], rtol=2e-3, atol=2e-3)
 print(f"attention over {length} tokens, {heads} heads in {groups} groups: {do_bench(lambda: kernel(q, k, v), warmup=5, rep=20):.3f} ms")

@@ -113,6 +113,19 @@ def test_registers_of_interleaved_elements_are_found() -> None:
     lowered(rotate)
 
 
+def test_a_fragment_is_printed_by_one_thread(capfd: pytest.CaptureFixture[str]) -> None:
+    @T.prim_func
+    def main(A: T.Tensor((64,), "float32")):
+        with T.Kernel(2, threads=32) as bx:
+            x = T.alloc_fragment((32,), "float32")
+            T.copy(A[bx * 32], x)
+            if bx == 1:
+                T.print(x, msg="x")
+
+    tilewright.compile(main, target="simulate")(np.arange(64, dtype=np.float32))
+    assert capfd.readouterr().out.splitlines() == [f"x {i} {float(32 + i)}" for i in range(32)]
+
+
 def test_of_threads_that_run_the_same_iterations_one_changes_memory() -> None:
     @T.prim_func
     def kernel(A: T.Tensor((12,), "float32"), B: T.Tensor((12,), "float32")):

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -29,8 +29,8 @@ from tilewright.runtime.pool import shared_pool
 ROUNDS = 7
 # Libraries keep their threads spinning after a call, which would slow whoever is measured next.
 PAUSE_SECONDS = 0.02
-# A float32 result may be off by this share of the largest value: sums of at most 2048 terms stay well below.
-TOLERANCE = 64 * float(np.finfo(np.float32).eps)
+# A result may be off by this share of the largest value. float32 sums of at most 4096 terms stay well below; half precision is rounded on the way.
+TOLERANCES = {"float32": 64 * float(np.finfo(np.float32).eps), "float16": 2 * float(np.finfo(np.float16).eps)}
 
 
 class Unit(Enum):
@@ -59,6 +59,35 @@ class Case:
     amount: float
     unit: Unit
 
+    @property
+    def dtype(self) -> str:
+        return self.inputs[0].dtype.name
+
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a machine is measured with: enough to keep it busy, and no more than numpy can check in a second or two.
+
+    product    M, N, K.
+    rows       how many rows, and their length.
+    attention  batch, length, heads, width.
+    has_gpu_tiles   whether the kernels get the tiles that suit GPUs.
+    """
+
+    dtype: str
+    product: tuple[int, int, int]
+    rows: tuple[int, int]
+    attention: tuple[int, int, int, int]
+    has_gpu_tiles: bool
+
+
+CPU_SIZES = Sizes("float32", (1024, 1024, 1024), (2048, 2048), (1, 512, 8, 64), False)
+GPU_SIZES = Sizes("float16", (2048, 2048, 2048), (8192, 4096), (2, 1024, 16, 64), True)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -69,10 +98,7 @@ class Result:
     is_from_cache: bool
     run_ms: float
     peers_ms: dict[str, float]
-
-    @property
-    def is_right(self) -> bool:
-        return self.error <= TOLERANCE
+    is_right: bool
 
 
 @click.command("demo")
@@ -93,9 +119,10 @@ def demo(target: str) -> None:
         peers, where = ["torch"], torch.cuda.get_device_name()
     else:
         peers, where = ["numpy"] + (["torch"] if torch else []), f"{shared_pool().thread_count} threads"
-    click.echo(f"{compiled_for}, {where}, float32")
+    sizes = GPU_SIZES if target == "cuda" else CPU_SIZES
+    click.echo(f"{compiled_for}, {where}, {sizes.dtype}")
     rows, wrong = [], []
-    for case in cases():
+    for case in cases(sizes):
         result = measure(case, target, torch)
         rows.append(_row(case, result, peers))
         if not result.is_right:
@@ -106,7 +133,7 @@ def demo(target: str) -> None:
         "error: largest difference from float64, as a share of the largest value; vs: how many times as fast as that library;\n*: machine code from the cache"
     )
     if wrong:
-        click.echo(f"wrong: {', '.join(wrong)} (error above {TOLERANCE:.1e})", err=True)
+        click.echo(f"wrong: {', '.join(wrong)} (error above {TOLERANCES[sizes.dtype]:.1e})", err=True)
         raise SystemExit(1)
 
 
@@ -127,7 +154,7 @@ def _row(case: Case, result: Result, peers: list[str]) -> tuple[str, ...]:
     rate = f"{_three_digits(case.amount / result.run_ms / 1e6)} {case.unit.value}"
     error = f"{result.error:.1e}{'' if result.is_right else ' WRONG'}"
     ratios = [f"{_three_digits(result.peers_ms[peer] / result.run_ms)}x" for peer in peers]
-    return case.name, case.shape, "float32", error, f"{result.compile_ms:.0f}{'*' * result.is_from_cache}", _three_digits(result.run_ms), rate, *ratios
+    return case.name, case.shape, case.dtype, error, f"{result.compile_ms:.0f}{'*' * result.is_from_cache}", _three_digits(result.run_ms), rate, *ratios
 
 
 def _three_digits(value: float) -> str:
@@ -149,7 +176,7 @@ def measure(case: Case, target: str, torch: Any = None) -> Result:
         tensors = [torch.from_numpy(x) for x in case.inputs]
         calls["torch"] = lambda: case.torch_peer(torch, *tensors)
     medians = _median_times_ms(calls)
-    return Result(error, compile_ms, kernel.compiled.is_from_cache, medians.pop("tilewright"), medians)
+    return Result(error, compile_ms, kernel.compiled.is_from_cache, medians.pop("tilewright"), medians, error <= case.tolerance)
 
 
 def _measure_on_gpu(case: Case, kernel: Kernel, compile_ms: float, expected: np.ndarray[Any, Any], torch: Any) -> Result:
@@ -158,7 +185,8 @@ def _measure_on_gpu(case: Case, kernel: Kernel, compile_ms: float, expected: np.
     found = kernel(*tensors).cpu().numpy().astype(np.float64)
     calls: dict[str, Callable[[], Any]] = {"tilewright": lambda: kernel(*tensors), "torch": lambda: case.torch_peer(torch, *tensors)}
     medians = {name: float(np.median(gpu_times_ms(call, warmup_ms=10, rep_ms=50))) for name, call in calls.items()}
-    return Result(_error(found, expected), compile_ms, kernel.compiled.is_from_cache, medians.pop("tilewright"), medians)
+    error = _error(found, expected)
+    return Result(error, compile_ms, kernel.compiled.is_from_cache, medians.pop("tilewright"), medians, error <= case.tolerance)
 
 
 def _error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
@@ -178,24 +206,27 @@ def _median_times_ms(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
     return {name: statistics.median(measured) for name, measured in times.items()}
 
 
-def cases() -> tuple[Case, ...]:
+def cases(sizes: Sizes) -> tuple[Case, ...]:
     """The four kernels with random inputs, always the same ones."""
     rng = np.random.default_rng(0)
 
     def normal(*shape: int) -> np.ndarray[Any, Any]:
-        return rng.standard_normal(shape, np.float32)
+        return rng.standard_normal(shape, np.float32).astype(sizes.dtype, copy=False)
 
-    m, n, k = 1024, 1024, 1024
-    rows, columns = 2048, 2048
-    batch, length, heads, width = 1, 512, 8, 64
-    heads_shape = (batch, length, heads, width)
+    def arguments(tiles: Mapping[str, int], **others: Any) -> dict[str, Any]:
+        return {**others, "dtype": sizes.dtype, **(tiles if sizes.has_gpu_tiles else {})}
+
+    m, n, k = sizes.product
+    rows, columns = sizes.rows
+    batch, length, heads, width = sizes.attention
+    moved_bytes = 2.0 * np.dtype(sizes.dtype).itemsize * rows * columns
     relu = gemm.Activation.RELU
     return (
         Case(
             "GEMM + bias + ReLU",
             f"{m}x{n}x{k}",
             gemm.gemm,
-            {"M": m, "N": n, "K": k, "activation": relu},
+            arguments(gemm.GPU_TILES, M=m, N=n, K=k, activation=relu),
             (normal(m, k), normal(k, n), normal(n)),
             lambda a, b, bias: gemm.reference(a, b, bias, relu),
             lambda a, b, bias: np.maximum(a @ b + bias, 0),
@@ -207,32 +238,32 @@ def cases() -> tuple[Case, ...]:
             "softmax",
             f"{rows}x{columns}",
             softmax.softmax,
-            {"N": columns},
+            arguments(softmax.GPU_TILES, N=columns),
             (normal(rows, columns),),
             softmax.reference,
             _numpy_softmax,
             lambda torch, x: torch.softmax(x, -1),
-            8.0 * rows * columns,
+            moved_bytes,
             Unit.GIGABYTES,
         ),
         Case(
             "RMSNorm",
             f"{rows}x{columns}",
             norm.rms_norm,
-            {"N": columns},
+            arguments(norm.GPU_TILES, N=columns),
             (normal(rows, columns), normal(columns)),
             norm.rms_norm_reference,
             lambda x, w: x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(1e-6)) * w,
             lambda torch, x, w: torch.nn.functional.rms_norm(x, w.shape, w, 1e-6),
-            8.0 * rows * columns,
+            moved_bytes,
             Unit.GIGABYTES,
         ),
         Case(
             "flash attention",
-            "x".join(map(str, heads_shape)),
+            "x".join(map(str, sizes.attention)),
             attention.flash_attention,
-            {"batch": batch, "heads": heads, "length_q": length, "length_k": length, "width": width},
-            tuple(normal(*heads_shape) for _ in range(3)),
+            arguments(attention.GPU_TILES, batch=batch, heads=heads, length_q=length, length_k=length, width=width),
+            tuple(normal(*sizes.attention) for _ in range(3)),
             attention.reference,
             _numpy_attention,
             _torch_attention,

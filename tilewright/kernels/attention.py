@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 import tilewright.language as T
 from tilewright.jit import jit
 
+# For dtypes that tensor cores multiply; the defaults below suit CPUs.
+GPU_TILES: Final = {"block_M": 128, "block_N": 64, "stages": 2, "threads": 128}
+
 
 @jit(out_idx=[-1])
 def flash_attention(
-    batch: int, heads: int, length_q: int, length_k: int, width: int, is_causal: bool = False, dtype: Any = "float32", block_M: int = 64, block_N: int = 128
+    batch: int,
+    heads: int,
+    length_q: int,
+    length_k: int,
+    width: int,
+    is_causal: bool = False,
+    dtype: Any = "float32",
+    block_M: int = 64,
+    block_N: int = 128,
+    stages: int = 2,
+    threads: int = 128,
 ) -> Any:
     """A kernel for Q (batch, length_q, heads, width) and K, V (batch, length_k, heads, width) that returns O, shaped like Q.
 
-    Causal: the last query sees every key, each earlier one a key less. Sums are float32.
+    Causal: the last query sees every key, each earlier one a key less. Sums are float32. On a GPU: dtype="float16", **GPU_TILES.
 
     Raises ValueError where a causal query would see no key.
     """
@@ -34,7 +47,7 @@ def flash_attention(
         V: T.Tensor((batch, length_k, heads, width), dtype),
         O: T.Tensor((batch, length_q, heads, width), dtype),
     ):
-        with T.Kernel(T.ceildiv(length_q, block_M), heads, batch, threads=128) as (bx, by, bz):
+        with T.Kernel(T.ceildiv(length_q, block_M), heads, batch, threads=threads) as (bx, by, bz):
             Q_tile = T.alloc_shared((block_M, width), dtype)
             K_tile = T.alloc_shared((block_N, width), dtype)
             V_tile = T.alloc_shared((block_N, width), dtype)
@@ -52,7 +65,7 @@ def flash_attention(
             T.clear(total)
             T.fill(largest, -T.infinity("float32"))
             last = T.min(T.ceildiv(length_k, block_N), T.ceildiv((bx + 1) * block_M + past, block_N)) if is_causal else T.ceildiv(length_k, block_N)
-            for k in T.Pipelined(last, num_stages=2):
+            for k in T.Pipelined(last, num_stages=stages):
                 T.copy(K[bz, k * block_N : (k + 1) * block_N, by, :], K_tile)
                 if is_causal:
                     for i, j in T.Parallel(block_M, block_N):
@@ -62,7 +75,7 @@ def flash_attention(
                         scores[i, j] = T.if_then_else(k * block_N + j < length_k, 0, -T.infinity("float32"))
                 else:
                     T.clear(scores)
-                T.gemm(Q_tile, K_tile, scores, transpose_B=True)
+                T.gemm(Q_tile, K_tile, scores, transpose_B=True, policy=T.GemmWarpPolicy.FullRow)
 
                 T.copy(largest, previous)
                 T.reduce_max(scores, largest, dim=1, clear=False)
@@ -78,7 +91,7 @@ def flash_attention(
 
                 T.copy(scores, weights)
                 T.copy(V[bz, k * block_N : (k + 1) * block_N, by, :], V_tile)
-                T.gemm(weights, V_tile, sums)
+                T.gemm(weights, V_tile, sums, policy=T.GemmWarpPolicy.FullRow)
             for i, j in T.Parallel(block_M, width):
                 sums[i, j] /= total[i]
             T.copy(sums, O[bz, bx * block_M : (bx + 1) * block_M, by, :])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,15 +21,31 @@ class Activation(Enum):
     SILU = "silu"  # x * sigmoid(x)
 
 
+# For dtypes that tensor cores multiply; the defaults below suit CPUs.
+GPU_TILES: Final = {"block_M": 128, "block_N": 128, "block_K": 32, "stages": 4, "threads": 128}
+
+
 @jit(out_idx=[-1])
 def gemm(
-    M: int, N: int, K: int, activation: Activation = Activation.NONE, dtype: Any = "float32", block_M: int = 128, block_N: int = 256, block_K: int = 64
+    M: int,
+    N: int,
+    K: int,
+    activation: Activation = Activation.NONE,
+    dtype: Any = "float32",
+    block_M: int = 128,
+    block_N: int = 256,
+    block_K: int = 64,
+    stages: int = 2,
+    threads: int = 128,
 ) -> Any:
-    """A kernel for A (M, K), B (K, N) and bias (N,) that returns C (M, N); sums are float32, whatever the dtype of the tensors."""
+    """A kernel for A (M, K), B (K, N) and bias (N,) that returns C (M, N); sums are float32, whatever the dtype of the tensors.
+
+    On a GPU: `gemm(M, N, K, dtype="float16", **GPU_TILES)`.
+    """
 
     @T.prim_func
     def main(A: T.Tensor((M, K), dtype), B: T.Tensor((K, N), dtype), bias: T.Tensor((N,), dtype), C: T.Tensor((M, N), dtype)):
-        with T.Kernel(T.ceildiv(N, block_N), T.ceildiv(M, block_M), threads=128) as (bx, by):
+        with T.Kernel(T.ceildiv(N, block_N), T.ceildiv(M, block_M), threads=threads) as (bx, by):
             A_tile = T.alloc_shared((block_M, block_K), dtype)
             B_tile = T.alloc_shared((block_K, block_N), dtype)
             bias_tile = T.alloc_shared((block_N,), dtype)
@@ -38,7 +54,7 @@ def gemm(
             T.copy(bias[bx * block_N], bias_tile)
             for i, j in T.Parallel(block_M, block_N):
                 sums[i, j] = bias_tile[j]
-            for k in T.Pipelined(T.ceildiv(K, block_K), num_stages=2):
+            for k in T.Pipelined(T.ceildiv(K, block_K), num_stages=stages):
                 T.copy(A[by * block_M, k * block_K], A_tile)
                 T.copy(B[k * block_K, bx * block_N], B_tile)
                 T.gemm(A_tile, B_tile, sums)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 import tilewright.language as T
 from tilewright.jit import jit
 
+# For rows of a few thousand elements; the defaults below suit CPUs.
+GPU_TILES: Final = {"block_M": 1, "threads": 256}
+
 
 @jit(out_idx=[-1])
-def rms_norm(N: int, dtype: Any = "float32", epsilon: float = 1e-6, block_M: int = 4) -> Any:
+def rms_norm(N: int, dtype: Any = "float32", epsilon: float = 1e-6, block_M: int = 4, threads: int = 128) -> Any:
     """A kernel for X (any number of rows, N) and W (N,) that returns X / sqrt(mean(X ** 2) + epsilon) * W. Computed in float32."""
     M = T.dynamic("M")
 
     @T.prim_func
     def main(X: T.Tensor((M, N), dtype), W: T.Tensor((N,), dtype), Y: T.Tensor((M, N), dtype)):
-        with T.Kernel(T.ceildiv(M, block_M), threads=128) as bx:
+        with T.Kernel(T.ceildiv(M, block_M), threads=threads) as bx:
             rows = T.alloc_fragment((block_M, N), "float32")
             squares = T.alloc_fragment((block_M, N), "float32")
             scale = T.alloc_fragment((block_M,), "float32")
@@ -42,13 +45,13 @@ def rms_norm_reference(X: Any, W: Any, epsilon: float = 1e-6) -> Any:
 
 
 @jit(out_idx=[-1])
-def layer_norm(N: int, dtype: Any = "float32", epsilon: float = 1e-5, block_M: int = 4) -> Any:
+def layer_norm(N: int, dtype: Any = "float32", epsilon: float = 1e-5, block_M: int = 4, threads: int = 128) -> Any:
     """A kernel for X (any number of rows, N), W (N,) and B (N,) that returns (X - mean) / sqrt(variance + epsilon) * W + B. Computed in float32."""
     M = T.dynamic("M")
 
     @T.prim_func
     def main(X: T.Tensor((M, N), dtype), W: T.Tensor((N,), dtype), B: T.Tensor((N,), dtype), Y: T.Tensor((M, N), dtype)):
-        with T.Kernel(T.ceildiv(M, block_M), threads=128) as bx:
+        with T.Kernel(T.ceildiv(M, block_M), threads=threads) as bx:
             rows = T.alloc_fragment((block_M, N), "float32")
             squares = T.alloc_fragment((block_M, N), "float32")
             mean = T.alloc_fragment((block_M,), "float32")

@@ -16,7 +16,7 @@ from tilewright.errors import Kind, Span, fail
 from tilewright.ir.buffer import Buffer, Scope, whole
 from tilewright.ir.expr import Expr, Op, const, load, var
 from tilewright.ir.program import HintKind, Launch, Program
-from tilewright.ir.stmt import For, If, ParallelFor, Seq, Stmt, Store, While
+from tilewright.ir.stmt import For, If, ParallelFor, Print, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr
 from tilewright.layout import LANE, REG, THREAD, WARP, Axis, FragmentAnnotation, Layout, LayoutAnnotation, LayoutError, Reach, distribute, plan_relayout
@@ -246,6 +246,9 @@ class _Inference:
                 return self.reduce(node)
             case TileOp():
                 return node
+            case Print(buffer=Buffer(scope=Scope.FRAGMENT) as buffer):
+                tile = self.scratch.scratch(f"{buffer.name}_tile", buffer.dtype, buffer.static_shape, node.span)
+                return Seq(node.span, (_copy(buffer, tile, node.span), dataclasses.replace(node, buffer=tile)))
         return self.scalar(node, loops)
 
     def scalar(self, node: Stmt, loops: Mapping[Expr, int]) -> Stmt:
