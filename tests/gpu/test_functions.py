@@ -40,6 +40,9 @@ def test_errors_are_within_the_bound(name: str, dtype: str) -> None:
     if result is None:
         pytest.skip(f"T.{name} does not take {dtype}")
     ((found, expected),) = outputs(list(zip(tensors, given, strict=True)), [result], run_on_gpu, device_targets()[0])
+    if name == "copysign":  # hardware does not keep the sign of a float16 that is NaN
+        is_number = ~np.isnan(given[1].astype(np.float64))
+        found, expected = found[is_number], expected[is_number]
     if intrinsic.ulp == 0:
         same(found, expected, result.dtype, name)
         return

@@ -122,13 +122,13 @@ def test_torch_tensors_take_the_fast_path_after_the_first_call(kernel: Any) -> N
         a = torch.randn(rows, 64, device="cuda")
         b = kernel(a, 3.0)
         assert b.device == a.device and b.dtype is torch.float32 and torch.equal(b, a * 3)
-    assert kernel._plan._fast is not None
+    assert kernel._plan._fast is not None, kernel._plan.slow_because
     into = tilewright.compile(scale, target="cuda")
     a, b = torch.randn(64, 64, device="cuda"), torch.empty(64, 64, device="cuda")
     for _ in range(3):
         b.zero_()
         assert into(a, 2.0, b) is None and torch.equal(b, a * 2)
-    assert into._plan._bare_stub is not None
+    assert into._plan._bare_stub is not None, into._plan.slow_because
 
 
 def test_no_rows_are_no_launch(kernel: Any) -> None:

@@ -135,8 +135,8 @@ def test_the_current_stream_is_asked_for(make: Any) -> None:  # noqa: F811
 
 def test_a_layout_that_cannot_be_found_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch._C, "_dispatch_keys", lambda tensor: (_ for _ in ()).throw(RuntimeError("gone")))
-    torch_layout.cache_clear()
+    find_torch_layout.cache_clear()
     try:
         assert torch_layout(Place.CPU) is None
     finally:
-        torch_layout.cache_clear()
+        find_torch_layout.cache_clear()

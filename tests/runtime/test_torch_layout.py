@@ -6,8 +6,9 @@ import ctypes
 
 import pytest
 
+from tilewright.runtime import torch_layout as torch_layout_module
 from tilewright.runtime.framework import Place
-from tilewright.runtime.torch_layout import FUNCTIONS, torch_layout
+from tilewright.runtime.torch_layout import FUNCTIONS, find_torch_layout, torch_layout
 
 torch = pytest.importorskip("torch")
 
@@ -31,5 +32,14 @@ def test_dtypes_are_numbered_as_torch_does() -> None:
 def test_there_is_none_for_a_gpu_without_one() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    torch_layout.cache_clear()
-    assert torch_layout(Place.GPU) is None
+    find_torch_layout.cache_clear()
+    assert torch_layout(Place.GPU) is None and str(find_torch_layout(Place.GPU)).startswith(f"torch {torch.__version__}: ")
+
+
+def test_the_reason_is_told_where_a_tensor_looks_unlike_what_torch_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_layout_module, "_TENSOR_WORDS", 4)
+        find_torch_layout.cache_clear()
+        assert "dispatch keys are not found" in str(find_torch_layout(Place.CPU)) and torch_layout(Place.CPU) is None
+    find_torch_layout.cache_clear()
+    assert torch_layout(Place.CPU) is not None

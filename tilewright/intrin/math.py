@@ -1,8 +1,8 @@
 """The catalogue of math functions (floor 3): what each means on numpy arrays, and how far a back end may be off.
 
 A float32 result is computed in float64 and rounded; narrower floats are computed as float32 and rounded again. `ulp` bounds the error in float32;
-in float64 it may be twice as much, and what is within the bound in float32 is within one unit of a narrower dtype. Integer arguments are converted
-by the language, not here.
+in float64 it may be twice as much, and what is within the bound in float32 is within one unit of a narrower dtype. Of a NaN only that it is one
+counts: the sign that copysign takes from it is either. Integer arguments are converted by the language, not here.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from tilewright.runtime.launch_signature import BoundWord, LaunchSignature, Scal
 from tilewright.runtime.llvm_jit import LoadedCode
 from tilewright.runtime.stub import Stub, make_stub
 from tilewright.runtime.tensors import Framework, Place, TorchTensors
-from tilewright.runtime.torch_layout import torch_layout
+from tilewright.runtime.torch_layout import TorchLayout, find_torch_layout, torch_layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,7 @@ class CudaCallPlan:
     """A GPU program as a function of positional Python arguments: the parameters in order, outputs left out.
 
     written, unused, outputs   as for a CallPlan.
+    slow_because               why calls with torch tensors go the long way; empty where they do not, or none was made yet.
 
     A call launches on the device of its tensors and returns before the kernels have run; with asserts in the program it waits for them. It gives one
     output as a tensor of the caller's framework, several as a list, None where there is none. The stream is the current one of torch or cupy, or `stream`.
@@ -81,6 +82,7 @@ class CudaCallPlan:
         self._fast: CudaFastPath | None = None  # of the device that was used last
         self._bare_stub: Stub | None = None  # of `_fast`, where a launch is all that a call does
         self._assert_lock = threading.Lock()
+        self.slow_because = ""
 
     def __call__(self, *arguments: Any, stream: Any = None) -> Any:
         """Launches the kernels."""
@@ -148,15 +150,22 @@ class CudaCallPlan:
     def _use_fast_path(self, loaded: LoadedKernels, torch: TorchTensors) -> None:
         """The next call with such arguments takes the fast path, if there is one. A failed assert is looked for after every call, which it does not do."""
         if loaded.ordinal not in self._fast_paths:
-            layout = None if self._gpu.asserts else torch_layout(Place.GPU)
-            entry, code = self._code.entry_address, self._code
-            self._fast_paths[loaded.ordinal] = (
-                None
-                if layout is None
-                else build_cuda_fast_path(self._gpu.program, self._callee, self._gpu.slots, self._outputs, entry, code, loaded, torch, layout)
-            )
+            self._fast_paths[loaded.ordinal] = self._build_fast_path(loaded, torch)
         self._fast = self._fast_paths[loaded.ordinal]
         self._bare_stub = self._fast.stub if self._fast is not None and self._fast.is_bare else None
+
+    def _build_fast_path(self, loaded: LoadedKernels, torch: TorchTensors) -> CudaFastPath | None:
+        layout = find_torch_layout(Place.GPU)
+        if self._gpu.asserts:
+            self.slow_because = "asserts are looked for after every call"
+        elif not isinstance(layout, TorchLayout):
+            self.slow_because = layout
+        else:
+            program, entry = self._gpu.program, self._code.entry_address
+            fast = build_cuda_fast_path(program, self._callee, self._gpu.slots, self._outputs, entry, self._code, loaded, torch, layout)
+            self.slow_because = "" if fast is not None else "a parameter, a dimension or a check of the program needs Python"
+            return fast
+        return None
 
     def _prepare(self, arguments: tuple[Any, ...], stream: Any) -> _Prepared:
         found, checked = self._reader.read(arguments)

@@ -18,7 +18,7 @@ from typing import Any
 from tilewright.runtime.framework import Place
 
 _OBJECT_WORDS = 8  # of a Python tensor: what is searched
-_TENSOR_WORDS = 22  # of a TensorImpl, which is larger in every version
+_TENSOR_WORDS = 26  # of a TensorImpl: what torch itself allows (c10/core/TensorImpl.h); the keys are its last word, the 22nd or later
 FUNCTIONS = (
     "aoti_torch_get_data_ptr",
     "aoti_torch_get_dtype",
@@ -59,19 +59,25 @@ class TorchLayout:
         return code.value
 
 
-@functools.lru_cache(maxsize=4)
 def torch_layout(place: Place) -> TorchLayout | None:
     """The layout of the torch that the program has imported; None where it is not imported or an assumption does not hold."""
+    found = find_torch_layout(place)
+    return found if isinstance(found, TorchLayout) else None
+
+
+@functools.lru_cache(maxsize=4)
+def find_torch_layout(place: Place) -> TorchLayout | str:
+    """The layout, or why there is none."""
     torch = sys.modules.get("torch")
     if torch is None:
-        return None
+        return "torch is not imported"
     try:
         return _find(torch, place)
-    except (AssertionError, AttributeError, OSError, TypeError, ValueError, RuntimeError):  # torch without CUDA asserts
-        return None
+    except (AssertionError, AttributeError, OSError, TypeError, ValueError, RuntimeError) as error:  # torch without CUDA asserts
+        return f"torch {torch.__version__}: {type(error).__name__}: {error}"
 
 
-def _find(torch: Any, place: Place) -> TorchLayout | None:
+def _find(torch: Any, place: Place) -> TorchLayout:
     sample = torch.zeros(3, device=place.value)
     negated = torch._neg_view(sample)
     with torch.inference_mode():
@@ -79,12 +85,15 @@ def _find(torch: Any, place: Place) -> TorchLayout | None:
     offset = _only(k for k, word in enumerate(_words(id(sample), _OBJECT_WORDS)) if word == sample._cdata)
     others = (negated, inferred, torch.nn.Parameter(sample))
     if offset is None or any(_words(id(t), _OBJECT_WORDS)[offset] != t._cdata for t in others):
-        return None
-    keys = [(_words(t._cdata, _TENSOR_WORDS), torch._C._dispatch_keys(t).raw_repr()) for t in (sample, *others)]
-    keys_offset = _only(k for k in range(_TENSOR_WORDS) if all(words[k] == raw for words, raw in keys))
+        raise ValueError("the tensor is not found in its Python object")
+    keys = [(t._cdata, torch._C._dispatch_keys(t).raw_repr()) for t in (sample, *others)]
+    # One word after the other: a TensorImpl may end behind its keys.
+    keys_offset = next((k for k in range(_TENSOR_WORDS) if all(_words(address + 8 * k, 1) == [raw] for address, raw in keys)), None)
     plain, negative, inference, parameter = (raw for _, raw in keys)
-    if keys_offset is None or negative == plain or parameter != plain or (negative & ~plain).bit_count() != 1:
-        return None
+    if keys_offset is None:
+        raise ValueError("the dispatch keys are not found in the tensor")
+    if negative == plain or parameter != plain or (negative & ~plain).bit_count() != 1:
+        raise ValueError("the dispatch keys do not tell plain tensors from others")
     library = Path(torch.__file__).parent / "lib"
     host, device = (ctypes.CDLL(str(library / f"libtorch_{name}.so")) for name in ("cpu", "cuda" if place is Place.GPU else "cpu"))
     wanted = [(name, host) for name in FUNCTIONS] + ([(STREAM_FUNCTION, device)] if place is Place.GPU else [])

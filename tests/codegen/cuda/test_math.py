@@ -102,3 +102,15 @@ def test_one_approximation_can_be_asked_for_by_name() -> None:
     body = seq(store(a, BLOCK, call(FAST["sin"], call(MATH["exp"], at(a, BLOCK)))), store(c, BLOCK, call(FAST["sin"], at(c, BLOCK))))
     text = emit_program(program([a, c], body, grid=(8,)), SM_80).text
     assert "a[bx] = __sinf(expf(a[bx]));" in text and "c[bx] = sin(c[bx]);" in text
+
+
+@needs_host_compiler
+def test_sigmoid_is_within_its_bound_everywhere(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = np.concatenate(
+        [random.normal(0, scale, 3000) for scale in (1e-3, 0.3, 1.0, 4.0, 30.0)] + [random.uniform(-110, 0, 5000), [0.0, -0.0, np.inf, -np.inf, -103.0]]
+    )
+    x = np.append(x, np.nan).astype(np.float32)
+    a = tensor("a", dtypes.float32, len(x))
+    ((found, expected),) = outputs([(a, x)], [call(MATH["sigmoid"], at(a, BLOCK))], on_host(tmp_path))
+    assert np.max(distance(found, expected, dtypes.float32)) <= 1

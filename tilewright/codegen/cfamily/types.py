@@ -9,7 +9,8 @@ Values in flight ("value form"):
     every other float        float, already rounded to its dtype
 
 Memory and arrays hold the "storage form": the dtype's own bits as an unsigned integer for bool and floats below 32 bits, else as in registers. Elements of
-4 bits lie two to a byte, the one at the even index in the low half; in memory of every scope.
+4 bits lie two to a byte, the one at the even index in the low half; in memory of every
+scope. Those of 6 bits take a byte each.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def value_type(dtype: DType) -> str:
         return "bool"
     if dtype.is_float:
         return "double" if dtype.bits == 64 else "float"
-    return integer_type(max(8, dtype.bits), is_signed=dtype.is_signed)
+    return integer_type(dtype.bits, is_signed=dtype.is_signed)
 
 
 def storage_type(dtype: DType) -> str:
@@ -47,7 +48,8 @@ def storage_type(dtype: DType) -> str:
 
 
 def integer_type(bits: int, *, is_signed: bool) -> str:
-    return (_SIGNED if is_signed else _UNSIGNED)[bits]
+    """The C type of integers of so many bits, or of the byte that holds fewer."""
+    return (_SIGNED if is_signed else _UNSIGNED)[max(8, bits)]
 
 
 def is_coded(dtype: DType) -> bool:

@@ -157,7 +157,7 @@ class Atomics:
             return self.conversions.nibble(code, dtype)
         if dtype.is_integer:
             return cast(types.value_type(dtype), code)
-        return self.conversions.from_storage(cast(types.storage_type(dtype), code) if dtype.bits == 8 else code, dtype)
+        return self.conversions.from_storage(cast(types.storage_type(dtype), code) if dtype.bits <= 8 else code, dtype)
 
     def _encoded(self, value: Text, dtype: DType) -> Text:
         if dtype.is_float and dtype.bits >= 32:

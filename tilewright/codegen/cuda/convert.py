@@ -323,7 +323,7 @@ def _decoder(dtype: DType) -> Helper:
 def _encoder(dtype: DType, rounding: Rounding) -> Helper:
     """Rounds the magnitude on the grid of its binade, by adding an anchor so large that its own last bit is the grid's step."""
     name, format_ = f"tw_{dtype!s}_of_float{_suffix(rounding)}", float_format(dtype)
-    is_clamping = not format_.has_nan and not format_.has_infinity  # float4_e2m1fn
+    is_clamping = not format_.has_nan and not format_.has_infinity  # float4_e2m1fn, float6_e2m3fn, float6_e3m2fn
     anchor = _constant(1.5 * 2.0 ** (_FLOAT32_MANTISSA_BITS - format_.mantissa_bits))
     smallest, largest = _constant(2.0**format_.smallest_exponent), _constant(format_.maximum)
     # Beyond this nothing has to be told apart but infinity; it keeps the anchor finite.

@@ -28,22 +28,39 @@ _FUNCTIONS = {name: name for name in MATH if name not in IEEE_PARTS} | {
 _APPROXIMATIONS = {name: f"__{name}f" for name in (*FAST, "pow")}
 _FAST_NAMES = {intrinsic: name for name, intrinsic in FAST.items()}
 
-_SIGMOID = {
-    "float": Helper(
-        "tw_sigmoidf",
-        f"""{FUNCTION} float tw_sigmoidf(float x) {{
+# e / (1 + e) makes two units of one in e = exp(x), and adds its own: e and 1 + e are sums of two floats, the quotient is corrected by its remainder.
+# e is 2**n * exp(r) with r = x - n * log(2), and exp(r) its series. Errors lie below 1.1 units; numbers below 2**-126 are formed by the last product.
+_SIGMOID = Helper(
+    "tw_sigmoidf",
+    f"""{FUNCTION} float tw_sigmoidf(float x) {{
+    float a = fabsf(x) > 110.0f ? 110.0f : fabsf(x), n = rintf(a * -1.442695f);
+    float r = fmaf(n, -1.42860677e-6f, fmaf(n, -0.693145752f, -a));
+    float series = fmaf(fmaf(fmaf(fmaf(fmaf(r, 1.0f / 5040, 1.0f / 720), r, 1.0f / 120), r, 1.0f / 24), r, 1.0f / 6), r, 0.5f);
+    float tail = fmaf(r * r, series, r), high = 1.0f + tail, low = tail - (high - 1.0f);
+    int half = (int)n >> 1;
+    float some = __int_as_float((half + 127) << 23), others = __int_as_float(((int)n - half + 127) << 23);
+    float e = high * some * others, sum = 1.0f + e, sum_low = e - (sum - 1.0f) + low * some * others;
+    bool is_below = x < 0.0f;
+    float top = is_below ? high : 1.0f, top_low = is_below ? low : 0.0f, inverse = __frcp_rn(sum), y = top * inverse;
+    y = fmaf(fmaf(-y, sum, top) + (top_low - y * sum_low), inverse, y);
+    return is_below ? y * some * others : y;
+}}""",
+)
+# For narrow floats, which the few units do not reach.
+_NARROW_SIGMOID = Helper(
+    "tw_narrow_sigmoidf",
+    f"""{FUNCTION} float tw_narrow_sigmoidf(float x) {{
     float small = expf(-fabsf(x));
     return (x >= 0.0f ? 1.0f : small) / (1.0f + small);
 }}""",
-    ),
-    "double": Helper(
-        "tw_sigmoid",
-        f"""{FUNCTION} double tw_sigmoid(double x) {{
+)
+_DOUBLE_SIGMOID = Helper(
+    "tw_sigmoid",
+    f"""{FUNCTION} double tw_sigmoid(double x) {{
     double small = exp(-fabs(x));
     return (x >= 0.0 ? 1.0 : small) / (1.0 + small);
 }}""",
-    ),
-}
+)
 _FAST_SIGMOID = Helper("tw_fast_sigmoidf", f"{FUNCTION} float tw_fast_sigmoidf(float x) {{ return __fdividef(1.0f, 1.0f + __expf(-x)); }}")
 
 
@@ -98,7 +115,7 @@ class Functions:
         dtype = dtypes[0]
         is_double = dtype.is_float and dtype.bits == 64
         if intrinsic in _FAST_NAMES:
-            return self._function(_FAST_NAMES[intrinsic], arguments, is_double, is_fast=True)
+            return self._function(_FAST_NAMES[intrinsic], arguments, dtype, is_fast=True)
         if MATH.get(intrinsic.name) is not intrinsic:
             raise CompilerBug(f"{intrinsic!r} has no CUDA text")
         match intrinsic.name:
@@ -116,16 +133,17 @@ class Functions:
                 operation, rounding = IEEE_PARTS[name]
                 return call(f"{_IEEE_NAMES[operation][is_double]}_{rounding.value}", *arguments)
             case name:
-                return self._function(name, arguments, is_double, is_fast=self.is_fast)
+                return self._function(name, arguments, dtype, is_fast=self.is_fast)
 
-    def _function(self, name: str, arguments: tuple[Text, ...], is_double: bool, *, is_fast: bool) -> Text:
+    def _function(self, name: str, arguments: tuple[Text, ...], dtype: DType, *, is_fast: bool) -> Text:
+        is_double = dtype.is_float and dtype.bits == 64
         if is_fast and not is_double:
             if name in _APPROXIMATIONS:
                 return call(_APPROXIMATIONS[name], *arguments)
             if name in _FAST_HELPERS:
                 return self.prelude.call(_FAST_HELPERS[name], *arguments)
         if name == "sigmoid":
-            return self.prelude.call(_SIGMOID["double" if is_double else "float"], *arguments)
+            return self.prelude.call(_DOUBLE_SIGMOID if is_double else _NARROW_SIGMOID if dtype.is_float and dtype.bits < 32 else _SIGMOID, *arguments)
         return call(_FUNCTIONS[name] + ("" if is_double else "f"), *arguments)
 
     def divide(self, left: Text, right: Text, *, is_double: bool) -> Text:
