@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.test_stub import Recorder, make  # noqa: F401  # the fixture
 from tilewright.runtime.framework import Place
 from tilewright.runtime.launch_signature import BoundWord, DataPointer, Dimension, LaunchSignature, Slot, Stride, TorchArgument, TorchStream
-from tilewright.runtime.torch_layout import STREAM_FUNCTION, TorchLayout, torch_layout
+from tilewright.runtime.torch_layout import STREAM_FUNCTION, TorchLayout, find_torch_layout, torch_layout
 
 torch = pytest.importorskip("torch")
 

@@ -33,7 +33,7 @@ _FAST_NAMES = {intrinsic: name for name, intrinsic in FAST.items()}
 _SIGMOID = Helper(
     "tw_sigmoidf",
     f"""{FUNCTION} float tw_sigmoidf(float x) {{
-    float a = fabsf(x) > 110.0f ? 110.0f : fabsf(x), n = rintf(a * -1.442695f);
+    float a = fabsf(x) > 110.0f ? 110.0f : fabsf(x), n = fmaxf(rintf(a * -1.442695f), -160.0f);
     float r = fmaf(n, -1.42860677e-6f, fmaf(n, -0.693145752f, -a));
     float series = fmaf(fmaf(fmaf(fmaf(fmaf(r, 1.0f / 5040, 1.0f / 720), r, 1.0f / 120), r, 1.0f / 24), r, 1.0f / 6), r, 0.5f);
     float tail = fmaf(r * r, series, r), high = 1.0f + tail, low = tail - (high - 1.0f);
