@@ -10,7 +10,9 @@ import pytest
 import tilewright.language as T
 from tests.execution import integers, run
 from tests.passes.products import after, agree, exact, operands, product
+from tilewright.ir.stmt import For, LoopKind
 from tilewright.language.function import PrimFunc
+from tilewright.ops.copy import Copy
 from tilewright.passes.group_blocks import group_blocks
 
 
@@ -166,6 +168,70 @@ def test_serial_loops_and_branches_of_one_block() -> None:
     np.testing.assert_array_equal(agree(kernel, arguments, group_blocks)["C"], wanted)
 
 
+# -- several steps of one block
+
+
+def attention_like(heads: int, m: int, n: int, passes_on: bool = False, has_mask: bool = False) -> PrimFunc:
+    """C[h] = the running sum over tiles of keys of relu(Q K^T - row maximum) V, in integers; with `passes_on` scores start from those of the step before."""
+
+    @T.prim_func
+    def kernel(
+        Q: T.Tensor((heads, m, 8), "int32"), K: T.Tensor((heads, n, 8), "int32"), V: T.Tensor((heads, n, 8), "int32"), C: T.Tensor((heads, m, 8), "int32")
+    ):
+        with T.Kernel(T.ceildiv(m, 16), heads) as (bx, by):
+            q, k, v = T.alloc_shared((16, 8), "int32"), T.alloc_shared((32, 8), "int32"), T.alloc_shared((32, 8), "int32")
+            scores, sums = T.alloc_fragment((16, 32), "int32"), T.alloc_fragment((16, 8), "int32")
+            largest, before = T.alloc_fragment((16,), "int32"), T.alloc_fragment((16,), "int32")
+            T.copy(Q[by, bx * 16, 0], q)
+            T.clear(sums)
+            if passes_on:
+                T.clear(scores)
+            T.fill(largest, -100)
+            for step in T.Pipelined(T.ceildiv(n, 32), num_stages=2):
+                T.copy(K[by, step * 32, 0], k)
+                if has_mask:
+                    for i, j in T.Parallel(16, 32):
+                        scores[i, j] = T.if_then_else(step * 32 + j < n, bx, -1000)
+                elif not passes_on:
+                    T.clear(scores)
+                T.gemm(q, k, scores, transpose_B=True)
+                T.copy(largest, before)
+                T.reduce_max(scores, largest, dim=1, clear=False)
+                for i, j in T.Parallel(16, 32):
+                    scores[i, j] = T.max(scores[i, j] - largest[i], -5) + before[i] % 3
+                T.copy(V[by, step * 32, 0], v)
+                T.gemm(scores, v, sums)
+            T.copy(sums, C[by, bx * 16, 0])
+
+    return kernel
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize(("m", "n"), [(64, 64), (640, 64), (250, 90)])
+@pytest.mark.parametrize("options", [{}, {"passes_on": True}, {"has_mask": True}])
+def test_blocks_of_one_axis_share_what_does_not_depend_on_it(heads: int, m: int, n: int, options: dict[str, bool]) -> None:
+    kernel = attention_like(heads, m, n, **options)
+    count = groups(kernel)
+    assert count is None if m == 64 else count is not None and count[1] == 1  # as long as enough tasks are left
+    arguments = {name: integers((heads, rows, 8), np.int32, -3, seed=seed) for seed, (name, rows) in enumerate([("Q", m), ("K", n), ("V", n), ("C", m)])}
+    found = agree(kernel, arguments, group_blocks)["C"]
+    np.testing.assert_array_equal(run(kernel, **arguments)["C"], found)
+
+
+def test_a_block_runs_its_steps_one_behind_the_other_with_a_tile_that_all_blocks_use_in_turn() -> None:
+    program, _context = after(attention_like(2, 640, 64), group_blocks)
+    launch = program.launches[0]
+    shapes = {b.name: b.shape for b in launch.buffers}
+    assert shapes["scores"] == (16, 32) and shapes["sums"][1:] == (16, 8) and shapes["largest"][1:] == (16,)
+    (steps,) = [s.body.body for s in launch.body.body if isinstance(s, For) and s.kind is LoopKind.PIPELINED]
+    assert [type(step) for step in steps] == [Copy, Copy, For]
+
+
+def test_a_tile_that_carries_values_from_step_to_step_is_kept_for_each_block() -> None:
+    program, _context = after(attention_like(2, 640, 64, passes_on=True), group_blocks)
+    assert next(b.rank for b in program.launches[0].buffers if b.name == "scores") == 3
+
+
 # -- what must run block by block
 
 
@@ -240,15 +306,11 @@ def test_values_with_names() -> None:
     np.testing.assert_array_equal(run(kernel, **arguments)["C"], wanted)
 
 
-def test_reductions_and_views_run_alone() -> None:
-    def reduce(ko: Any, a: Any, b: Any, c: Any) -> None:
-        T.reduce_max(a, T.alloc_fragment((16,), "float32"), dim=1)
-
+def test_views_run_alone() -> None:
     def view(ko: Any, a: Any, b: Any, c: Any) -> None:
         T.reshape(a, (128,))[5] = 0
 
-    for step in (reduce, view):
-        assert groups(product(128, 128, 32, step=step)) is None
+    assert groups(product(128, 128, 32, step=view)) is None
 
 
 def test_safe_values_of_the_block() -> None:

@@ -80,9 +80,9 @@ def flash_attention(
                 T.copy(largest, previous)
                 T.reduce_max(scores, largest, dim=1, clear=False)
                 for i in T.Parallel(block_M):
-                    rescale[i] = T.exp2((previous[i] - largest[i]) * scale)
+                    rescale[i] = T.exp2(previous[i] * scale - largest[i] * scale)
                 for i, j in T.Parallel(block_M, block_N):
-                    scores[i, j] = T.exp2((scores[i, j] - largest[i]) * scale)
+                    scores[i, j] = T.exp2(scores[i, j] * scale - largest[i] * scale)  # one multiply-add: the second product is the row's
                 T.reduce_sum(scores, row_total, dim=1)
                 for i in T.Parallel(block_M):
                     total[i] = total[i] * rescale[i] + row_total[i]

@@ -149,7 +149,7 @@ class Reduce(TileOp):
         write_box(environment, self.dst, environment.convert(reduced, wide, dtype))
 
     def lower(self, context: LoweringContext) -> Stmt:
-        outer = [a for a in range(len(self.src.extents)) if a != self.axis]
+        outer = [a for a in range(len(self.src.extents)) if a != self.axis and not is_one(self.src.extents[a])]
         extents = tuple(as_expr(self.src.extents[a]) for a in outer) or (const(1),)
         is_held = may_overlap(self.src, self.dst) and all(e.is_const for e in extents)
 
@@ -292,7 +292,7 @@ class Reduce(TileOp):
         extent = as_expr(self.src.extents[self.axis])
 
         def value(step: Expr) -> Expr:
-            element = load(self.src.buffer, tuple(s + (step if a == self.axis else variables[a]) for a, s in enumerate(self.src.starts)))
+            element = load(self.src.buffer, tuple(s + (step if a == self.axis else variables.get(a, 0)) for a, s in enumerate(self.src.starts)))
             return operand(cast(element, dtype))
 
         def operand(element: Expr) -> Expr:

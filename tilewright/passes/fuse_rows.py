@@ -134,24 +134,24 @@ class _Loop:
         is_heavy = any(e.op is Op.CALL or (e.op is Op.DIV and not e.args[1].is_const) for e in expressions)
         return _Loop(node, accesses, bool(lengths), is_heavy)
 
-    def is_by_row(self, buffer: Buffer) -> bool:
-        """Every turn of the first variable keeps to the elements whose first index it is."""
+    def row_axis(self, buffer: Buffer) -> int | None:
+        """The axis of a buffer along which every turn of the first variable has a place of its own; None where there is no such one."""
         row = self.node.variables[0]
+        axes: set[int | None] = set()
         for element in self.accesses.elements.get(buffer, ()):
-            if not element.args or element.args[0] is not row or element.buffer is not buffer:
-                return False
-            if any(v is row for index in element.args[1:] for v in subexpressions(index)):
-                return False
-        return True
+            moving = [axis for axis, index in enumerate(element.args) if any(v is row for v in subexpressions(index))]
+            axes.add(moving[0] if len(moving) == 1 and element.args[moving[0]] is row and element.buffer is buffer else None)
+        return axes.pop() if len(axes) == 1 else None
 
     def is_along_rows(self) -> bool:
-        """No tensor or tile is walked across its rows: the last index of a matrix does not move with the row."""
+        """Nothing is walked across its rows: where an element moves within a row, its last index does not move from row to row."""
         row = self.node.variables[0]
-        return not any(
-            len(element.args) > 1 and any(v is row for v in subexpressions(element.args[-1]))
-            for elements in self.accesses.elements.values()
-            for element in elements
-        )
+        inner = {*self.node.variables[1:], *(s.axis for s in statements(self.node.body) if isinstance(s, ReduceLoop))}
+        for element in (e for elements in self.accesses.elements.values() for e in elements):
+            variables = [set(subexpressions(index)) for index in element.args]
+            if variables and row in variables[-1] and not all(inner.isdisjoint(v) for v in variables):
+                return False
+        return True
 
 
 def _are_apart(a: _Loop, b: _Loop) -> bool:
@@ -162,7 +162,7 @@ def _are_apart(a: _Loop, b: _Loop) -> bool:
 def _can_share_rows(a: _Loop, b: _Loop) -> bool:
     """Whether a row of `b` may run before later rows of `a`: they meet in nothing that either writes but the same row."""
     shared = {x for x in a.accesses.buffers if x in b.accesses.buffers and (x in a.accesses.written or x in b.accesses.written)}
-    return all(x.scope is not Scope.GLOBAL and a.is_by_row(x) and b.is_by_row(x) for x in shared)
+    return all(x.scope is not Scope.GLOBAL and a.row_axis(x) is not None and a.row_axis(x) == b.row_axis(x) for x in shared)
 
 
 class _Group:

@@ -2,28 +2,34 @@
 
 Blocks of a launch are independent, so their statements may be interleaved. One task then does a rectangle of blocks in lockstep: for every step of
 the reduction loop the operand of a column of blocks is packed once and used by all rows of the rectangle. Tiles that differ between the blocks get one
-copy per block; what is the same for a whole row or column is computed once for it.
+copy per block; what is the same for a whole row or column is computed once for it. Steps that belong to one block each, one behind the other, are run for
+one block before the next: what they hand on stays in the first-level cache, and a tile that lives no longer than that needs no copies.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from tilewright.arith.linear import Linearizer
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, binary, ceildiv, const, load, var
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, Print, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, ParallelFor, Print, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions
 from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
 from tilewright.ops.gemm import Gemm
+from tilewright.ops.operand import same_extent
+from tilewright.ops.reduce import Reduce
+from tilewright.passes.accesses import flat
 from tilewright.passes.context import PassContext
 from tilewright.passes.plan_tiles import is_unit
-from tilewright.passes.walk import buffers_of, may_leave_loop, viewed_tiles
+from tilewright.passes.walk import buffers_of, fills_whole, may_leave_loop, viewed_tiles
 
 # Rows and columns of a group: as large as the packed operand of one step (256 deep) fits a second-level cache. Measured at 1024 and 2048.
 _GROUP_ELEMENTS = 512
@@ -55,7 +61,7 @@ def _is_groupable(launch: Launch) -> bool:
     """Nothing that a statement names is used by another one but tiles, and every tile operation can be given a leading axis."""
     if launch.cluster != (1, 1, 1) or viewed_tiles(launch) or not isinstance(launch.body, Seq):
         return False
-    if any(isinstance(stmt, TileOp) and not isinstance(stmt, (Copy, Fill, Gemm)) for stmt in statements(launch.body)):
+    if any(isinstance(stmt, TileOp) and not isinstance(stmt, (Copy, Fill, Gemm, Reduce)) for stmt in statements(launch.body)):
         return False
     if any(_variables_of(value, launch.block_variables) for _, value in launch.safe_values):
         return False
@@ -98,18 +104,23 @@ def _sizes(launch: Launch) -> dict[Expr, int]:
     streamed = [u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body) if isinstance(u, Gemm) and u.is_streamed]
     if streamed:
         return _run_sizes(streamed, extents)
+    variance = _Grouping(launch, dict.fromkeys(extents, 2)).variance
     tiles: dict[Expr, int] = {}
+    shared: set[Expr] = set()
     for stmt in (u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body)):
         if isinstance(stmt, Gemm):
             rows, columns, _ = stmt.m_n_k
-            for region, size in ((stmt.a, rows), (stmt.b, columns)):
-                found = _operand_variables(region, loops, extents)
+            operands = [_operand_variables(region, variance, extents) for region in (stmt.a, stmt.b)]
+            for found, size in zip(operands, (rows, columns), strict=True):
                 for variable in (v for v in extents if v in found):
                     tiles[variable] = min(tiles.get(variable, size), size)
-    copied = [u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body) if isinstance(u, Copy)]
-    if len(tiles) < 2 or not copied:
+            shared |= operands[0] ^ operands[1]
+    copies = [u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body) if isinstance(u, Copy)]
+    # Blocks that have an operand in common, and a copy of it to share: one along one axis, for which all copies are made again along the other one.
+    shared = {v for v in shared if len(shared) > 1 or any(not _variables(copy, (v,)) for copy in copies)}
+    if not shared or not copies:
         return {}
-    sizes = {v: max(1, min(_GROUP_ELEMENTS // size, _extent_limit(extents[v]))) for v, size in tiles.items()}
+    sizes = {v: max(1, min(_GROUP_ELEMENTS // size, _extent_limit(extents[v]))) for v, size in tiles.items() if v in shared}
     order = {v: k for k, v in enumerate(extents)}
     counts = [e.value for e in extents.values() if e.is_const]
     if len(counts) == len(extents):
@@ -158,14 +169,35 @@ def _variables_of(expression: Expr, among: Iterable[Expr]) -> set[Expr]:
     return {n for n in subexpressions(expression) if n.op is Op.VAR and n in wanted}
 
 
-def _operand_variables(region: Region, loops: list[Stmt], extents: Mapping[Expr, Expr]) -> set[Expr]:
-    """Block variables that an operand depends on: by its own place, or by that of the copy that fills it."""
-    found = {v for s in region.starts for v in _variables_of(s, extents)}
-    for loop in loops:
-        for stmt in statements(loop):
-            if isinstance(stmt, Copy) and stmt.dst.buffer is region.buffer:
-                found |= _variables(stmt, extents)
-    return found
+def _operand_variables(region: Region, variance: Mapping[Buffer, frozenset[Expr]], extents: Mapping[Expr, Expr]) -> set[Expr]:
+    """Block variables that an operand depends on: by its own place, or by what its tile holds."""
+    return {v for s in region.starts for v in _variables_of(s, extents)} | variance.get(region.buffer, frozenset())
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Units that each block of a group runs for itself along the axes, one behind the other."""
+
+    axes: frozenset[Expr]
+    units: list[Stmt]
+
+
+def _fills(unit: Stmt, tile: Buffer) -> bool:
+    """Whether a unit gives every element of a tile a value without reading the tile."""
+    match unit:
+        case Gemm():
+            return unit.c.buffer is tile and unit.c.is_whole and tile not in (unit.a.buffer, unit.b.buffer) and bool(unit.clear.is_const and unit.clear.value)
+        case Fill():
+            return unit.dst.buffer is tile and unit.dst.is_whole
+        case Copy():
+            return unit.dst.buffer is tile and unit.src.buffer is not tile and fills_whole(unit)
+        case ParallelFor():
+            (store,) = parts if len(parts := flat(unit.body)) == 1 else (None,)
+            if not isinstance(store, Store) or store.buffer is not tile or len(store.indices) != len(unit.variables):
+                return False
+            is_whole = all(i is v and same_extent(e, n) for i, v, e, n in zip(store.indices, unit.variables, unit.extents, tile.shape, strict=True))
+            return is_whole and not any(e.op is Op.LOAD and e.buffer is tile for e in subexpressions(store.value))
+    return False
 
 
 class _Grouping:
@@ -178,6 +210,9 @@ class _Grouping:
         self.extents = dict(zip(launch.block_variables, launch.grid, strict=True))
         self.outer = {v: var(v.name, v.dtype) for v in self.axes}
         self.variance = self._variance()
+        self.runs = {stmt: self._runs(_sequence(stmt.body)) for stmt in _sequence(launch.body) if isinstance(stmt, For) and _is_stepped(stmt)}
+        for buffer in self._passing():
+            self.variance[buffer] = frozenset()
         self.expanded = {b: self._expand(b) for b in launch.buffers}
 
     def launch(self) -> Launch:
@@ -185,10 +220,9 @@ class _Grouping:
         for stmt in _sequence(self.old.body):
             if _is_stepped(stmt):
                 assert isinstance(stmt, For)
-                inner = tuple(self._unit(u) for u in _sequence(stmt.body))
-                body.append(dataclasses.replace(stmt, body=Seq(stmt.span, inner)))
+                body.append(dataclasses.replace(stmt, body=Seq(stmt.span, tuple(map(self._run, self.runs[stmt])))))
             else:
-                body.append(self._unit(stmt))
+                body.append(self._run(_Run(self._axes(stmt), [stmt])))
         grid = tuple(ceildiv(e, const(self.sizes[v], e.dtype)) if v in self.sizes else e for v, e in self.extents.items())
         variables = tuple(self.outer.get(v, v) for v in self.old.block_variables)
         return dataclasses.replace(
@@ -231,17 +265,58 @@ class _Grouping:
         leading = tuple(self.sizes[v] for v in self.axes if v in self.variance[buffer])
         return dataclasses.replace(buffer, shape=(*leading, *buffer.shape)) if leading else buffer
 
+    def _axes(self, unit: Stmt) -> frozenset[Expr]:
+        """The axes along which every block of a group runs a unit for itself."""
+        return self._depends(unit, self.variance).union(*(self.variance.get(b, frozenset()) for b in self._written(unit)))
+
+    # -- units that are run one behind the other for the same block
+    def _runs(self, units: Iterable[Stmt]) -> list[_Run]:
+        """Neighbours with the same axes together; what all blocks share goes in front of them where they do not make it."""
+        runs: list[_Run] = []
+        for unit in units:
+            axes = self._axes(unit)
+            is_single = isinstance(unit, Gemm) and unit.is_streamed
+            last = runs[-1] if runs else None
+            if last is not None and axes and axes == last.axes and not is_single:
+                last.units.append(unit)
+            elif last is not None and last.axes and not axes and all(map(self._is_apart, last.units, itertools.repeat(unit))):
+                runs.insert(len(runs) - 1, _Run(axes, [unit]))
+            else:
+                runs.append(_Run(axes, [unit]))
+        return runs
+
+    def _is_apart(self, first: Stmt, second: Stmt) -> bool:
+        """Whether two units may change places."""
+        written = [{b.storage for b in self._written(u)} for u in (first, second)]
+        touched = [{b.storage for s in statements(u) for b in buffers_of(s)} for u in (first, second)]
+        has_effect = any(isinstance(s, (Print, Assert)) for u in (first, second) for s in statements(u))
+        return not has_effect and written[0].isdisjoint(touched[1]) and written[1].isdisjoint(touched[0])
+
+    def _passing(self) -> set[Buffer]:
+        """Tiles that a block fills whole in a run, before it reads them, and that nothing outside of that run uses."""
+        users: dict[Buffer, list[tuple[int, Stmt]]] = {}
+        runs = [run for loop in self.runs.values() for run in loop]
+        outside = [_Run(frozenset(), [stmt]) for stmt in _sequence(self.old.body) if stmt not in self.runs]
+        for number, run in enumerate((*runs, *outside)):
+            for unit in run.units:
+                for buffer in {b for s in statements(unit) for b in buffers_of(s)}:
+                    users.setdefault(buffer, []).append((number, unit))
+        return {
+            buffer
+            for buffer, found in users.items()
+            if buffer in self.variance and len({number for number, _ in found}) == 1 and found[0][0] < len(runs) and _fills(found[0][1], buffer)
+        }
+
     # -- rewriting
-    def _unit(self, unit: Stmt) -> Stmt:
-        """The statement for every block of the group that has one of its own; the first axis of the grid is the outer loop."""
-        axes = self._depends(unit, self.variance)
-        for buffer in self._written(unit):
-            axes |= self.variance.get(buffer, frozenset())
+    def _run(self, run: _Run) -> Stmt:
+        """The statements for every block of the group that has them for itself; the first axis of the grid is the outer loop."""
+        axes, unit = run.axes, run.units[0]
         if isinstance(unit, Gemm) and unit.is_streamed and axes == frozenset(self.axes) and len(self.axes) == 1:
             return self._side_by_side(unit)
         inner = {v: var(f"{v.name}_in_group", v.dtype) for v in self.axes if v in axes}
         position = {v: self.outer[v] * self.sizes[v] + inner[v] for v in inner}
-        made = self._rewrite(unit, inner, position)
+        parts = tuple(self._rewrite(u, inner, position) for u in run.units)
+        made = parts[0] if len(parts) == 1 else Seq(unit.span, parts)
         guard: Expr | None = None
         for v in inner:
             extent = self.extents[v]
@@ -294,6 +369,15 @@ class _Grouping:
                     )
                 case Fill():
                     return dataclasses.replace(stmt, dst=region(stmt.dst, stmt.dst))
+                case Reduce():
+                    lead, others = prefix(stmt.src.buffer), len(prefix(stmt.dst.buffer))
+                    return dataclasses.replace(
+                        stmt,
+                        src=region(stmt.src, stmt.src),
+                        dst=region(stmt.dst, stmt.dst),
+                        axis=len(lead) + stmt.axis,
+                        dst_axes=(*(-1,) * len(lead), *(a + others if a >= 0 else -1 for a in stmt.dst_axes)),
+                    )
                 case Gemm():
                     return dataclasses.replace(stmt, a=region(stmt.a, stmt.a), b=region(stmt.b, stmt.b), c=region(stmt.c, stmt.c))
             return stmt

@@ -11,9 +11,9 @@ from tilewright.errors import CompilerBug, Span
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, binary, const, logical, maximum, minimum, select
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import PackPanels, Stmt
+from tilewright.ir.stmt import For, PackPanels, Stmt
 from tilewright.ir.tileop import Storage, TileOp, TilePlan
-from tilewright.ir.visit import rewrite
+from tilewright.ir.visit import rewrite, statements
 from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import panel_tile_offset
 from tilewright.passes.context import PassContext
@@ -38,6 +38,9 @@ class CpuLowering:
     def __init__(self, launch: Launch, context: PassContext) -> None:
         self.context = context
         self.facts: Facts = launch_facts(launch)
+        for stmt in statements(launch.body):
+            if isinstance(stmt, For):  # its variable is bound nowhere else
+                self.facts = self.facts.with_loop(stmt.variable, stmt.extent)
         self.scratches: list[Buffer] = []
 
     def plan(self, buffer: Buffer) -> TilePlan:
