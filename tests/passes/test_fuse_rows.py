@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.codegen.llvm.lowered import Interpreter, at, check, parallel, program, reduction, seq, serial, store, tensor, tile, when
+from tests.codegen.llvm.lowered import Interpreter, at, check, native, parallel, program, reduction, seq, serial, store, tensor, tile, when
 from tilewright.dtypes import float32, int32
 from tilewright.ir.buffer import Buffer
 from tilewright.ir.expr import Expr, Op, call
@@ -55,12 +55,14 @@ def row_loops(made: Program) -> list[For]:
 
 def same_meaning(made: Program, names: str = "ac") -> None:
     arrays = {name: RNG.integers(-50, 50, (M, N)).astype(np.int32) for name in names}
-    expected, actual = ({n: a.copy() for n, a in arrays.items()} for _ in range(2))
+    expected, actual, compiled = ({n: a.copy() for n, a in arrays.items()} for _ in range(3))
+    result = fused(made)
     Interpreter(made, expected)
-    Interpreter(fused(made), actual)
+    Interpreter(result, actual)
+    native(result)(compiled)
     for name in arrays:
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
-    check(fused(made), arrays)
+        np.testing.assert_array_equal(compiled[name], expected[name], err_msg=name)
 
 
 def elementwise(target: Buffer, value: Callable[[Expr, Expr], Expr], rows: int = M, columns: int = N) -> ParallelFor:
@@ -256,7 +258,7 @@ STEPS: list[Callable[[Buffer, Buffer, Buffer, Buffer], Stmt]] = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, len(STEPS) - 1), min_size=2, max_size=7), st.booleans())
 def test_random_programs_keep_their_meaning(numbers: list[int], is_in_loop: bool) -> None:
     used = tiles()
