@@ -91,7 +91,7 @@ def test_a_pipelined_product_begins_its_turn_with_loads() -> None:
     program = run_passes(_product(160).program, GpuPassContext(SM_80), passes)
     (turn,) = (s for s in statements(program.launches[0].body) if isinstance(s, For) and s.variable.name == "k" and s.kind is LoopKind.SERIAL)
     names = [s.instruction.name for s in statements(turn.body) if isinstance(s, InstructionCall)]
-    assert names.index("ldmatrix.x4.float16") < names.index("cp.async.cg.16") < names.index("mma.m16n8k16.f32.f16.f16.f32")
+    assert names.index("ldmatrix.x4.float16") < names.index("mma.m16n8k16.f32.f16.f16.f32") < names.index("cp.async.cg.16")
     program = run_passes(_product(160).program, GpuPassContext(SM_80), GPU_PASSES)
     random = np.random.default_rng(0)
     a, b = (random.integers(-3, 4, shape).astype(np.float16) for shape in ((64, 160), (160, 64)))

@@ -1,7 +1,8 @@
-"""Asynchronous copies are started behind the loads of operands that follow them (floor 5).
+"""Asynchronous copies are started behind the product that follows them (floor 5).
 
-At the top of a turn the products wait for their first operands, and for nothing else. So these loads go first, and starting the copies for a later turn
-overlaps with them. A copy may land at any time up to the wait for its group, so nothing before that wait can tell when it was started.
+At the top of a turn a product waits for its first operands, and for nothing else; and the assembler moves no load of shared memory across a copy that may
+write there. So the loads and the products go first, and starting the copies for a later turn overlaps with what comes then. A copy may land at any time
+up to the wait for its group, so nothing before that wait can tell when it was started.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 from tilewright.intrin.nvidia.cp_async import CP_ASYNC_COMMIT_GROUP, CpAsync
 from tilewright.intrin.nvidia.ldmatrix import LdMatrix
+from tilewright.intrin.nvidia.mma import Mma
 from tilewright.ir.buffer import Buffer
 from tilewright.ir.expr import Op
 from tilewright.ir.instruction import Instruction
@@ -37,7 +39,7 @@ def _delayed(node: Seq) -> Seq:
     position = 0
     while position < len(body):
         middle = _run(body, position, starts_copies)
-        stop = _run(body, middle, loads_operands)
+        stop = _run(body, middle, lambda stmt: loads_operands(stmt) or _multiplies(stmt))
         copies, loads = body[position:middle], body[middle:stop]
         if copies and any(not isinstance(stmt, Let) for stmt in loads) and not _read_by(copies) & _registers_of(loads):
             body[position:stop] = [*loads, *copies]
@@ -66,6 +68,12 @@ def loads_operands(stmt: Stmt) -> bool:
     """Loads operands from shared memory into registers, or names a value."""
     leaves = [s for s in statements(stmt) if not isinstance(s, (For, Seq))]
     return all(isinstance(s, Let) or (isinstance(s, InstructionCall) and isinstance(s.instruction, LdMatrix)) for s in leaves)
+
+
+def _multiplies(stmt: Stmt) -> bool:
+    """Multiplies on tensor cores, loading operands a step ahead, and does nothing else."""
+    leaves = [s for s in statements(stmt) if not isinstance(s, (For, If, Seq))]
+    return bool(leaves) and all(isinstance(s, InstructionCall) and isinstance(s.instruction, (LdMatrix, Mma)) for s in leaves)
 
 
 def _read_by(body: list[Stmt]) -> set[Buffer]:

@@ -65,9 +65,16 @@ def _rotated(node: Stmt) -> Stmt:
         first = If(span, binary(Op.GT, node.extent, 0), first)
     following: Stmt = Seq(span, tuple(substitute(s, {node.variable: node.variable + 1}) for s in turn.loads))
     following = If(span, binary(Op.LT, node.variable + 1, node.extent), following)
-    inner: Stmt = For(span, turn.step, const(turn.steps - 1, turn.step.dtype), LoopKind.UNROLLED, Seq(span, (turn.ahead, *turn.products)))
-    last = tuple(substitute(s, {turn.step: const(turn.steps - 1, turn.step.dtype)}) for s in turn.products)
-    body = Seq(span, (*turn.copies, inner, turn.wait, turn.barrier, following, *last))
+
+    def at(step: int, parts: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        return tuple(substitute(s, {turn.step: const(step, turn.step.dtype)}) for s in parts)
+
+    # Copies are started once all loads of the turn are under way: the assembler moves no load across them.
+    early: list[Stmt] = []
+    if turn.steps > 2:
+        early.append(For(span, turn.step, const(turn.steps - 2, turn.step.dtype), LoopKind.UNROLLED, Seq(span, (turn.ahead, *turn.products))))
+    late = (*at(turn.steps - 2, (turn.ahead,)), *turn.copies, *at(turn.steps - 2, turn.products))
+    body = Seq(span, (*early, *late, turn.wait, turn.barrier, following, *at(turn.steps - 1, turn.products)))
     return Seq(span, (*turn.names, turn.wait, turn.barrier, first, dataclasses.replace(node, body=body)))
 
 
@@ -75,7 +82,8 @@ def _turn(loop: For) -> _Turn | None:
     body = _flat(loop.body)
     if len(body) < 4 or not _is_wait(body[0]) or not _is_barrier(body[1]):
         return None
-    *middle, steps = body[2:]
+    steps = next((s for s in body[2:] if isinstance(s, For) and not loads_operands(s) and not starts_copies(s)), None)
+    middle = [s for s in body[2:] if s is not steps]
     names = tuple(s for s in middle if isinstance(s, Let))
     loads = tuple(s for s in middle if not isinstance(s, Let) and loads_operands(s))
     copies = tuple(s for s in middle if starts_copies(s))
