@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from time import perf_counter
 
+from tilewright.errors import Kind, fail
 from tilewright.ir.program import Program
 from tilewright.passes import GPU_PASSES, GpuPassContext, PassRecord, run_passes
 from tilewright.target.nvidia import NvidiaTarget
@@ -20,8 +22,20 @@ class ThreadProgram:
 
 
 def lower_to_threads(program: Program, target: NvidiaTarget, records: list[PassRecord] | None = None) -> ThreadProgram:
-    """Runs the GPU passes; `records`, where given, receives the program after each."""
+    """Runs the GPU passes; `records`, where given, receives the program after each.
+
+    Raises TileError (threads) for a block of more threads than the target has, and whatever the passes refuse.
+    """
     start = perf_counter()
+    for launch in program.launches:
+        if math.prod(launch.threads) > target.max_threads_per_block:
+            fail(
+                Kind.THREADS,
+                f"a block has {math.prod(launch.threads)} threads",
+                launch.span,
+                because=f"on {target.name} it has at most {target.max_threads_per_block}",
+                help="give threads=128 or 256: each of them does several elements of a tile",
+            )
     context = GpuPassContext(target)
     lowered = run_passes(program, context, GPU_PASSES, records)
     return ThreadProgram(lowered, context, 1e3 * (perf_counter() - start))
