@@ -121,7 +121,8 @@ def gemm_cases() -> list[Case]:
             return _random(n, n, dtype="float16") / math.sqrt(n), _random(n, n, dtype="float16"), _empty(n, n, dtype="float16")
 
         peers = {"cublas": lambda a, b, c: torch.matmul(a, b, out=c)}
-        program = lambda n=n: gpu_kernels.gemm(n, n, n, "float16")  # noqa: E731
+        tiles = {"block_n": 128, "block_k": 32, "stages": 4, "threads": 128} if n <= 4096 else {"block_n": 256, "block_k": 64, "stages": 3, "threads": 256}
+        program = lambda n=n, tiles=tiles: gpu_kernels.gemm(n, n, n, "float16", **tiles)  # noqa: E731
         cases.append(Case("gemm", "gemm", f"{n}x{n}x{n}", "float16", program, inputs, peers, 6 * n * n, 2.0 * n**3, 0.62, "cublas", 2e-2))
     for m in (1, 16):
         for n, k in ((4096, 4096), (28672, 8192)):
@@ -152,7 +153,8 @@ def attention_cases() -> list[Case]:
                 with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
                     return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
 
-            program = lambda a=(batch, heads, length, width, is_causal): gpu_kernels.attention(*a, "float16")  # noqa: E731
+            block_n = 32 if width == 128 and is_causal else 64
+            program = lambda a=(batch, heads, length, width, is_causal), n=block_n: gpu_kernels.attention(*a, "float16", block_n=n)  # noqa: E731
             flops = 4.0 * batch * heads * length * length * width * (0.5 if is_causal else 1)
             name = "attention causal" if is_causal else "attention"
             shape = f"{batch}x{heads}x{length}x{width}"
@@ -161,5 +163,5 @@ def attention_cases() -> list[Case]:
 
 
 def compiled(case: Case, target: Any) -> Any:
-    """The kernel; its output is an argument like the others."""
-    return tilewright.compile(case.program(), target=target)
+    """The kernel; its output is an argument like the others. Fast math, as torch's kernels are compiled."""
+    return tilewright.compile(case.program(), target=target, pass_configs={tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True})

@@ -136,7 +136,7 @@ def gemm_few_rows(m: int, n: int, k: int, dtype: str, block_n: int = 64, block_k
     return main
 
 
-def attention(batch: int, heads: int, length: int, width: int, is_causal: bool, dtype: str, block_m: int = 64, block_n: int = 64, threads: int = 128) -> Any:
+def attention(batch: int, heads: int, length: int, width: int, is_causal: bool, dtype: str, block_m: int = 128, block_n: int = 64, threads: int = 128) -> Any:
     """Flash attention for Q, K, V, O of shape (batch, heads, length, width)."""
     scale = math.log2(math.e) / math.sqrt(width)
     shape = (batch, heads, length, width)
@@ -163,8 +163,11 @@ def attention(batch: int, heads: int, length: int, width: int, is_causal: bool, 
             for step in T.Pipelined(steps, num_stages=2):
                 T.copy(K[bz, by, step * block_n : (step + 1) * block_n, :], k_tile)
                 if is_causal:
-                    for i, j in T.Parallel(block_m, block_n):
-                        scores[i, j] = T.if_then_else(bx * block_m + i >= step * block_n + j, 0, -T.infinity("float32"))
+                    if (step + 1) * block_n > bx * block_m:  # only the last tiles hold keys that some query must not see
+                        for i, j in T.Parallel(block_m, block_n):
+                            scores[i, j] = T.if_then_else(bx * block_m + i >= step * block_n + j, 0, -T.infinity("float32"))
+                    else:
+                        T.clear(scores)
                 else:
                     T.clear(scores)
                 T.gemm(q, k_tile, scores, transpose_B=True, policy=T.GemmWarpPolicy.FullRow)
