@@ -56,6 +56,7 @@ class MockDriver:
         self.context = 0x100
         self.stack: list[int] = []
         self.launch_error = 0
+        self.blocks: dict[int, Any] = {}  # what was allocated, by address
         self._names: dict[int, str] = {}
         self._functions = {
             "cuLaunchKernel": ctypes.CFUNCTYPE(_I32, _PTR, *[ctypes.c_uint32] * 7, _PTR, _PTR, _PTR)(self._launch),
@@ -117,6 +118,16 @@ class MockDriver:
 
     def pointer_device(self, address: int) -> int | None:
         return None if address == 0xBAD else 0
+
+    def allocate(self, ordinal: int, size_bytes: int) -> int:
+        block = ctypes.create_string_buffer(size_bytes + 256)
+        address = -(-ctypes.addressof(block) // 256) * 256
+        self.blocks[address] = block
+        self.calls.append(("allocate", ordinal, size_bytes))
+        return address
+
+    def free(self, ordinal: int, address: int) -> None:
+        del self.blocks[address]
 
     def host_word(self) -> tuple[int, Any]:
         word = ctypes.c_uint64(0)

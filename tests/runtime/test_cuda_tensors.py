@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.execution import refused
 from tests.runtime.mock_cupy import MockCupyArray, mock_cupy
 from tests.runtime.mock_driver import MockDriver
 from tilewright.dtypes import as_dtype
-from tilewright.runtime.cuda_driver import use_driver
-from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, cupy_framework
+from tilewright.errors import Kind
+from tilewright.runtime.cuda_driver import CudaError, use_driver
+from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, DeviceArrays, address_on_gpu, cupy_framework
 from tilewright.runtime.framework import NotATensorError
 from tilewright.runtime.tensors import read_tensor
 
@@ -59,3 +62,28 @@ def test_cupy_arrays_are_read_and_made() -> None:
         made = framework.allocator((2, 5), as_dtype("float32"), "cuda:2")()
         assert made.shape == (2, 5) and made.device.id == 2 and framework.address(made) == made.data.ptr
         assert framework.allocator((2, 5), as_dtype("int4"), "cuda:0")().shape == (5,) and cupy_framework() is framework
+
+
+def test_the_runtime_has_arrays_of_its_own_where_no_library_has() -> None:
+    driver = MockDriver()
+    with use_driver(driver):
+        framework = DeviceArrays()
+        made = framework.allocator((2, 5), as_dtype("float32"), "cuda:1")()
+        assert made.shape == (2, 5) and made.device == "cuda:1" and framework.address(made) == made.address == address_on_gpu(made)
+        assert driver.calls == [("allocate", 1, 40)] and made.address in driver.blocks
+        reader, given = read_tensor(made)
+        assert isinstance(reader, CudaInterfaceObjects) and (given.address, given.shape, given.strides) == (made.address, (2, 5), (5, 1))
+        assert (given.dtype_name, given.device) == ("float32", "cuda:1") and made.__cuda_array_interface__["data"] == (made.address, False)
+        assert framework.allocator((2, 5), as_dtype("int4"))().shape == (2, 3) and framework.allocator((0, 5), as_dtype("int8"))().address == 0
+        del made, given
+        gc.collect()
+        assert not driver.blocks
+
+
+def test_memory_that_the_driver_does_not_have_is_told() -> None:
+    class Full(MockDriver):
+        def allocate(self, ordinal: int, size_bytes: int) -> int:
+            raise CudaError("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY", 2)
+
+    with use_driver(Full()), refused(Kind.GPU_ERROR, "allocating 40 bytes", "out of memory"):
+        DeviceArrays().allocator((2, 5), as_dtype("float32"))()

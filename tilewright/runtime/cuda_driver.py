@@ -113,6 +113,14 @@ class CudaDriver(Protocol):
         """The ordinal of the device that holds an address; None where it is no memory of a device."""
         ...
 
+    def allocate(self, ordinal: int, size_bytes: int) -> int:
+        """The address of new memory on a device, a multiple of 256."""
+        ...
+
+    def free(self, ordinal: int, address: int) -> None:
+        """Gives memory back once the device no longer uses it."""
+        ...
+
     def host_word(self) -> tuple[int, Any]:
         """Address of a 64-bit word in host memory that all devices can write, 0 at first, and what keeps it alive."""
         ...
@@ -231,6 +239,22 @@ class BoundDriver:
             return int(self._call("cuPointerGetAttribute", self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address))
         except CudaError:
             return None
+
+    def allocate(self, ordinal: int, size_bytes: int) -> int:
+        with self._device(ordinal):
+            return int(self._call("cuMemAlloc", size_bytes))
+
+    def free(self, ordinal: int, address: int) -> None:
+        with self._device(ordinal):
+            self._call("cuMemFree", address)  # waits for the work of the context
+
+    @contextmanager
+    def _device(self, ordinal: int) -> Iterator[None]:
+        self.push_context(self.primary_context(ordinal))
+        try:
+            yield
+        finally:
+            self.pop_context()
 
     def host_word(self) -> tuple[int, Any]:
         flags = 0x01 | 0x02  # CU_MEMHOSTALLOC_PORTABLE, CU_MEMHOSTALLOC_DEVICEMAP

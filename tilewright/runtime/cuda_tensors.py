@@ -1,4 +1,4 @@
-"""Arrays in the memory of a GPU that are no torch tensors (floor 7): cupy's, and objects with `__cuda_array_interface__`.
+"""Arrays in the memory of a GPU that are no torch tensors (floor 7): cupy's, objects with `__cuda_array_interface__`, and the runtime's own.
 
 Source of the interface: Numba documentation, "CUDA Array Interface (Version 3)".
 """
@@ -6,18 +6,22 @@ Source of the interface: Numba documentation, "CUDA Array Interface (Version 3)"
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import math
 import sys
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from tilewright.dtypes import DType
-from tilewright.runtime.cuda_driver import NoCudaError, find_driver
+from tilewright.runtime.cuda_driver import CudaError, NoCudaError, fail_driver, find_driver
 from tilewright.runtime.cuda_streams import current_stream
 from tilewright.runtime.dlpack import CUDA_DEVICE_TYPES, row_major
-from tilewright.runtime.framework import Framework, GivenTensor, NotATensorError, numpy_dtype_name
+from tilewright.runtime.framework import Framework, GivenTensor, NotATensorError, numpy_dtype_name, packed_shape
 from tilewright.runtime.torch_tensors import torch_framework
 
 
@@ -43,10 +47,34 @@ class CupyArrays(Framework):
         return allocate
 
 
+class DeviceArray:
+    """Memory on a GPU, for programs without a library that has such arrays; torch, cupy and numba take it over by `__cuda_array_interface__`."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], ordinal: int) -> None:
+        self.shape, self.dtype, self.device = shape, dtype, f"cuda:{ordinal}"
+        driver, size_bytes = find_driver(), math.prod(shape) * dtype.itemsize
+        try:
+            self.address = driver.allocate(ordinal, size_bytes) if size_bytes else 0
+        except CudaError as error:
+            fail_driver(error, f"allocating {size_bytes} bytes")
+        if self.address:
+            # At the end of the process the driver is gone, and the memory with it.
+            weakref.finalize(self, driver.free, ordinal, self.address).atexit = False
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.address, False), "version": 3, "strides": None, "stream": None}
+
+    def __repr__(self) -> str:
+        return f"<DeviceArray {self.shape} {numpy_dtype_name(self.dtype)} on {self.device}>"
+
+
 class CudaInterfaceObjects(Framework):
-    """Objects that offer `__cuda_array_interface__`. What a call returns to them belongs to torch or cupy."""
+    """Objects that offer `__cuda_array_interface__`. What a call returns to them belongs to torch or cupy, or is a DeviceArray where neither is installed."""
 
     def describe(self, argument: Any) -> GivenTensor:
+        if isinstance(argument, DeviceArray):
+            return _described(argument.address, argument.shape, None, argument.dtype, True, argument.device, argument)
         try:
             interface = argument.__cuda_array_interface__
             address, is_read_only = interface["data"]
@@ -67,10 +95,18 @@ class CudaInterfaceObjects(Framework):
         return _described(int(address), shape, interface.get("strides"), dtype, not is_read_only, f"cuda:{ordinal}", argument)
 
     def address(self, output: Any) -> int:
-        return gpu_framework().address(output)
+        return address_on_gpu(output)
 
     def allocator(self, shape: tuple[int, ...], dtype: DType, device: str = "cuda:0") -> Callable[[], Any]:
         return gpu_framework().allocator(shape, dtype, device)
+
+
+class DeviceArrays(CudaInterfaceObjects):
+    """The runtime's own arrays."""
+
+    def allocator(self, shape: tuple[int, ...], dtype: DType, device: str = "cuda:0") -> Callable[[], Any]:
+        given, element = (packed_shape(shape), np.dtype(np.uint8)) if dtype.is_packed else (shape, dtype.numpy)
+        return functools.partial(DeviceArray, given, element, int(device.split(":")[1]))
 
 
 def _described(address: int, shape: Any, strides: Any, dtype: np.dtype[Any], is_writable: bool, device: str, owner: object) -> GivenTensor:
@@ -93,11 +129,24 @@ def is_on_gpu(value: Any) -> bool:
 
 
 def gpu_framework() -> Framework:
-    """Who makes tensors on a GPU where no argument says it. Raises NotATensorError where the program has imported neither torch nor cupy."""
-    made = torch_framework() or cupy_framework()
-    if made is None:
-        raise NotATensorError("no library that allocates memory on a GPU is imported")
-    return made
+    """Who makes tensors on a GPU where no argument says it: torch or cupy, which the program has imported or which are installed, else the runtime itself."""
+    return torch_framework() or cupy_framework() or _installed_framework()
+
+
+@functools.cache
+def _installed_framework() -> Framework:
+    for name in ("torch", "cupy"):
+        if importlib.util.find_spec(name) is not None:
+            with suppress(Exception):  # installed for another machine: no reason to stop
+                module = importlib.import_module(name)
+                if module.cuda.is_available():
+                    return torch_framework() or _cupy_arrays(module)
+    return DeviceArrays()
+
+
+def address_on_gpu(output: Any) -> int:
+    """Where a tensor that `gpu_framework` made begins."""
+    return output.address if isinstance(output, DeviceArray) else gpu_framework().address(output)
 
 
 def cupy_framework() -> CupyArrays | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.dtypes import DType
-from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, cupy_framework, gpu_framework
+from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, address_on_gpu, cupy_framework, gpu_framework
 from tilewright.runtime.dlpack import export
 from tilewright.runtime.framework import CPU, Framework, GivenTensor, NotATensorError, Place, numpy_dtype_name, packed_shape
 from tilewright.runtime.nibbles import unpack_nibbles
@@ -84,7 +84,7 @@ class ForeignTensors(NumpyArrays):
         return GivenTensor(found.address, found.shape, found.strides, found.dtype_name, found.is_writable, found.device, found.capsule)
 
     def address(self, output: Any) -> int:
-        return array_address(output) if isinstance(output, np.ndarray) else gpu_framework().address(output)
+        return array_address(output) if isinstance(output, np.ndarray) else address_on_gpu(output)
 
     def allocator(self, shape: tuple[int, ...], dtype: DType, device: str = CPU) -> Callable[[], Any]:
         return super().allocator(shape, dtype) if device == CPU else gpu_framework().allocator(shape, dtype, device)
