@@ -1,23 +1,27 @@
-"""Judges a run of the acceptance programs: every case that needs tile-level constructs alone must pass; thread-level ones must be refused as such."""
+"""Judges results of the acceptance programs: every case must pass but those known to fail on its target, which are few and named here.
+
+Usage: acceptance.py RESULTS.json, as written by the programs' `run.py --json`.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 
-# The diagnostic for constructs of thread-level code, which this version refuses.
-THREAD_LEVEL = re.compile(r"thread-level|divergent_barrier")
+# Target -> names of cases.
+KNOWN_FAILURES = {"simulate": {"simt[shuffles and votes]"}}
 
 
 def main() -> int:
     results = json.loads(Path(sys.argv[1]).read_text())
-    refused = [r for r in results if "why" in r and (THREAD_LEVEL.search(r["why"]) or THREAD_LEVEL.search(r["name"]))]
-    failed = [r for r in results if "why" in r and r not in refused]
+    known = [r for r in results if r["name"] in KNOWN_FAILURES.get(r["target"], ())]
+    failed = [r for r in results if "why" in r and r not in known]
     for result in failed:
         print(f"FAIL {result['name']}: {result['why']}")
-    print(f"{len(results) - len(failed) - len(refused)} passed, {len(failed)} failed, {len(refused)} refused as thread-level code")
+    for result in known:
+        print(f"known to fail: {result['name']}" if "why" in result else f"{result['name']} passes now: take it off the list")
+    print(f"{sum('why' not in r for r in results)} of {len(results)} passed")
     return 1 if failed or not results else 0
 
 
