@@ -6,14 +6,16 @@ import doctest
 import re
 import runpy
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 import tilewright.language as T
 from tilewright.cli.main import main
-from tilewright.passes import CPU_PASSES
+from tilewright.passes import CPU_PASSES, GPU_PASSES
 from tilewright.spans import is_user_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,9 +75,10 @@ def test_links_lead_somewhere() -> None:
             assert target.startswith("https://") or (page.parent / target).exists(), f"{name_of(page)}: {target}"
 
 
-def test_every_pass_is_described() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/internals/pipeline.md").read_text(), re.MULTILINE)
-    assert rows == [apply.__name__ for apply in CPU_PASSES]
+@pytest.mark.parametrize(("page", "passes"), [("pipeline.md", CPU_PASSES), ("gpu.md", GPU_PASSES)], ids=["cpu", "gpu"])
+def test_every_pass_is_described(page: str, passes: tuple[Callable[..., Any], ...]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/internals" / page).read_text(), re.MULTILINE)
+    assert rows == [apply.__name__ for apply in passes]
 
 
 def test_the_readme_lists_names_that_exist() -> None:
