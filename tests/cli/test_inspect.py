@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tilewright.cli.inspect import STAGES, inspect
-from tilewright.passes import CPU_PASSES
+from tilewright.cli.inspect import GPU_STAGES, STAGES, inspect
+from tilewright.passes import CPU_PASSES, GPU_PASSES
+from tilewright.runtime.nvrtc import is_nvrtc_installed
 
 SCRIPT = """
 import tilelang
@@ -73,6 +74,23 @@ def test_every_stage_is_shown(script: Path) -> None:
     assert "if bx * 64 + i < 100" in sections["double: guard_accesses"]
 
 
+@pytest.mark.skipif(not is_nvrtc_installed(), reason="NVRTC is not installed")
+def test_a_program_for_a_gpu(script: Path) -> None:
+    output = run(f"{script}:multiply", "--set", "M=20", "--set", "dtype=float16", "--target", "sm_80").output
+    headings = [line.strip("= ") for line in output.splitlines() if line.startswith("====")]
+    assert headings == ["multiply: product for sm_80", *(f"multiply: {stage}" for stage in GPU_STAGES)]
+    assert [s for s in GPU_STAGES if s not in ("tile", "cuda", "ptx")] == [p.__name__ for p in GPU_PASSES]
+    assert "product_kernel on sm_80: 64 threads" in output and "__global__" in output and ".target sm_80" in output
+    (row,) = [line for line in output.splitlines() if line.startswith("c  ")]
+    assert row.split()[:3] == ["c", "float32", "20x64"] and "lane" in row
+    assert "emission of CUDA C++" in run(f"{script}:double", "--time", "--target", "sm_90").output
+
+
+def test_the_simulator_has_the_passes_of_a_gpu(script: Path) -> None:
+    output = run(f"{script}:double", "--target", "simulate").output
+    assert "==== double: plan_shared_memory ====" in output and "double: cuda" not in output
+
+
 def test_one_stage(script: Path) -> None:
     output = run(f"{script}:double", "--stage", "tile").output
     assert "def double(A: float32[100])" in output and "define " not in output
@@ -122,6 +140,8 @@ def test_times(script: Path) -> None:
         (("{script}:nothing",), "has no kernel named nothing"),
         (("{script}", "--set", "M=1"), "name it"),
         (("{script}:multiply", "--set", "M"), "--set takes NAME=VALUE"),
+        (("{script}:double", "--target", "cudaa"), "there is no target 'cudaa'"),
+        (("{script}:double", "--target", "simulate", "--stage", "llvm"), "has no stage llvm: it has tile, check_program"),
         (("{script}:multiply",), "multiply needs arguments: --set M=..."),
     ],
 )

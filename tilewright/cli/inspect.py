@@ -14,19 +14,24 @@ from typing import Any
 import click
 from rich.console import Console
 
-from tilewright.backends.cpu import CpuProgram, compile_for_cpu
+from tilewright.backends.compiled import CompiledProgram, Target
+from tilewright.backends.cpu import CpuProgram
+from tilewright.backends.cuda import CudaProgram
 from tilewright.cli.cache import print_table
 from tilewright.cli.run import describe_failure
 from tilewright.cli.tilelang_names import tilelang_names
-from tilewright.errors import display_path
+from tilewright.driver import compile_program, resolve_target
+from tilewright.errors import TileError, display_path
 from tilewright.ir.printer import print_program
 from tilewright.jit import EagerFunction, LazyFactory
 from tilewright.kernel import Kernel
 from tilewright.language.function import PrimFunc
-from tilewright.passes import CPU_PASSES, PassRecord
-from tilewright.target.cpu import host_target
+from tilewright.passes import CPU_PASSES, GPU_PASSES, PassRecord
+from tilewright.target.cpu import CpuTarget
+from tilewright.target.nvidia import NvidiaTarget
 
 STAGES = ("tile", *(apply.__name__ for apply in CPU_PASSES), "llvm", "assembly")
+GPU_STAGES = ("tile", *(apply.__name__ for apply in GPU_PASSES), "cuda", "ptx")
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,10 @@ class Found:
 @click.command("inspect")
 @click.argument("script")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An argument or size for a factory or an eager function; may be repeated.")
-@click.option("--stage", type=click.Choice(STAGES), multiple=True, help="Show this stage alone; may be repeated.")
+@click.option("--stage", type=click.Choice(list(dict.fromkeys((*STAGES, *GPU_STAGES)))), multiple=True, help="Show this stage alone; may be repeated.")
+@click.option("--target", default="cpu", show_default=True, help="What to compile for, as in sm_80, which needs no GPU.")
 @click.option("--time", "is_timed", is_flag=True, help="Show how long each pass took instead of the stages.")
-def inspect(script: str, settings: tuple[str, ...], stage: tuple[str, ...], is_timed: bool) -> None:
+def inspect(script: str, settings: tuple[str, ...], stage: tuple[str, ...], target: str, is_timed: bool) -> None:
     """Show what the compiler makes of the kernels in SCRIPT (file.py, or file.py:kernel for one of them).
 
     The script is imported, so that code under `if __name__ == "__main__"` does not run. Kernels are the prim_funcs, compiled kernels and jit
@@ -51,13 +57,20 @@ def inspect(script: str, settings: tuple[str, ...], stage: tuple[str, ...], is_t
     path, wanted = _split(script)
     if settings and wanted is None:
         raise click.ClickException(f"--set is for one kernel: name it, {script}:NAME")
+    try:
+        compiled_for = resolve_target(target)
+    except TileError as error:
+        raise click.ClickException(str(error)) from None
+    shown = _stages_of(compiled_for)
+    if unknown := [name for name in stage if name not in shown]:
+        raise click.ClickException(f"{compiled_for.name} has no stage {unknown[0]}: it has {', '.join(shown)}")
     sys.path.insert(0, str(path.resolve().parent))
     try:
         with tilelang_names():
             names = runpy.run_path(str(path), run_name=path.stem)
             found = list(find_programs(names, wanted, _parse_settings(settings)))
             for each in found:
-                _show(each, stage, is_timed)
+                _show(each, compiled_for, stage or shown, not stage, is_timed)
     except (click.ClickException, BrokenPipeError):
         raise
     except Exception as error:
@@ -131,19 +144,28 @@ def _missing_arguments(function: LazyFactory | EagerFunction, settings: dict[str
     return plain or [name for name in function.size_names(**settings) if name not in given]
 
 
-def _show(found: Found, stages: tuple[str, ...], is_timed: bool) -> None:
+def _stages_of(target: Target) -> tuple[str, ...]:
+    match target:
+        case CpuTarget():
+            return STAGES
+        case NvidiaTarget():
+            return GPU_STAGES
+    return tuple(name for name in GPU_STAGES if name not in ("cuda", "ptx"))
+
+
+def _show(found: Found, target: Target, stages: tuple[str, ...], has_choices: bool, is_timed: bool) -> None:
     records: list[PassRecord] = []
     program = found.prim_func.program
-    compiled = compile_for_cpu(program, host_target(), records)
+    compiled = compile_program(program, target, records)
     _heading(f"{found.name}: {program.name} for {compiled.target.name}")
     if is_timed:
         _show_times(compiled, records)
         return
-    if not stages:
+    if has_choices:
         _show_choices(compiled)
     previous = ""
-    for name in stages or STAGES:
-        text = _stage_text(name, found.prim_func, compiled, records).rstrip()
+    for name in stages:
+        text = _stage_text(name, compiled, records).rstrip()
         _heading(f"{found.name}: {name}")
         click.echo(f"{'(as before)' if text == previous else text}\n")
         previous = text
@@ -153,18 +175,37 @@ def _heading(text: str) -> None:
     click.secho(f"==== {text} ====", bold=True)
 
 
-def _stage_text(name: str, prim_func: PrimFunc, compiled: CpuProgram, records: list[PassRecord]) -> str:
-    if name == "tile":
-        return print_program(compiled.program)
-    if name == "llvm":
-        return compiled.source
-    if name == "assembly":
-        return compiled.assembly
+def _stage_text(name: str, compiled: CompiledProgram, records: list[PassRecord]) -> str:
+    match name:
+        case "tile":
+            return print_program(compiled.program)
+        case "llvm" | "cuda":
+            return compiled.source
+        case "assembly":
+            return compiled.assembly
+        case "ptx":
+            return compiled.ptx
     return print_program(next(record.program for record in records if record.name == name))
 
 
-def _show_choices(compiled: CpuProgram) -> None:
-    rows = [
+def _show_choices(compiled: CompiledProgram) -> None:
+    header: tuple[str, ...] = ("tile", "scope", "dtype", "shape", "stored as", "storage")
+    rows: list[tuple[str, ...]] = []
+    if isinstance(compiled, CpuProgram):
+        rows = _storage_rows(compiled)
+    elif isinstance(compiled, CudaProgram):
+        header, rows = ("fragment", "dtype", "shape", "where its elements are"), _fragment_rows(compiled)
+        for resources in compiled.resources():
+            click.echo(resources)
+    if rows:
+        print_table(Console(), header, rows)
+    for remark in compiled.remarks:
+        click.echo(f"{display_path(remark.span.file)}:{remark.span.line}: {remark.text}")
+    click.echo()
+
+
+def _storage_rows(compiled: CpuProgram) -> list[tuple[str, ...]]:
+    return [
         (
             buffer.name,
             buffer.scope.value,
@@ -175,18 +216,18 @@ def _show_choices(compiled: CpuProgram) -> None:
         )
         for buffer, plan in compiled.context.plans.items()
     ]
-    if rows:
-        print_table(Console(), ("tile", "scope", "dtype", "shape", "stored as", "storage"), rows)
-    for remark in compiled.context.remarks:
-        click.echo(f"{display_path(remark.span.file)}:{remark.span.line}: {remark.text}")
-    click.echo()
 
 
-def _show_times(compiled: CpuProgram, records: list[PassRecord]) -> None:
+def _fragment_rows(compiled: CudaProgram) -> list[tuple[str, ...]]:
+    fragments = compiled.compilation.threads.context.fragments
+    return [(buffer.name, str(buffer.dtype), "x".join(map(str, buffer.shape)), str(layout)) for buffer, layout in fragments.items()]
+
+
+def _show_times(compiled: CompiledProgram, records: list[PassRecord]) -> None:
     times = compiled.times
     rows = [(record.name, f"{record.seconds * 1e3:.2f}") for record in records]
     rows += [
-        ("emission of LLVM IR", f"{times.emission_ms:.2f}"),
+        (f"emission of {'LLVM IR' if isinstance(compiled, CpuProgram) else 'CUDA C++'}", f"{times.emission_ms:.2f}"),
         ("machine code", "cached" if compiled.is_from_cache else f"{times.machine_code_ms:.2f}"),
         ("linking", f"{times.link_ms:.2f}"),
         ("total", f"{times.total_ms:.2f}"),
