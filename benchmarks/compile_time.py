@@ -38,11 +38,11 @@ WARM_GOAL_MS = 5.0
 LAUNCH_GOAL_US = 1.0
 
 
-def run_probe(name: str, cache: str) -> dict[str, float]:
+def run_probe(name: str, state: str, cache: str) -> dict[str, float]:
     """Milliseconds of each stage in a fresh process."""
     environment = os.environ | {"TILEWRIGHT_CACHE_DIR": cache, "TILEWRIGHT_CACHE": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
-    finished = subprocess.run([sys.executable, "-m", "benchmarks.compile_probe", name], env=environment, cwd=ROOT, capture_output=True, text=True)
+    finished = subprocess.run([sys.executable, "-m", "benchmarks.compile_probe", name, state], env=environment, cwd=ROOT, capture_output=True, text=True)
     if finished.returncode:
         raise click.ClickException(f"compile_probe {name} failed:\n{finished.stderr}")
     found: dict[str, float] = json.loads(finished.stdout)
@@ -55,11 +55,11 @@ def compile_samples(name: str, rounds: int) -> dict[str, list[dict[str, float]]]
     """Cold and warm samples. Each cold one has an empty cache, which the warm one after it finds filled."""
     samples: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as cache:
-        run_probe(name, cache)  # leaves bytecode behind, which the samples then find
+        run_probe(name, "cold", cache)  # leaves bytecode behind, which the samples then find
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
             for state in samples:
-                sample = run_probe(name, cache)
+                sample = run_probe(name, state, cache)
                 if bool(sample["is_from_cache"]) != (state == "warm"):
                     raise click.ClickException(f"{name}: the {state} compilation {'came' if sample['is_from_cache'] else 'did not come'} from the disk cache")
                 samples[state].append(sample)

@@ -36,7 +36,7 @@ shared_pool()  # linked once per process: a part of loading this back end, not o
 
 
 @cache
-def _pipeline() -> Any:
+def load_pipeline() -> Any:
     """The passes and the code generator, imported by the first program that is not in the disk cache."""
     found = import_module("tilewright.backends.cpu_pipeline")
     note_late_import()
@@ -66,7 +66,7 @@ class CpuProgram(CompiledProgram):
 
     @cached_property
     def compilation(self) -> Compilation:
-        made: Compilation = _pipeline().generate(self.program, self.target)
+        made: Compilation = load_pipeline().generate(self.program, self.target)
         return made
 
     @property
@@ -138,7 +138,7 @@ def compile_for_cpu(program: Program, target: CpuTarget, records: list[PassRecor
     if pointer is not None and object_bytes is not None:
         entry_name = pointer["entry"].decode()
     else:
-        compilation = _pipeline().generate(program, target, records)
+        compilation = load_pipeline().generate(program, target, records)
         assert compilation is not None
         entry_name = compilation.generated.entry_name
         before = perf_counter()
