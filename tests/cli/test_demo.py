@@ -109,5 +109,6 @@ def test_the_peers_compute_what_the_kernels_compute(sizes: Sizes) -> None:
 def test_kernels_with_the_tiles_for_gpus_are_right() -> None:
     for case in cases(Sizes("float16", (64, 48, 32), (8, 40), (1, 32, 2, 16), True)):
         assert case.factory_arguments["threads"] in (128, 256)
-        result = measure(case, "cpu")
-        assert result.is_right, f"{case.name}: {result.error}"
+        kernel = compile(case.factory.get_tir(**case.factory_arguments), out_idx=case.factory.out_idx, target="simulate")
+        error = module._error(np.asarray(kernel(*case.inputs), np.float64), case.reference(*case.inputs))
+        assert error <= case.tolerance, f"{case.name}: {error}"
