@@ -113,3 +113,29 @@ def test_the_answer_is_that_of_all_lanes(body: Any, target: str) -> None:
     expected = tilewright.run_reference(kernel.program, {"A": a.copy(), "B": b})["A"]
     tilewright.compile(kernel, target=target)(a, b)
     np.testing.assert_array_equal(a, expected)
+
+
+def test_branches_and_loops_that_whole_warps_take_keep_their_exchanges() -> None:
+    def by_vote(tx, s, A, B):
+        x = T.alloc_var("int32", init=A[tx])
+        while T.any_sync(x > 0) != 0:
+            x = x - T.warp_reduce_max(x)
+
+    def by_data_of_the_warp(tx, s, A, B):
+        x = A[tx]
+        if A[tx // 32] > 0 and tx // 32 % 2 == 0:
+            for k in T.serial(A[tx // 32 + 1]):
+                A[tx] = T.warp_reduce_sum(x + k)
+
+    hoisted(by_vote)
+    assert exchanges_in_branches(hoisted(by_data_of_the_warp)) == 1
+
+
+def test_lanes_that_may_not_come_are_refused() -> None:
+    def by_data(tx, s, A, B):
+        own = T.alloc_var("int32", init=A[tx])
+        while own > 0:
+            own = own - T.warp_reduce_max(own)
+
+    with refused(Kind.WARP_MASK, "some may not come there", "same for whole warps"):
+        hoisted(by_data)

@@ -93,12 +93,15 @@ def test_two_threads_write_one_element() -> None:
     assert not findings(same), "writing one value twice harms nobody"
 
 
-def test_halves_of_a_byte_are_written_by_one_thread() -> None:
+def test_halves_of_a_byte_are_elements_of_their_own() -> None:
     t = Threads(32)
     s = shared("s", 64, dtypes.int4)
     fine = t.program((), put(s, 2 * t.tx, 3), put(s, 2 * t.tx + 1, -4), buffers=(s,))
     assert not findings(fine)
-    assert len(findings(t.program((), put(s, t.tx, t.tx.astype("int4")), buffers=(s,)))) == 1
+    assert not findings(t.program((), put(s, t.tx, t.tx.astype("int4")), buffers=(s,)))
+    twice = put(s, t.tx // 2, (t.tx % 2).astype("int4"))
+    found = only(t.program((), twice, buffers=(s,)), FindingKind.RACE, twice)
+    assert found.diagnostic.message == "thread 0 of block 0 and thread 1 write different values to s[0] in one statement"
 
 
 def test_blocks_that_share_an_element() -> None:

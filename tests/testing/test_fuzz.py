@@ -20,7 +20,7 @@ from tilewright.ops.scan import Scan
 from tilewright.reference import run_reference
 from tilewright.target.cpu import CpuTarget
 from tilewright.testing.case import Verdict, load_case, run_case
-from tilewright.testing.fuzz import executors_of, fuzz, fuzz_one, main, runnable_presets, write_reproducer
+from tilewright.testing.fuzz import SIMULATE, executors_of, fuzz, fuzz_one, main, refusals_of, runnable_presets, write_reproducer
 from tilewright.testing.generate import generate
 
 
@@ -28,6 +28,29 @@ from tilewright.testing.generate import generate
 def test_the_compiler_agrees_with_the_reference(start: int) -> None:
     failures = [r for r in fuzz(6, 20, first=start, is_minimising=False) if r.outcome.is_failure]
     assert not failures, failures[0].outcome.detail + "\n" + failures[0].source
+
+
+@pytest.mark.parametrize("start", range(0, 100, 20))
+def test_programs_for_gpus_agree_with_the_reference(start: int) -> None:
+    failures = [r for r in fuzz(20, 23, first=start, is_minimising=False, length=4, executors=executors_of(SIMULATE)) if r.outcome.is_failure]
+    assert not failures, failures[0].outcome.detail + "\n" + failures[0].source
+
+
+def test_what_gpus_cannot_do_is_no_failure_there() -> None:
+    source = """import tilewright.language as T
+@T.prim_func
+def kernel(X: T.Tensor((32,), 'int32')):
+    with T.Kernel(1, threads=32):
+        tx = T.get_thread_binding(0)
+        s = T.alloc_shared((32,), 'int32')
+        s[tx] = X[tx]
+        if X[tx] > 0:
+            s[tx] = s[31 - tx] + 1
+            X[tx] = s[31 - tx]
+"""
+    executors = executors_of(SIMULATE)
+    assert run_case(source, executors).verdict is Verdict.REFUSED
+    assert run_case(source, executors, may_refuse=refusals_of(executors)).verdict is Verdict.PASSED and not refusals_of(executors_of("host"))
 
 
 def miscompiled(kernel: PrimFunc, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

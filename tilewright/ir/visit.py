@@ -154,6 +154,23 @@ def rewrite(
     return Seq(node.span, ()) if result is None else result
 
 
+def replace_by_several(root: Stmt, several: Callable[[Stmt], Seq | None]) -> Stmt:
+    """Replaces statements by sequences whose parts join the sequence around them, so that names made there hold for the rest of it."""
+    made: set[Stmt] = set()
+
+    def post(node: Stmt) -> Stmt:
+        if isinstance(node, Seq) and not made.isdisjoint(node.body):
+            parts = (inner.body if isinstance(inner, Seq) and inner in made else (inner,) for inner in node.body)
+            return Seq(node.span, tuple(inner for part in parts for inner in part))
+        found = several(node)
+        if found is None:
+            return node
+        made.add(found)
+        return found
+
+    return rewrite(root, post=post)
+
+
 def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 

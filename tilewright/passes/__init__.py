@@ -28,6 +28,7 @@ from tilewright.passes.infer_layouts import infer_layouts
 from tilewright.passes.insert_barriers import insert_barriers, insert_gpu_barriers
 from tilewright.passes.lifetimes import find_lifetimes
 from tilewright.passes.loop_over_threads import loop_over_threads
+from tilewright.passes.lower_block_reduce import lower_block_reduce
 from tilewright.passes.lower_thread_ops import lower_thread_ops
 from tilewright.passes.lower_tile_ops import lower_tile_ops
 from tilewright.passes.lower_to_threads import lower_to_threads
@@ -73,6 +74,7 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     split_lanes,  # before everything that knows elements of one lane only
     lower_thread_ops,  # an operation on a thread's own memory is that thread's
     hoist_exchanges,  # before guards, which the values of the lanes that are added need too
+    lower_block_reduce,  # before barriers, which order what the threads store and read
     swizzle_blocks,  # block numbers are what everything else is computed from
     settle_async_copies,  # before there are other asynchronous copies than the user's
     expand_pipeline,  # while copies are whole operations

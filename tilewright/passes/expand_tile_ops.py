@@ -13,7 +13,7 @@ from tilewright.ir.expr import Expr, Op, const, load
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import For, Let, LoopKind, ParallelFor, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import rewrite, rewrite_expr
+from tilewright.ir.visit import replace_by_several, rewrite, rewrite_expr
 from tilewright.ops.async_copy import CommitGroup, WaitGroup
 from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import Gemm
@@ -35,9 +35,9 @@ def _expand_launch(launch: Launch) -> Launch:
     def post(node: Stmt) -> Stmt:
         if isinstance(node, TileOp) and not is_kept_whole(node):
             return expand_op(node, scratch)
-        return _loop(node, scratch) if isinstance(node, ReduceLoop) else node
+        return node
 
-    body = rewrite(launch.body, post=post)
+    body = _without_reduce_loops(rewrite(launch.body, post=post), scratch)
     return _share_reducers(dataclasses.replace(launch, body=body, buffers=(*launch.buffers, *scratch.buffers)))
 
 
@@ -56,10 +56,14 @@ def expand_op(op: TileOp, scratch: Scratch) -> Stmt:
     loops = op.as_loops(scratch) if isinstance(op, Scan) and op.src.buffer.scope is Scope.SHARED else op.lower(scratch)
     if isinstance(op, Copy) and op.is_async and isinstance(loops, ParallelFor):
         return dataclasses.replace(loops, is_async=True)
-    return rewrite(loops, post=lambda node: _loop(node, scratch) if isinstance(node, ReduceLoop) else node)
+    return _without_reduce_loops(loops, scratch)
 
 
-def _loop(node: ReduceLoop, scratch: Scratch) -> Stmt:
+def _without_reduce_loops(root: Stmt, scratch: Scratch) -> Stmt:
+    return replace_by_several(root, lambda node: _loop(node, scratch) if isinstance(node, ReduceLoop) else None)
+
+
+def _loop(node: ReduceLoop, scratch: Scratch) -> Seq:
     """A combination over an axis as a serial loop of the thread."""
     zero = (const(0),)
     total = scratch.make(node.result.name, node.result.dtype, (1,), Scope.VARIABLE, node.span)

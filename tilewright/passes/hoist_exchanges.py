@@ -2,12 +2,15 @@
 
 `if lane == 0: v = T.ballot_sync(x > 0, 0xFFFFFFFF)` is the vote of all lanes: those that do not come give what they would. Hardware exchanges among lanes
 that execute the instruction, and all that the mask names must. So the exchange goes in front of the branch where every thread can evaluate what it is
-given, and a branch that lanes of the mask are known not to take is refused where it cannot.
+given. Where it cannot, the program is refused, unless the warp is known to come as a whole, or the lanes of the mask do; of a mask that is computed that is
+taken for granted.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -18,7 +21,7 @@ from tilewright.ir.stmt import WARP_THREADS, For, If, Let, Seq, Stmt, WarpExchan
 from tilewright.ir.visit import statements, subexpressions
 from tilewright.passes.check_threads import active_threads
 from tilewright.passes.context import Remarks
-from tilewright.passes.thread_variance import Variance
+from tilewright.passes.thread_variance import Variance, WarpVariance
 from tilewright.passes.walk import storages_written_by
 from tilewright.spans import callee_of
 
@@ -40,9 +43,9 @@ def _hoisted(launch: Launch) -> Launch:
 
 class _Hoisting:
     def __init__(self, launch: Launch) -> None:
-        self.launch, self.variance = launch, Variance(launch)
+        self.launch, self.variance, self.warps = launch, Variance(launch), WarpVariance(launch)
         self.conditions: list[tuple[Expr, bool]] = []
-        self.splits: list[Stmt] = []  # the open constructs at which threads part
+        self.splits: list[Stmt] = []  # the open constructs at which the lanes of a warp part
         self.definitions: dict[Expr, Expr] = {}
 
     def settle(self, root: Stmt) -> tuple[list[WarpExchange], Stmt]:
@@ -76,27 +79,34 @@ class _Hoisting:
             passed.append(node)
 
     def _branch(self, node: If) -> tuple[list[WarpExchange], If]:
-        taken, then = self._inside(node, node.then_body, (node.condition, True))
-        others, other = ([], None) if node.else_body is None else self._inside(node, node.else_body, (node.condition, False))
+        with self._inside(node, (node.condition, True)):
+            taken, then = self.settle(node.then_body)
+        other = node.else_body
+        if other is not None:
+            with self._inside(node, (node.condition, False)):
+                others, other = self.settle(other)
+            taken += others
         is_same = then is node.then_body and other is node.else_body
-        return [*taken, *others], node if is_same else dataclasses.replace(node, then_body=then, else_body=other)
+        return taken, node if is_same else dataclasses.replace(node, then_body=then, else_body=other)
 
     def _loop(self, node: For | While) -> Stmt:
         """A loop, out of which no exchange goes: it may be another one in every turn."""
-        taken, body = self._inside(node, node.body, None)
-        for exchange in taken:
-            self._check(exchange)
+        with self._inside(node):
+            taken, body = self.settle(node.body)
+            for exchange in taken:
+                self._check(exchange)
         if taken:
-            body = Seq(node.body.span, (*taken, body))
+            body = Seq(node.body.span, (*taken, *(body.body if isinstance(body, Seq) else (body,))))
         return node if body is node.body else dataclasses.replace(node, body=body)
 
-    def _inside(self, node: Stmt, body: Stmt, condition: tuple[Expr, bool] | None) -> tuple[list[WarpExchange], Stmt]:
-        conditions, splits = self.conditions, self.splits
-        self.conditions = conditions if condition is None else [*conditions, condition]
-        self.splits = [*splits, node] if self.variance.splits(node) else splits
-        made = self.settle(body)
-        self.conditions, self.splits = conditions, splits
-        return made
+    @contextmanager
+    def _inside(self, node: Stmt, *conditions: tuple[Expr, bool]) -> Iterator[None]:
+        before = self.conditions, self.splits
+        self.conditions = [*self.conditions, *conditions]
+        if self.warps.splits(node):
+            self.splits = [*self.splits, node]
+        yield
+        self.conditions, self.splits = before
 
     def _is_movable(self, node: WarpExchange, passed: list[Stmt]) -> bool:
         """Whether every thread can do an exchange in front of statements that stand before it."""
@@ -110,9 +120,11 @@ class _Hoisting:
 
     def _missing(self, node: WarpExchange) -> int | None:
         """Lanes that the mask names and that do not come, of the first such warp; 0 where all come, None where it cannot be told."""
-        if not node.mask.is_const or any(isinstance(s, (For, While)) for s in self.splits):
+        if not self.splits or not node.mask.is_const:
+            return 0
+        if any(isinstance(s, (For, While)) for s in self.splits):
             return None
-        active = active_threads(self.launch, [(self._expanded(c), t) for c, t in self.conditions if self.variance.is_varying(c)])
+        active = active_threads(self.launch, [(self._expanded(c), t) for c, t in self.conditions if self.warps.is_varying(c)])
         if active is None:
             return None
         for warp in range(0, len(active), WARP_THREADS):
@@ -129,14 +141,16 @@ class _Hoisting:
         return condition
 
     def _check(self, node: WarpExchange) -> None:
-        if node.kind is WarpExchangeKind.ACTIVE_MASK or not (missing := self._missing(node)):
+        missing = self._missing(node)
+        if node.kind is WarpExchangeKind.ACTIVE_MASK or missing == 0:
             return
+        who = "some may not" if missing is None else f"{missing:#010x} do not"
         fail(
             Kind.WARP_MASK,
-            f"{callee_of(node.span) or 'an exchange'} names the lanes {int(node.mask.value):#010x}, of which {missing:#010x} do not come there",
+            f"{callee_of(node.span) or 'an exchange'} names the lanes {int(node.mask.value):#010x}, of which {who} come there",
             (Label(node.span), Label(self.splits[-1].span)),
             because="on a GPU every lane of the mask has to come, and this exchange cannot be done before the branch",
-            help="move it in front of the branch, or name only the lanes that come",
+            help="move it in front of the branch, make the branch the same for whole warps, or name only the lanes that come",
         )
 
 

@@ -6,10 +6,15 @@ path see memory in the same state: barriers stand wherever that needs one (`inse
 
 from __future__ import annotations
 
+import numpy as np
+
+from tilewright.arith.evaluate import evaluate
+from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import (
+    WARP_THREADS,
     AtomicUpdate,
     BlockReduce,
     Break,
@@ -23,6 +28,7 @@ from tilewright.ir.stmt import (
     Stmt,
     Store,
     WarpExchange,
+    WarpExchangeKind,
     While,
 )
 from tilewright.ir.tileop import TileOp
@@ -96,6 +102,10 @@ class Variance:
                 return self.is_varying(stmt.extent) or stmt in self._split_loops
         return False
 
+    def _receives_varying(self, stmt: WarpExchange) -> bool:
+        """Whether threads may receive different results."""
+        return True
+
     def _note(self, variable: Expr | None, is_varying: bool) -> None:
         if variable is not None and is_varying:
             self.variables.add(variable)
@@ -126,7 +136,7 @@ class Variance:
             case ReduceLoop():
                 self._note(stmt.result, any(map(self.is_varying, own_expressions(stmt))))
             case WarpExchange():
-                self._note(stmt.result, is_varying=True)
+                self._note(stmt.result, self._receives_varying(stmt))
             case BlockReduce():
                 self._note(stmt.result, not self.axes <= set(stmt.axes))
             case AtomicUpdate():
@@ -141,4 +151,56 @@ class Variance:
                     self.buffers.update(r.buffer.storage for r in effects.writes if is_private(r.buffer))
 
 
-__all__ = ["PRIVATE", "Variance", "is_cooperative", "is_private", "is_thread_operation"]
+class WarpVariance(Variance):
+    """What differs between the threads of one warp."""
+
+    def __init__(self, launch: Launch) -> None:
+        shape = tuple(reversed(launch.threads))
+        grid = np.meshgrid(*map(np.arange, shape), indexing="ij")
+        self._threads = {v: g.reshape(-1) for v, g in zip(reversed(launch.thread_variables), grid, strict=True)}
+        self._known: dict[Expr, bool] = {}
+        super().__init__(launch)
+
+    def is_varying(self, expression: Expr) -> bool:
+        """Of an expression of thread variables and numbers all warps are looked at."""
+        if super().is_varying(expression) and not self._is_same_in_warps(expression):
+            inner = expression.args
+            if expression.op in (Op.VAR, Op.LOAD) or not inner:
+                return expression.op is not Op.LOAD or expression.buffer.storage in self.buffers or any(map(self.is_varying, inner))
+            return (expression.op is Op.CALL and not expression.attribute.is_pure) or any(map(self.is_varying, inner))
+        return False
+
+    def _is_same_in_warps(self, expression: Expr) -> bool:
+        found = self._known.get(expression)
+        if found is None:
+            nodes = list(subexpressions(expression))
+            found = all(n.op not in (Op.LOAD, Op.CALL) and (n.op is not Op.VAR or n in self._threads) for n in nodes)
+            if found:
+                values = np.broadcast_to(evaluate(expression, self._threads, _no_memory), next(iter(self._threads.values())).shape)
+                found = all((values[k : k + WARP_THREADS] == values[k]).all() for k in range(0, len(values), WARP_THREADS))
+            self._known[expression] = found
+        return found
+
+    def _receives_varying(self, stmt: WarpExchange) -> bool:
+        return stmt.kind not in _SAME_FOR_ALL or self.is_varying(stmt.mask)
+
+
+def _no_memory(*_: object) -> np.ndarray:
+    raise CompilerBug("an expression of thread variables loads")
+
+
+_SAME_FOR_ALL = frozenset(
+    {
+        WarpExchangeKind.ANY,
+        WarpExchangeKind.ALL,
+        WarpExchangeKind.BALLOT,
+        WarpExchangeKind.MATCH_ALL,
+        WarpExchangeKind.SUM,
+        WarpExchangeKind.MAX,
+        WarpExchangeKind.MIN,
+        WarpExchangeKind.BIT_AND,
+        WarpExchangeKind.BIT_OR,
+    }
+)
+
+__all__ = ["PRIVATE", "Variance", "WarpVariance", "is_cooperative", "is_private", "is_thread_operation"]

@@ -177,7 +177,7 @@ class MemoryPort:
         rows, elements = self.locate(site, inside, indices)
         if not elements.size:
             return np.zeros((self.batch.rows.count, *((self.dtype.lanes,) if self.dtype.lanes > 1 else ())), self.dtype.numpy)
-        unset = self.note_read(site, group, rows, elements * self.element_bits >> 3, self.dtype.itemsize)
+        unset = self.note_read(site, group, rows, elements * self.element_bits >> 3, self.dtype.itemsize, is_atomic=self.dtype.is_packed)
         found = self._get(elements)
         if unset is not None:
             found[unset.any(axis=1)] = unset_element(self.dtype, group.is_again)
@@ -212,14 +212,27 @@ class MemoryPort:
         self._store_nibbles(site, rows, elements, offsets, values, unset)
 
     def _store_nibbles(self, site: int, rows: Array | None, elements: Array, offsets: Array, values: Array, unset: Array | None) -> None:
-        """Two threads that write the halves of one byte disturb each other, as the machine writes whole bytes."""
+        """Halves of bytes, which code for GPUs exchanges atomically: threads that access the two halves of one byte do not disturb each other.
+
+        The shadow knows bytes only, so that of single 4-bit elements no more is told than two values for one element in one statement.
+        """
         shift = (4 * (elements & 1)).astype(np.uint8)
         nibbles = (values.view(np.uint8) & np.uint8(15)) << shift
-        keep = ~(np.uint8(15) << shift)
-        wanted = (self.memory.data[offsets] & keep) | nibbles
-        after = self.note_write(site, rows, offsets, wanted[:, None], unset)
-        self.memory.data[offsets] = wanted
-        after()
+        wanted = (self.memory.data[offsets] & ~(np.uint8(15) << shift)) | nibbles
+        self.note_write(site, rows, offsets, wanted[:, None], unset, flags=ATOMIC)
+        data = self.memory.data
+        np.bitwise_and.at(data, offsets, ~(np.uint8(15) << shift))
+        np.bitwise_or.at(data, offsets, nibbles)
+        lost = np.flatnonzero(((data[offsets] >> shift) & np.uint8(15)) != nibbles >> shift)
+        if lost.size:
+            first = int(lost[0])
+            row = first if rows is None else int(rows[first])
+            other = int(np.flatnonzero((elements == elements[first]) & (nibbles != nibbles[first]))[0])
+            other_row = other if rows is None else int(rows[other])
+            places = self.batch.rows
+            cell = int(offsets[first]) // self.memory.cell_bytes
+            clash = Clash(Conflict.WRITE_AFTER_WRITE, cell, row, site, int(places.thread[other_row]), int(places.grid_block[other_row]))
+            self.batch.reporter(self.buffer, site, self.element_of)(clash)
 
     def _per_row(self, value: Array, rows: Array | None) -> Array:
         """A value as (n,) for these rows, or (n, lanes)."""

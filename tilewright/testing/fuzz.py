@@ -1,7 +1,7 @@
-"""Compares the CPU with the reference on random programs: `python -m tilewright.testing.fuzz --count 100 --seed 1 [--jobs 2]` (floor 9).
+"""Compares a target with the reference on random programs: `python -m tilewright.testing.fuzz --count 100 --seed 1 [--jobs 2]` (floor 9).
 
-`--cpu avx2` generates code for another processor than this machine's, where this machine can run it too. A failing program is minimised and written to
-a file that reproduces it: `python -m tilewright.testing.fuzz --replay FILE`.
+`--cpu avx2` generates code for another processor than this machine's, where this machine can run it too; `--target simulate` goes the way of GPU code,
+up to the program of one thread. A failing program is minimised and written to a file that reproduces it: `python -m tilewright.testing.fuzz --replay FILE`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ from tilewright.testing.minimise import minimise
 HOST = "host"
 
 
-def run_on_cpu(kernel: PrimFunc, arguments: Mapping[str, Any], target: CpuTarget | str = "cpu") -> dict[str, Any]:
+def run_on(target: CpuTarget | str, kernel: PrimFunc, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """An executor: compiles and calls; gives the tensors afterwards, by name."""
     values = [arguments[p.name] for p in kernel.program.parameters]
     compile_kernel(kernel, target=target)(*values)
     return dict(arguments)
 
 
-EXECUTORS: Mapping[str, Executor] = {"cpu": run_on_cpu}
+EXECUTORS: Mapping[str, Executor] = {"cpu": functools.partial(run_on, "cpu")}
+SIMULATE = "simulate"
+# Threads of a GPU cannot wait for, or exchange with, those that do not come; the threads of the reference and of the CPU take turns.
+GPU_REFUSALS = frozenset({Kind.DIVERGENT_BARRIER, Kind.WARP_MASK})
 
 
 def runnable_presets() -> tuple[str, ...]:
@@ -45,16 +48,23 @@ def runnable_presets() -> tuple[str, ...]:
 
 
 def executors_of(cpu: str) -> Mapping[str, Executor]:
-    """The executors that generate code for one of `runnable_presets`.
+    """The executors that generate code for one of `runnable_presets`, or SIMULATE.
 
     Raises TileError (target-name) for another name: the code would end the process with an illegal instruction.
     """
     if cpu == HOST:
         return EXECUTORS
+    if cpu == SIMULATE:
+        return {cpu: functools.partial(run_on, cpu)}
     if cpu not in runnable_presets():
         because = f"this machine runs code for {', '.join(runnable_presets())}"
         raise error_of(Kind.TARGET_NAME, f"code for {cpu!r} cannot be run here", because=because, help="choose one of these")
-    return {cpu: functools.partial(run_on_cpu, target=PRESETS[cpu])}
+    return {cpu: functools.partial(run_on, PRESETS[cpu])}
+
+
+def refusals_of(executors: Mapping[str, Executor]) -> frozenset[Kind]:
+    """What the executors may say of a valid program."""
+    return GPU_REFUSALS if SIMULATE in executors else frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,12 @@ def fuzz_one(
 ) -> Result:
     """Generates, runs and, where it fails, minimises one program."""
     source = generate(seed, number, length).source
-    outcome = run_case(source, executors, is_checking_validity=is_checking_validity)
+    run = functools.partial(run_case, executors=executors, may_refuse=refusals_of(executors))
+    outcome = run(source, is_checking_validity=is_checking_validity)
     if not outcome.is_failure or not is_minimising:
         return Result(number, outcome, source)
     is_wrong_result = outcome.verdict is Verdict.MISMATCH
-    return Result(number, outcome, source, minimise(source, outcome, lambda text: run_case(text, executors, is_checking_validity=is_wrong_result)))
+    return Result(number, outcome, source, minimise(source, outcome, functools.partial(run, is_checking_validity=is_wrong_result)))
 
 
 def fuzz(count: int, seed: int, *, first: int = 0, jobs: int = 1, **options: Any) -> Iterator[Result]:
@@ -112,15 +123,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first program")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--cpu", choices=runnable_presets(), default=HOST, help="the processor that code is generated for")
+    parser.add_argument("--target", choices=("cpu", SIMULATE), default="cpu", help="what programs run on")
     parser.add_argument("--length", type=int, default=8, help="statements per launch, about")
     parser.add_argument("--output", type=Path, default=Path("fuzz-failures"), help="folder for reproducers")
     parser.add_argument("--no-minimise", action="store_true", help="write failing programs as they were generated")
     parser.add_argument("--check-generator", action="store_true", help="also show that each program has no undefined behaviour")
     parser.add_argument("--replay", type=Path, help="run one file instead")
     options = parser.parse_args(arguments)
-    executors = executors_of(options.cpu)
+    executors = executors_of(SIMULATE if options.target == SIMULATE else options.cpu)
     if options.replay is not None:
-        outcome = run_case(options.replay.read_text(), executors, is_checking_validity=options.check_generator)
+        outcome = run_case(options.replay.read_text(), executors, is_checking_validity=options.check_generator, may_refuse=refusals_of(executors))
         print(f"{outcome.verdict.value} {outcome.what}\n{outcome.detail}".strip())
         return int(outcome.is_failure)
     start, failures = perf_counter(), 0
