@@ -103,7 +103,7 @@ def _run(case: Case, target: Any, rounds: int, turn_seconds: float, seed: int, d
         raise SystemExit(f"{case.name} {case.shape} {case.dtype}: differs from {name} by {error:.3g} of the largest value")
     del ours, theirs, expected
     torch.cuda.synchronize()
-    bound = kernel.bind(*inputs) if hasattr(kernel, "bind") else (lambda: kernel(*inputs))
+    bound = kernel.bind(*inputs)
     times = _times({"ours": bound, **{n: (lambda p=p: p(*inputs)) for n, p in case.peers.items()}}, rounds, turn_seconds, seed)
     mine, other = times["ours"], times[name]
     seconds = float(np.median(mine))
@@ -134,9 +134,9 @@ def _run(case: Case, target: Any, rounds: int, turn_seconds: float, seed: int, d
 
 
 def _resources(kernel: Any) -> tuple[int, int]:
-    found = kernel.resources()
-    first = found[0] if isinstance(found, (list, tuple)) else found
-    return int(getattr(first, "registers", 0)), int(getattr(first, "spilled_bytes", 0))
+    """Registers of a thread, and bytes that it spills; each program here is one launch."""
+    (launch,) = kernel.resources()
+    return launch.registers, launch.spill_store_bytes
 
 
 def _show(console: Console, results: list[Result]) -> None:
@@ -179,6 +179,7 @@ def main(only: str, wanted: str, target: str, rounds: int, turn_ms: float, seed:
     console.print(f"{device}, torch {torch.__version__}, CUDA {torch.version.cuda}, tilewright {tilewright.__version__}; SM clock, memory clock, power, °C:")
     console.print(_gpu_state())
     results: list[Result] = []
+    failures = 0
     for group in only.split(","):
         for case in GROUPS[group]():
             if wanted not in f"{case.name} {case.shape} {case.dtype}":
@@ -189,6 +190,7 @@ def main(only: str, wanted: str, target: str, rounds: int, turn_ms: float, seed:
                     f"{case.name} {case.shape} {case.dtype}: {results[-1].ratio:.3f} of {results[-1].peer}, {results[-1].rate:.2f} {results[-1].rate_unit}"
                 )
             except (SystemExit, Exception) as error:  # the others still count
+                failures += 1
                 console.print(f"FAILED {case.name} {case.shape} {case.dtype}: {type(error).__name__}: {error}")
             torch.cuda.empty_cache()
     _show(console, results)
@@ -198,7 +200,7 @@ def main(only: str, wanted: str, target: str, rounds: int, turn_ms: float, seed:
         writer = csv.DictWriter(file, [f.name for f in dataclasses.fields(Result)])
         writer.writeheader()
         writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in dataclasses.asdict(r).items()} for r in results)
-    sys.exit(0)
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":
