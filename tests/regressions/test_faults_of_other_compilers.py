@@ -185,6 +185,22 @@ def test_vectors_of_four_bit_integers(lanes: int) -> None:
     np.testing.assert_array_equal(found, (nibbles - 16 * (nibbles > 7)) * 3)
 
 
+def test_vectors_lie_wherever_a_lane_may() -> None:
+    """Frameworks align new memory for scalars, not for the widest vector."""
+
+    @T.prim_func
+    def main(A: T.Tensor((4,), "int32x8"), B: T.Tensor((4,), "int32x8")):
+        with T.Kernel(1):
+            for i in T.Parallel(4):
+                B[i] = A[i] * 3
+
+    memory = np.zeros(2 * 32 + 2, np.int32)
+    first = -(memory.ctypes.data // 4) % 8 + 1  # one lane past a multiple of 32 bytes
+    given, found = integers((4, 8), np.int32, 0, 99), memory[first : first + 32].reshape(4, 8)
+    tilewright.compile(main)(given, found)
+    np.testing.assert_array_equal(found, given * 3)
+
+
 def test_a_plain_assert_inside_a_kernel_stops_it() -> None:
     @T.prim_func
     def main(A: T.Tensor((4,), "int32"), n: T.int32):

@@ -224,14 +224,14 @@ class Callee:
     # -- what depends on addresses
     def fail_alignment(self, parameter: Parameter, past_bytes: int) -> NoReturn:
         dtype, name = element_dtype(parameter), parameter.name
-        wide = self.place.alignment_bytes > dtype.itemsize
-        multiple = self.place.alignment_bytes if wide else dtype.itemsize
-        element = f"an element of {dtype!s} lies at a multiple of its {dtype.itemsize} bytes"
+        multiple, element = self.place.alignment_bytes(dtype), dtype.scalar
         refuse(
             Kind.ARGUMENT_ALIGNMENT,
             f"the memory of {name} begins {plural(past_bytes, 'byte')} past a multiple of {multiple}",
             parameter,
-            because=f"{self.place.noun} accesses up to {multiple} bytes at once" if wide else element,
+            because=f"{self.place.noun} accesses up to {multiple} bytes at once"
+            if multiple > element.itemsize
+            else f"an element of {element!s} lies at a multiple of its {multiple} bytes",
             help=f"pass a copy of {name}: new tensors are aligned",
         )
 

@@ -170,9 +170,7 @@ class CallReader:
         shapes = tuple(self._output_shape(p, solved) for p in self._outputs)
         offsets, size_bytes = place_workspaces(workspace_sizes_bytes(self._program.workspaces, solved.values))
         return CheckedCall(
-            masks=tuple(
-                (k, max(tensor_buffer(callee.inputs[k]).dtype.itemsize, callee.place.alignment_bytes) - 1) for k, t in tensors.items() if not t.is_empty
-            ),
+            masks=tuple((k, callee.place.alignment_bytes(tensor_buffer(callee.inputs[k]).dtype) - 1) for k, t in tensors.items() if not t.is_empty),
             pairs=self._pairs(tensors),
             staged=tuple(k for k, t in tensors.items() if t.is_staged),
             symbol_words=tuple(int(solved.values.get(s, 0)) for s in self._symbols),

@@ -84,7 +84,7 @@ def build_cuda_fast_path(
 
     def make_tensor(buffer: Buffer, shape: tuple[Extent, ...], is_written: bool) -> Argument | None:
         dtype = torch.dtype(buffer.dtype)
-        alignment = max(buffer.dtype.itemsize, callee.place.alignment_bytes)
+        alignment = callee.place.alignment_bytes(buffer.dtype)
         name = str(dtype).removeprefix("torch.")
         if not is_accepted(name, buffer.dtype):
             return None

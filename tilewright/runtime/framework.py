@@ -25,10 +25,9 @@ class Place(Enum):
     def noun(self) -> str:
         return f"the {self.name}"
 
-    @property
-    def alignment_bytes(self) -> int:
-        """What the address of a tensor must be a multiple of, besides its elements' own size: GPU code accesses up to 16 bytes at once."""
-        return 16 if self is Place.GPU else 1
+    def alignment_bytes(self, dtype: DType) -> int:
+        """What the address of a tensor must be a multiple of. GPU code accesses up to 16 bytes at once; CPU code single lanes, whatever their number."""
+        return 16 if self is Place.GPU else dtype.scalar.itemsize
 
     def holds(self, device: str) -> bool:
         """Whether kernels that run here reach the memory of a device."""
