@@ -27,7 +27,7 @@ z = axpy(x, y, 0.5)
 np.testing.assert_allclose(z, np.float32(0.5) * x + y, rtol=1e-6, atol=1e-6)
 print(f"axpy of {z.size} elements: {z[:4]} ...")
 
-# The same kernel as an object, to look at: its IR, the LLVM code, the machine code.
+# The same kernel as an object, to look at: its IR, and the code that was generated from it.
 kernel = axpy.compile(x, y, 0.5)
 print(kernel.ir("lowered"))
-assert "define" in kernel.source
+assert "axpy" in kernel.source
