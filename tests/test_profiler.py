@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -193,3 +194,7 @@ def test_a_program_on_a_gpu_is_timed_by_its_events(monkeypatch: pytest.MonkeyPat
     assert (asked[2]["flush_bytes"], asked[2]["is_replayed"], asked[2]["warmup_count"], asked[2]["repeat_count"]) == (0, True, 2, 3)
     assert do_bench(lambda: None, early_stop_baseline=0.5) == 1.0 and len(asked) == 4
     assert do_bench(lambda: None, device="cpu", _n_warmup=1, _n_repeat=3) >= 0 and len(asked) == 4
+    do_bench(lambda: None, device="cuda:1")
+    on_gpu = SimpleNamespace(is_cuda=True, device="cuda:2")
+    Profiler(lambda *_: None, (), ()).do_bench(input_tensors=[3.0, on_gpu])
+    assert [options["ordinal"] for options in asked] == [None, None, None, None, 1, 2]

@@ -55,7 +55,7 @@ def do_bench(
 
     backend         on a GPU: "event" and "cupti" measure calls, "cudagraph" replays of a graph of one call.
     fast_flush, cache_size   on a GPU: whether the L2 cache is emptied before every call, by writing so many MiB.
-    device          "cpu" measures on the CPU in any case.
+    device          "cpu" measures on the CPU in any case; "cuda:1" says which GPU `fn` uses, without it the current one is meant.
     """
     if backend not in ("event", "cupti", "cudagraph"):
         fail(
@@ -75,12 +75,21 @@ def do_bench(
         )
     summarise: dict[str, Callable[[list[float]], Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
     if uses_gpu() and str(device) != "cpu":
-        flush_bytes, is_replayed = (cache_size << 20 if fast_flush else 0), backend == "cudagraph"
+        flush_bytes, is_replayed, ordinal = (cache_size << 20 if fast_flush else 0), backend == "cudagraph", _ordinal(device)
         if early_stop_baseline is not None:
-            least_ms = min(gpu_times_ms(fn, warmup_ms=0, rep_ms=0, repeat_count=2, flush_bytes=flush_bytes))
+            least_ms = min(gpu_times_ms(fn, warmup_ms=0, rep_ms=0, repeat_count=2, flush_bytes=flush_bytes, ordinal=ordinal))
             if least_ms > early_stop_baseline:
                 return [least_ms] * len(quantiles) if quantiles is not None else least_ms
-        times = gpu_times_ms(fn, warmup_ms=warmup, rep_ms=rep, warmup_count=_n_warmup, repeat_count=_n_repeat, flush_bytes=flush_bytes, is_replayed=is_replayed)
+        times = gpu_times_ms(
+            fn,
+            warmup_ms=warmup,
+            rep_ms=rep,
+            warmup_count=_n_warmup,
+            repeat_count=_n_repeat,
+            flush_bytes=flush_bytes,
+            is_replayed=is_replayed,
+            ordinal=ordinal,
+        )
         return [float(np.quantile(times, q)) for q in quantiles] if quantiles is not None else float(summarise[return_mode](times))
     start = time.perf_counter()
     fn()
@@ -101,6 +110,12 @@ def do_bench(
     if quantiles is not None:
         return [float(np.quantile(times, q)) for q in quantiles]
     return float(summarise[return_mode](times))
+
+
+def _ordinal(device: Any) -> int | None:
+    """Of "cuda:1", a torch.device or a number; None where no device is named."""
+    last = str(device).rpartition(":")[2]
+    return int(last) if last.isdecimal() else None
 
 
 class Profiler:
@@ -213,11 +228,13 @@ class Profiler:
         device: Any = None,
         early_stop_baseline: float | None = None,
     ) -> Any:
-        """Milliseconds of one call."""
+        """Milliseconds of one call, on the GPU of the inputs where they are on one and `device` names none."""
         inputs = list(input_tensors) if input_tensors is not None else self.make_inputs(dynamic_symbolic_constraints)
         called = func or self.kernel
-        times = {"backend": backend, "return_mode": return_mode, "early_stop_baseline": early_stop_baseline}
-        return do_bench(lambda: called(*inputs), warmup, rep, n_warmup, n_repeat, quantiles, **times)  # type: ignore[arg-type]
+        if device is None:
+            device = next((x.device for x in inputs if getattr(x, "is_cuda", False)), None)
+        times = {"backend": backend, "return_mode": return_mode, "early_stop_baseline": early_stop_baseline, "device": device}
+        return do_bench(lambda: called(*inputs), warmup, rep, n_warmup, n_repeat, quantiles, **times)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Launches on a real GPU: a kernel written by hand and compiled ones, every kind of argument, streams, graphs, several devices."""
+"""Launches on a real GPU: a kernel written by hand and compiled ones, every kind of argument, streams, graphs. Several devices: test_several_devices.py."""
 
 from __future__ import annotations
 
@@ -267,18 +267,6 @@ def test_a_failed_assert_is_raised_and_leaves_the_gpu_usable() -> None:
 def test_code_for_an_older_architecture(kernel: Any) -> None:
     a = torch.randn(100, 64, device="cuda")
     assert torch.equal(tilewright.compile(scale, target="sm_80", out_idx=-1)(a, 2.0), a * 2)
-
-
-def test_every_device_has_its_own_module(kernel: Any) -> None:
-    if torch.cuda.device_count() < 2:
-        pytest.skip("one GPU")
-    for _ in range(2):
-        for device in ("cuda:0", "cuda:1", "cuda:1", "cuda:0"):
-            a = torch.randn(100, 64, device=device)
-            b = kernel(a, 2.0)
-            assert b.device == a.device and torch.equal(b, a * 2)
-    with refused(Kind.ARGUMENT_DEVICE, "cuda:0", "cuda:1"):
-        tilewright.compile(scale, target="cuda")(torch.zeros(8, 64, device="cuda:0"), 1.0, torch.zeros(8, 64, device="cuda:1"))
 
 
 def test_eager_functions_follow_their_tensors() -> None:

@@ -42,7 +42,7 @@ def on_gpu(array: np.ndarray[Any, Any], ordinal: int = 0, past_bytes: int = 0) -
 class _Current:
     """A context manager that changes one value of the module."""
 
-    def __init__(self, state: dict[str, int], key: str, value: int) -> None:
+    def __init__(self, state: dict[Any, int], key: Any, value: int) -> None:
         self.state, self.key, self.value = state, key, value
 
     def __enter__(self) -> None:
@@ -56,18 +56,18 @@ class _Current:
 def mock_cupy() -> Iterator[Any]:
     """The module, as if the program had imported it; `module.allocated` lists (shape, ordinal, stream) of what it made."""
     module: Any = ModuleType("cupy")
-    state = {"device": 0, "stream": 0}
+    state: dict[Any, int] = {"device": 0, 0: 0, 1: 0, 2: 0}  # the current device, and the current stream of each
     module.state, module.allocated = state, []
 
     def empty(shape: Any, dtype: Any) -> MockCupyArray:
-        module.allocated.append((shape, state["device"], state["stream"]))
+        module.allocated.append((shape, state["device"], state[state["device"]]))
         return MockCupyArray(aligned(np.empty(shape, dtype)), state["device"])
 
     module.ndarray, module.empty = MockCupyArray, empty
     module.cuda = SimpleNamespace(
         Device=lambda ordinal: _Current(state, "device", ordinal),
-        ExternalStream=lambda pointer, ordinal=-1: _Current(state, "stream", pointer),
-        get_current_stream=lambda: SimpleNamespace(ptr=state["stream"]),
+        ExternalStream=lambda pointer, ordinal=-1: _Current(state, state["device"] if ordinal < 0 else ordinal, pointer),
+        get_current_stream=lambda ordinal=-1: SimpleNamespace(ptr=state[state["device"] if ordinal < 0 else ordinal]),
         runtime=SimpleNamespace(getDevice=lambda: state["device"]),
     )
     with pytest.MonkeyPatch.context() as patch:

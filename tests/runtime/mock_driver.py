@@ -113,8 +113,8 @@ class MockDriver:
     def synchronize(self, stream: int) -> None:
         self.calls.append(("synchronize", stream))
 
-    def wait_for_stream(self, stream: int, other: int) -> None:
-        self.calls.append(("wait_for_stream", stream, other))
+    def wait_for_stream(self, ordinal: int, stream: int, other: int) -> None:
+        self.calls.append(("wait_for_stream", ordinal, stream, other))
 
     def pointer_device(self, address: int) -> int | None:
         return None if address == 0xBAD else 0
@@ -129,7 +129,8 @@ class MockDriver:
     def free(self, ordinal: int, address: int) -> None:
         del self.blocks[address]
 
-    def host_word(self) -> tuple[int, Any]:
+    def host_word(self, ordinal: int) -> tuple[int, Any]:
+        self.calls.append(("host_word", ordinal))
         word = ctypes.c_uint64(0)
         return ctypes.addressof(word), word
 

@@ -17,6 +17,7 @@ from tests.runtime.gpu_programs import array_at, plan_of
 from tests.runtime.mock_cupy import mock_cupy, on_gpu
 from tests.runtime.mock_driver import H100, MockDriver, MockKernel
 from tilewright.errors import Kind
+from tilewright.runtime import cuda_tensors
 from tilewright.runtime.cuda_driver import NoCudaError, use_driver
 
 n = T.dynamic("n")
@@ -87,7 +88,58 @@ def test_streams(driver: MockDriver) -> None:
         plan(a, 1.0, stream=SimpleNamespace(ptr=66))
         plan(a, 1.0, stream=77)
         assert [launch.stream for launch in driver.launches] == [55, 66, 77]
-        assert [stream for _, _, stream in cupy.allocated] == [55, 66, 77] and cupy.state == {"device": 0, "stream": 0}
+        assert [stream for _, _, stream in cupy.allocated] == [55, 66, 77] and cupy.state == {"device": 0, 0: 0, 1: 0, 2: 0}
+
+
+def test_every_device_has_a_current_stream_of_its_own(driver: MockDriver) -> None:
+    with mock_cupy() as cupy:
+        plan, bound = plan_of(scale, outputs=(2,)), plan_of(scale, outputs=(2,)).bind(on_gpu(integers((4, 8)), 1), 2.0)
+        with cupy.cuda.ExternalStream(55, 0), cupy.cuda.ExternalStream(66, 1):
+            for ordinal in (0, 1, 1, 0):
+                a = on_gpu(integers((4, 8)), ordinal)
+                b = plan(a, 2.0)
+                assert b.device.id == ordinal
+                np.testing.assert_array_equal(b.array, a.array * 2)
+            bound()
+            plan(on_gpu(integers((4, 8)), 1), 1.0, stream=77)
+    assert [(launch.context, launch.stream) for launch in driver.launches] == [(0x100, 55), (0x101, 66), (0x101, 66), (0x100, 55), (0x101, 66), (0x101, 77)]
+    assert [(device, stream) for _, device, stream in cupy.allocated] == [(1, 0), (0, 55), (1, 66), (1, 66), (0, 55), (1, 77)]
+    assert driver.context == 0x100 and driver.stack == []
+
+
+def test_a_call_without_tensors_is_for_the_device_that_is_current_then(driver: MockDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_tensors, "torch_framework", lambda: None)
+
+    @T.prim_func
+    def filled(value: T.float32, B: T.Tensor((8,), "float32")):
+        with T.Kernel(1, threads=32):
+            B[0] = value
+
+    driver.kernels = {"k0": MockKernel(3)}
+    with mock_cupy() as cupy:
+        plan = plan_of(filled, outputs=(1,))
+        for ordinal in (0, 1, 0):
+            with cupy.cuda.Device(ordinal):
+                assert plan(1.0).device.id == ordinal
+    assert [launch.context for launch in driver.launches] == [0x100, 0x101, 0x100]
+
+
+def test_a_tensor_given_for_a_pointer_says_the_device(driver: MockDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_tensors, "torch_framework", lambda: None)
+
+    @T.prim_func
+    def through(p: T.ptr, B: T.Tensor((8,), "float32")):
+        A = T.make_tensor(p, (8,), "float32")
+        with T.Kernel(1, threads=32):
+            B[0] = A[0]
+
+    driver.kernels = {"k0": MockKernel(3)}
+    plan = plan_of(through, outputs=(1,))
+    for ordinal in (0, 1):
+        assert plan(on_gpu(integers((8,)), ordinal)).device.id == ordinal
+    assert [launch.context for launch in driver.launches] == [0x100, 0x101]
+    with refused(Kind.ARGUMENT_DEVICE, "p is on cuda:0", "B is on cuda:1"):
+        plan_of(through)(on_gpu(integers((8,))), on_gpu(integers((8,)), 1))
 
 
 def test_a_module_is_loaded_once_per_device_and_never_again(driver: MockDriver) -> None:

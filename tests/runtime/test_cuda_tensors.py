@@ -45,7 +45,7 @@ def test_work_on_another_stream_is_waited_for() -> None:
     with use_driver(driver):
         read_tensor(OnGpu(stream=77))
         read_tensor(OnGpu(stream=1))  # the default stream, which is current
-    assert [c for c in driver.calls if c[0] == "wait_for_stream"] == [("wait_for_stream", 0, 77)]
+    assert [c for c in driver.calls if c[0] == "wait_for_stream"] == [("wait_for_stream", 0, 0, 77)]
 
 
 @pytest.mark.parametrize("interface", [{"data": None}, {"typestr": "?"}, {"data": (0xBAD, False)}])

@@ -12,10 +12,12 @@ from tilewright.runtime.cuda_timing import GpuClocks, gpu_clocks, gpu_times_ms, 
 
 
 class Clock:
-    """A GPU on which every call takes 2 ms and a flush 1 ms."""
+    """A GPU on which every call takes 2 ms and a flush 1 ms; events are recorded on `expected`."""
+
+    expected = 0
 
     def __init__(self) -> None:
-        self.now, self.log = 0.0, list[str]()
+        self.now, self.log, self.device = 0.0, list[str](), 0
 
     def call(self) -> None:
         self.now += 2.0
@@ -29,15 +31,26 @@ class Clock:
                 assert enable_timing
 
             def record(self) -> None:
-                self.at = clock.now
+                self.at, self.device = clock.now, clock.device
 
             def elapsed_time(self, other: Any) -> float:
+                assert self.device == other.device == clock.expected
                 return float(other.at - self.at)
 
         class Flushed:
             def zero_(self) -> None:
                 clock.now += 1.0
                 clock.log.append("flush")
+
+        class Device:
+            def __init__(self, ordinal: int) -> None:
+                self.ordinal = ordinal
+
+            def __enter__(self) -> None:
+                self.before, clock.device = clock.device, self.ordinal
+
+            def __exit__(self, *_: object) -> None:
+                clock.device = self.before
 
         class Graph:
             def replay(self) -> None:
@@ -51,7 +64,13 @@ class Clock:
         module: Any = ModuleType("torch")
         module.int8, module.empty = "int8", lambda size, dtype, device: clock.log.append(f"{size} {device}") or Flushed()
         module.cuda = SimpleNamespace(
-            Event=Event, synchronize=lambda: None, CUDAGraph=Graph, graph=lambda graph: graph, is_initialized=lambda: True, current_device=lambda: 0
+            Event=Event,
+            synchronize=lambda: None,
+            CUDAGraph=Graph,
+            graph=lambda graph: graph,
+            is_initialized=lambda: True,
+            current_device=lambda: 0,
+            device=Device,
         )
         module.cuda.get_device_properties = lambda ordinal: SimpleNamespace(uuid="abc")
         return module
@@ -73,6 +92,12 @@ def test_a_cold_call_is_measured_without_the_flush(clock: Clock) -> None:
 def test_a_warm_call_and_counts(clock: Clock) -> None:
     assert gpu_times_ms(clock.call, warmup_ms=10, rep_ms=20, warmup_count=1, repeat_count=4) == [2.0] * 4
     assert clock.log == ["call"] * (1 + 3 + 1 + 4)
+
+
+def test_events_are_those_of_the_device_that_is_used(clock: Clock) -> None:
+    clock.expected = 1
+    assert gpu_times_ms(clock.call, warmup_ms=0, rep_ms=0, repeat_count=2, ordinal=1) == [2.0] * 2
+    assert clock.device == 0
 
 
 def test_replays_of_a_graph(clock: Clock) -> None:

@@ -98,8 +98,8 @@ class Callee:
             help="convert it with int(...), or declare the parameter as T.float32" if is_fraction else f"pass {number}",
         )
 
-    def pointer_word(self, parameter: Parameter, argument: Any) -> int:
-        """The slot of a pointer parameter."""
+    def check_pointer(self, parameter: Parameter, argument: Any) -> str | None:
+        """The device of the tensor that is given for a pointer parameter; None for an address."""
         try:
             word, given = pointer_word(argument, self.place)
         except Exception as error:
@@ -114,7 +114,7 @@ class Callee:
             )
         if given is not None and not given.is_writable:
             self._check_writable(parameter)
-        return word
+        return None if given is None else given.device
 
     def read_tensor(self, parameter: Parameter, argument: Any) -> tuple[Framework, LogicalTensor]:
         """A tensor argument whose device, dtype, rank and gaps have been checked; its symbols have not."""

@@ -84,6 +84,10 @@ class CallReader:
         self._readers: dict[tuple[type, ...], tuple[_Reader, ...]] = {}
         self._last = _LastCall((), (), [], None)
         self._keyed = self._keyed_variables()
+        # Without a tensor, an argument may say nothing of a device.
+        self._follows_current_device = callee.place is Place.GPU and not any(
+            p.kind is ParameterKind.TENSOR and p.name not in callee.unused for p in callee.inputs
+        )
         self._symbols = tuple(s.symbol for s in self._slots if s.symbol is not None)
         self.arrange = self._arrangement()
 
@@ -96,6 +100,8 @@ class CallReader:
             readers = last.readers if kinds == last.kinds else self._readers_of(kinds)
             found = [read(argument) for read, argument in zip(readers, arguments, strict=True)]
             key = [part for part, _, _ in found]
+            if self._follows_current_device:
+                key.append(current_device())
             checked = last.checked if readers is last.readers and key == last.key else self._checked.get((kinds, *key))
         except Exception as error:  # any object may be given, and may fail in any way; the checks find out what is wrong with it
             cause = error
@@ -147,6 +153,7 @@ class CallReader:
         callee.check_count(len(arguments))
         tensors: dict[int, LogicalTensor] = {}
         frameworks: list[tuple[int, Framework]] = []
+        devices: list[tuple[Parameter, str]] = []
         equations: list[Equation] = []
         scalars: dict[Expr, Any] = {}
         for position, (parameter, argument) in enumerate(zip(callee.inputs, arguments, strict=True)):
@@ -155,15 +162,17 @@ class CallReader:
             if parameter.kind is ParameterKind.TENSOR:
                 framework, tensors[position] = callee.read_tensor(parameter, argument)
                 frameworks.append((position, framework))
+                devices.append((parameter, tensors[position].given.device))
                 equations += equations_of(parameter, tensor_buffer(parameter), tensors[position])
             elif parameter.kind is ParameterKind.POINTER:
-                callee.pointer_word(parameter, argument)
+                pointed = callee.check_pointer(parameter, argument)
+                devices += [(parameter, pointed)] if pointed is not None else []
             else:
                 callee.scalar_word(parameter, argument)
                 assert parameter.variable is not None
                 scalars[parameter.variable] = _scalar_value(parameter.variable, argument)
         solved = self._solve(equations, scalars)
-        device = callee.check_devices([(callee.inputs[k], t.given.device) for k, t in tensors.items()])
+        device = callee.check_devices(devices)
         if device is None:
             device = CPU if callee.place is Place.CPU else f"{Place.GPU.value}:{current_device()}"
         first_tensor, framework = frameworks[0] if frameworks else (None, self._default_framework())
@@ -265,7 +274,7 @@ def _read_none(argument: None) -> Reading:
 
 def _read_pointer(place: Place, argument: Any) -> Reading:
     word, given = pointer_word(argument, place)
-    return given is None or given.is_writable, word, given
+    return (given is None or given.is_writable, None if given is None else given.device), word, given
 
 
 def _scalar_value(variable: Expr, argument: Any) -> Any:

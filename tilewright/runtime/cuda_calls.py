@@ -82,6 +82,7 @@ class CudaCallPlan:
         self._fast: CudaFastPath | None = None  # of the device that was used last
         self._bare_stub: Stub | None = None  # of `_fast`, where a launch is all that a call does
         self._assert_lock = threading.Lock()
+        self._status: tuple[int, Any] = (0, None)  # address of the word that a failed assert on any device writes to; 0 until one is needed
         self.slow_because = ""
 
     def __call__(self, *arguments: Any, stream: Any = None) -> Any:
@@ -126,15 +127,13 @@ class CudaCallPlan:
         words = LaunchSignature((ScalarArgument(ScalarKind.UINT64),) * count, tuple(ScalarValue(k) for k in range(count)))
         return make_stub(words, self._code.entry_address, self._code)
 
-    @functools.cached_property
-    def _status(self) -> tuple[int, Any]:
-        """Address of the word that a failed assert writes to; 0 in programs without asserts."""
-        return self._driver.host_word() if self._gpu.asserts else (0, None)
-
     def _load(self, ordinal: int) -> LoadedKernels:
         loaded = self._loaded.get(ordinal)
         if loaded is None:
             loaded = registry_of(self._driver).load(self._gpu.program.name, ordinal, self._gpu.image_for, self._gpu.kernels)
+            with self._assert_lock:
+                if self._gpu.asserts and not self._status[0]:
+                    self._status = self._driver.host_word(ordinal)
             self._loaded[ordinal] = loaded
         return loaded
 

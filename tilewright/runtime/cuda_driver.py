@@ -105,8 +105,8 @@ class CudaDriver(Protocol):
 
     def synchronize(self, stream: int) -> None: ...
 
-    def wait_for_stream(self, stream: int, other: int) -> None:
-        """Makes later work on `stream` wait for what is on `other` now."""
+    def wait_for_stream(self, ordinal: int, stream: int, other: int) -> None:
+        """Makes later work on `stream` wait for what is on `other` now; both are of one device."""
         ...
 
     def pointer_device(self, address: int) -> int | None:
@@ -121,8 +121,8 @@ class CudaDriver(Protocol):
         """Gives memory back once the device no longer uses it."""
         ...
 
-    def host_word(self) -> tuple[int, Any]:
-        """Address of a 64-bit word in host memory that all devices can write, 0 at first, and what keeps it alive."""
+    def host_word(self, ordinal: int) -> tuple[int, Any]:
+        """Address of a 64-bit word in host memory that all devices can write, 0 at first, and what keeps it alive. `ordinal` is of a device in use."""
         ...
 
     def error_name(self, number: int) -> str: ...
@@ -226,13 +226,14 @@ class BoundDriver:
     def synchronize(self, stream: int) -> None:
         self._call("cuStreamSynchronize", stream)
 
-    def wait_for_stream(self, stream: int, other: int) -> None:
-        event = self._call("cuEventCreate", int(self._driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
-        try:
-            self._call("cuEventRecord", event, other)
-            self._call("cuStreamWaitEvent", stream, event, 0)
-        finally:
-            self._call("cuEventDestroy", event)  # the driver keeps it until the wait is over
+    def wait_for_stream(self, ordinal: int, stream: int, other: int) -> None:
+        with self._device(ordinal):  # an event is recorded on streams of its own context, and the handles of default streams mean those of the current one
+            event = self._call("cuEventCreate", int(self._driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+            try:
+                self._call("cuEventRecord", event, other)
+                self._call("cuStreamWaitEvent", stream, event, 0)
+            finally:
+                self._call("cuEventDestroy", event)  # the driver keeps it until the wait is over
 
     def pointer_device(self, address: int) -> int | None:
         try:
@@ -256,9 +257,10 @@ class BoundDriver:
         finally:
             self.pop_context()
 
-    def host_word(self) -> tuple[int, Any]:
+    def host_word(self, ordinal: int) -> tuple[int, Any]:
         flags = 0x01 | 0x02  # CU_MEMHOSTALLOC_PORTABLE, CU_MEMHOSTALLOC_DEVICEMAP
-        address = int(self._call("cuMemHostAlloc", 8, flags))
+        with self._device(ordinal):
+            address = int(self._call("cuMemHostAlloc", 8, flags))
         ctypes.c_uint64.from_address(address).value = 0
         return address, None  # kept for the rest of the process: a kernel may write to it whenever it ends
 
@@ -335,6 +337,7 @@ _REASONS = {
     201: "the thread has no valid context",
     218: "the text of the kernel could not be assembled for this device",
     222: "the driver is older than the compiler: update one of them",
+    400: "a stream belongs to another device than the tensors, or is gone",
     700: "a kernel accessed memory that is not there",
     701: "the launch asks for more registers or shared memory than the device has",
     710: "a device-side assertion failed",

@@ -32,7 +32,7 @@ def current_stream(ordinal: int) -> int:
         return int(torch.cuda.current_stream(ordinal).cuda_stream if raw is None else raw(ordinal))
     cupy = sys.modules.get("cupy")
     if cupy is not None:
-        return int(cupy.cuda.get_current_stream().ptr)
+        return int(cupy.cuda.get_current_stream(ordinal).ptr)
     return 0
 
 

@@ -89,7 +89,7 @@ class CudaInterfaceObjects(Framework):
                 raise NotATensorError("an object whose __cuda_array_interface__ names memory that is on no GPU")
             ordinal, stream = found, interface.get("stream")
             if stream is not None and stream != (current_stream(ordinal) or 1):
-                driver.wait_for_stream(current_stream(ordinal), int(stream))
+                driver.wait_for_stream(ordinal, current_stream(ordinal), int(stream))
         except NoCudaError:
             pass  # described all the same, so that a kernel for the CPU can say why it cannot take it
         return _described(int(address), shape, interface.get("strides"), dtype, not is_read_only, f"cuda:{ordinal}", argument)
@@ -129,8 +129,9 @@ def is_on_gpu(value: Any) -> bool:
 
 
 def gpu_framework() -> Framework:
-    """Who makes tensors on a GPU where no argument says it: torch or cupy, which the program has imported or which are installed, else the runtime itself."""
-    return torch_framework() or cupy_framework() or _installed_framework()
+    """Who makes tensors on a GPU where no argument says it: a torch or cupy that works there, imported or just installed, else the runtime itself."""
+    torch = torch_framework()
+    return torch if torch is not None and torch.reaches_gpu else cupy_framework() or _installed_framework()
 
 
 @functools.cache
@@ -140,7 +141,9 @@ def _installed_framework() -> Framework:
             with suppress(Exception):  # installed for another machine: no reason to stop
                 module = importlib.import_module(name)
                 if module.cuda.is_available():
-                    return torch_framework() or _cupy_arrays(module)
+                    found = torch_framework() if name == "torch" else _cupy_arrays(module)
+                    if found is not None:
+                        return found
     return DeviceArrays()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,27 +69,30 @@ def gpu_times_ms(
     repeat_count: int = 0,
     flush_bytes: int = 0,
     is_replayed: bool = False,
+    ordinal: int | None = None,
 ) -> list[float]:
-    """Milliseconds of each measured call of `fn` on the current stream.
+    """Milliseconds of each measured call of `fn` on the current stream of a device.
 
     warmup_ms, rep_ms   to spend before and while measuring; `warmup_count` and `repeat_count`, where not 0, give counts instead.
     flush_bytes         that are written before every call, so that the call finds nothing in the L2 cache; 0 leaves the cache as it is.
     is_replayed         measures replays of a CUDA graph of one call: without what the host needs for it.
+    ordinal             of the device that `fn` uses, which is current meanwhile; None: the current one.
     """
     torch = sys.modules["torch"]
-    fn()
-    if is_replayed:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            fn()
-        call: Callable[[], Any] = graph.replay
-    else:
-        call = fn
-    memory = torch.empty(flush_bytes, dtype=torch.int8, device="cuda") if flush_bytes else None
-    once_ms = max(sum(_measured(torch, call, memory, _LEAST_CALLS)) / _LEAST_CALLS, 1e-4)
-    for _ in range(warmup_count or max(1, int(warmup_ms / once_ms))):
-        call()
-    return _measured(torch, call, memory, repeat_count or max(_LEAST_CALLS, int(rep_ms / once_ms)))
+    with nullcontext() if ordinal is None else torch.cuda.device(ordinal):
+        fn()
+        if is_replayed:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                fn()
+            call: Callable[[], Any] = graph.replay
+        else:
+            call = fn
+        memory = torch.empty(flush_bytes, dtype=torch.int8, device="cuda") if flush_bytes else None
+        once_ms = max(sum(_measured(torch, call, memory, _LEAST_CALLS)) / _LEAST_CALLS, 1e-4)
+        for _ in range(warmup_count or max(1, int(warmup_ms / once_ms))):
+            call()
+        return _measured(torch, call, memory, repeat_count or max(_LEAST_CALLS, int(rep_ms / once_ms)))
 
 
 def _measured(torch: Any, call: Callable[[], Any], memory: Any, count: int) -> list[float]:

@@ -49,6 +49,11 @@ class TorchTensors(Framework):
         given = packed_shape(shape) if dtype.is_packed else shape
         return functools.partial(self._torch.empty, given, dtype=self.dtype(dtype), device=self._torch.device(device))
 
+    @functools.cached_property
+    def reaches_gpu(self) -> bool:
+        """Whether this torch was built for CUDA and finds a GPU."""
+        return bool(self._torch.cuda.is_available())
+
     def dtype(self, dtype: DType) -> Any:
         """The torch.dtype that tensors of a dtype have."""
         name = {"tfloat32": "float32", "int4": "int8", "uint4": "uint8", "handle": "int64", "float8_e4m3": "float8_e4m3fn"}.get(dtype, str(dtype))
