@@ -9,7 +9,7 @@ import pytest
 
 import tilewright
 import tilewright.language as T
-from tilewright.ir.stmt import Barrier, For, LoopKind, Stmt
+from tilewright.ir.stmt import Barrier, For, If, LoopKind, Stmt
 from tilewright.ir.visit import inner_statements, statements
 from tilewright.passes import GPU_PASSES, run_passes
 from tilewright.passes.context import GpuPassContext
@@ -67,9 +67,21 @@ def test_a_turn_begins_with_its_operands_loaded(depth: int, block_depth: int, is
     assert (position > 1) == is_rotated  # the barrier follows the wait at the top, or stands before the last step
 
 
+def test_copies_are_dealt_out_to_the_steps() -> None:
+    body = main_loop(product(256, 64))
+    waiting = next(n for n, s in enumerate(body) if isinstance(s, Barrier)) - 1
+    lots = [sum(map(turns, statements(s))) for s in body[:waiting] if isinstance(s, If)]
+    assert lots == [3, 3, 2]  # 4 copies of each tile, behind the loads of the three steps before the wait; the commit of the group goes with the last
+
+
+def turns(node: Stmt) -> int:
+    return int(node.extent.value) if isinstance(node, For) else 0
+
+
+@pytest.mark.parametrize("block_depth", [32, 64])
 @pytest.mark.parametrize("depth", [32, 64, 96, 160, 200])
-def test_the_result_is_that_of_the_loop(depth: int) -> None:
-    kernel = tilewright.compile(product(depth, 32), out_idx=[-1], target="simulate")
+def test_the_result_is_that_of_the_loop(depth: int, block_depth: int) -> None:
+    kernel = tilewright.compile(product(depth, block_depth), out_idx=[-1], target="simulate")
     rng = np.random.default_rng(depth)
     a, b = (rng.integers(-3, 4, shape).astype(np.float16) for shape in ((64, depth), (depth, 64)))
     np.testing.assert_array_equal(kernel(a, b), a.astype(np.float32) @ b.astype(np.float32))
