@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import tilewright
 import tilewright.language as T
 from tests.execution import assert_same, integers, refused, run
 from tilewright.errors import Kind
@@ -163,6 +164,15 @@ def test_nan_loses_unless_it_is_kept() -> None:
     half = a.astype(np.float16)
     found = run(kernel_of((4, 3), 1, "float16", "float16", ("max",), nan_propagate=True), A=half, B=zeros[:1].astype(np.float16))["B"]
     np.testing.assert_array_equal(found, [[np.nan, np.nan, 5, np.nan]])
+
+
+def test_an_absolute_value_has_no_sign() -> None:
+    a = np.array([[0.0, 0.0, 0.0], [-0.0, -0.0, -0.0]], np.float32)
+    for length, target in ((3, "cpu"), (3, "simulate"), (1, "simulate")):
+        found = np.ones((2, 2), np.float32)
+        kernel = kernel_of((2, length), 1, "float32", "float32", ("absmax", "abssum"))
+        tilewright.compile(kernel, target=target)(a[:, :length].copy(), found)
+        np.testing.assert_array_equal(found.view(np.int32), np.zeros((2, 2), np.int32))
 
 
 def test_dtypes_without_infinity_start_at_their_limits() -> None:

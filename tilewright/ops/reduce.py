@@ -91,7 +91,8 @@ def accumulation_dtype(dtype: DType) -> DType:
 
 
 def absolute(value: Expr) -> Expr:
-    return value if value.dtype.is_bool or not value.dtype.is_signed else select(value < 0, -value, value) if value.dtype.is_integer else maximum(value, -value)
+    """Also 0.0 for -0.0, which the greater of a value and its negative need not be."""
+    return value if value.dtype.is_bool or not value.dtype.is_signed else abs(value)
 
 
 _MERGE: dict[ReduceKind, Callable[..., Any]] = {
