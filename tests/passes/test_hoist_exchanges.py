@@ -91,13 +91,32 @@ def in_a_loop(tx, s, A, B):
             A[tx] = T.warp_reduce_sum(x + k)
 
 
-@pytest.mark.parametrize("body", [written_before, in_a_loop])
+def written_on_the_other_side(tx, s, A, B):
+    own = T.alloc_local((1,), "int32")
+    own[0] = A[tx]
+    if tx % 32 >= 8:
+        own[0] = own[0] + 1
+    else:
+        if tx >= 0:
+            A[tx] = T.warp_reduce_sum(own[0])
+
+
+@pytest.mark.parametrize("body", [written_before, in_a_loop, written_on_the_other_side])
 def test_what_cannot_be_done_before_the_branch_is_refused(body: Any) -> None:
     with refused(Kind.WARP_MASK, "0xffffff00 do not come there", "cannot be done before the branch"):
         hoisted(body)
 
 
-@pytest.mark.parametrize("body", [in_branch, in_two_branches, in_inner_branch_of_a_warp], ids=lambda b: b.__name__)
+def on_the_other_side(tx, s, A, B):
+    own = T.alloc_local((1,), "int32")
+    own[0] = A[tx]
+    if tx % 32 >= 8:
+        s[tx] = 1
+    else:
+        A[tx] = T.warp_reduce_sum(own[0])
+
+
+@pytest.mark.parametrize("body", [in_branch, in_two_branches, in_inner_branch_of_a_warp, on_the_other_side], ids=lambda b: b.__name__)
 @pytest.mark.parametrize("target", ["simulate", "cpu"])
 def test_the_answer_is_that_of_all_lanes(body: Any, target: str) -> None:
     trace = T.macro(body)

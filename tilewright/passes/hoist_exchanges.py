@@ -9,7 +9,7 @@ taken for granted.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -48,8 +48,11 @@ class _Hoisting:
         self.splits: list[Stmt] = []  # the open constructs at which the lanes of a warp part
         self.definitions: dict[Expr, Expr] = {}
 
-    def settle(self, root: Stmt) -> tuple[list[WarpExchange], Stmt]:
-        """The exchanges that have to go in front of what holds a statement, and the statement without them."""
+    def settle(self, root: Stmt, *before: Stmt) -> tuple[list[WarpExchange], Stmt]:
+        """The exchanges that have to go in front of what holds a statement, and the statement without them.
+
+        before   what other threads have done by then: an exchange goes in front of that too.
+        """
         taken, left = list[WarpExchange](), list[Stmt]()
         parts = root.body if isinstance(root, Seq) else (root,)
         for part in parts:
@@ -57,12 +60,12 @@ class _Hoisting:
                 case If():
                     exchanges, rest = self._branch(part)
                     for exchange in exchanges:
-                        self._place(exchange, taken, left)
+                        self._place(exchange, taken, left, before)
                     left.append(rest)
                 case For() | While():
                     left.append(self._loop(part))
                 case WarpExchange():
-                    self._place(part, taken, left)
+                    self._place(part, taken, left, before)
                 case _:
                     if isinstance(part, Let):
                         self.definitions[part.variable] = part.value
@@ -70,9 +73,9 @@ class _Hoisting:
         is_same = len(left) == len(parts) and all(a is b for a, b in zip(left, parts, strict=True))
         return taken, root if is_same else Seq(root.span, tuple(left))
 
-    def _place(self, node: WarpExchange, taken: list[WarpExchange], passed: list[Stmt]) -> None:
-        """Decides about an exchange that stands behind the statements `passed`."""
-        if node.kind is not WarpExchangeKind.ACTIVE_MASK and self._missing(node) != 0 and self._is_movable(node, passed):
+    def _place(self, node: WarpExchange, taken: list[WarpExchange], passed: list[Stmt], before: Sequence[Stmt]) -> None:
+        """Decides about an exchange that stands behind the statements `passed`, and those of `before`."""
+        if node.kind is not WarpExchangeKind.ACTIVE_MASK and self._missing(node) != 0 and self._is_movable(node, (*before, *passed)):
             taken.append(node)
         else:
             self._check(node)
@@ -84,7 +87,7 @@ class _Hoisting:
         other = node.else_body
         if other is not None:
             with self._inside(node, (node.condition, False)):
-                others, other = self.settle(other)
+                others, other = self.settle(other, node.then_body)  # lanes that took the other side give what they have after it
             taken += others
         is_same = then is node.then_body and other is node.else_body
         return taken, node if is_same else dataclasses.replace(node, then_body=then, else_body=other)
@@ -108,7 +111,7 @@ class _Hoisting:
         yield
         self.conditions, self.splits = before
 
-    def _is_movable(self, node: WarpExchange, passed: list[Stmt]) -> bool:
+    def _is_movable(self, node: WarpExchange, passed: Sequence[Stmt]) -> bool:
         """Whether every thread can do an exchange in front of statements that stand before it."""
         if not (node.mask.is_const and node.mask.value == _ALL_LANES):  # lanes that the mask leaves out must not come
             return False
