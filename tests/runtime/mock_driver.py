@@ -129,6 +129,12 @@ class MockDriver:
     def free(self, ordinal: int, address: int) -> None:
         del self.blocks[address]
 
+    def write(self, ordinal: int, address: int, source: int, size_bytes: int) -> None:
+        ctypes.memmove(address, source, size_bytes)
+
+    def read(self, ordinal: int, address: int, target: int, size_bytes: int) -> None:
+        ctypes.memmove(target, address, size_bytes)
+
     def host_word(self, ordinal: int) -> tuple[int, Any]:
         self.calls.append(("host_word", ordinal))
         word = ctypes.c_uint64(0)

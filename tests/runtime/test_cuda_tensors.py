@@ -14,7 +14,7 @@ from tests.runtime.mock_driver import MockDriver
 from tilewright.dtypes import as_dtype
 from tilewright.errors import Kind
 from tilewright.runtime.cuda_driver import CudaError, use_driver
-from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, DeviceArrays, address_on_gpu, cupy_framework
+from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, DeviceArray, DeviceArrays, address_on_gpu, cupy_framework
 from tilewright.runtime.framework import NotATensorError
 from tilewright.runtime.tensors import read_tensor
 
@@ -72,12 +72,21 @@ def test_the_runtime_has_arrays_of_its_own_where_no_library_has() -> None:
         assert made.shape == (2, 5) and made.device == "cuda:1" and framework.address(made) == made.address == address_on_gpu(made)
         assert driver.calls == [("allocate", 1, 40)] and made.address in driver.blocks
         reader, given = read_tensor(made)
-        assert isinstance(reader, CudaInterfaceObjects) and (given.address, given.shape, given.strides) == (made.address, (2, 5), (5, 1))
+        assert isinstance(reader, DeviceArrays) and (given.address, given.shape, given.strides) == (made.address, (2, 5), (5, 1))
         assert (given.dtype_name, given.device) == ("float32", "cuda:1") and made.__cuda_array_interface__["data"] == (made.address, False)
         assert framework.allocator((2, 5), as_dtype("int4"))().shape == (2, 3) and framework.allocator((0, 5), as_dtype("int8"))().address == 0
         del made, given
         gc.collect()
         assert not driver.blocks
+
+
+def test_an_array_of_the_runtimes_own_may_have_strides_and_margins() -> None:
+    driver = MockDriver()
+    with use_driver(driver):
+        made = DeviceArray((2, 3), np.dtype(np.int16), 0, strides=(16, 4), margin_bytes=256)
+        assert driver.calls == [("allocate", 0, 512 + 16 + 8 + 2)] and made.address == made.base + 256 and made.size_bytes == 538
+        assert read_tensor(made)[1].strides == (8, 2) and made.__cuda_array_interface__["strides"] == (16, 4)
+        assert DeviceArray((0, 3), np.dtype(np.int16), 0, strides=(16, 4), margin_bytes=256).size_bytes == 512
 
 
 def test_memory_that_the_driver_does_not_have_is_told() -> None:

@@ -11,17 +11,32 @@ import pytest
 
 import tilewright.testing.fuzz as fuzz_module
 from tests.execution import refused
-from tilewright.errors import Kind
+from tilewright.errors import Kind, error_of
 from tilewright.ir.stmt import Stmt
 from tilewright.ir.visit import rewrite
 from tilewright.jit import compile as compile_kernel
 from tilewright.language import PrimFunc
 from tilewright.ops.scan import Scan
 from tilewright.reference import run_reference
+from tilewright.runtime.cuda_driver import NoCudaError, use_driver
 from tilewright.target.cpu import CpuTarget
-from tilewright.testing.case import Verdict, load_case, run_case
-from tilewright.testing.fuzz import SIMULATE, executors_of, fuzz, fuzz_one, main, refusals_of, runnable_presets, write_reproducer
+from tilewright.testing.case import Outcome, Verdict, load_case, run_case
+from tilewright.testing.fuzz import (
+    CUDA,
+    SIMULATE,
+    Result,
+    Tally,
+    Trial,
+    executors_of,
+    fuzz,
+    fuzz_one,
+    main,
+    refusals_of,
+    runnable_presets,
+    write_reproducer,
+)
 from tilewright.testing.generate import generate
+from tilewright.testing.workers import EndOfProcess
 
 
 @pytest.mark.parametrize("start", range(0, 30, 6))
@@ -50,7 +65,11 @@ def kernel(X: T.Tensor((32,), 'int32')):
 """
     executors = executors_of(SIMULATE)
     assert run_case(source, executors).verdict is Verdict.REFUSED
-    assert run_case(source, executors, may_refuse=refusals_of(executors)).verdict is Verdict.PASSED and not refusals_of(executors_of("host"))
+    assert not refusals_of(executors_of("host"))
+    for target in (SIMULATE, "sm_80"):
+        executors = executors_of(target)
+        outcome = run_case(source, executors, may_refuse=refusals_of(executors))
+        assert (outcome.verdict, outcome.what) == (Verdict.UNSUPPORTED, "divergent-barrier") and not outcome.is_failure
 
 
 def miscompiled(kernel: PrimFunc, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -109,9 +128,55 @@ def test_code_that_this_machine_cannot_run_is_refused() -> None:
         main(["--cpu", "z80"])
 
 
+def test_programs_are_only_compiled_for_an_architecture() -> None:
+    source = generate(20, 0, 4).source
+    asked: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fuzz_module, "compile_kernel", lambda kernel, target: asked.append(target))
+        assert run_case(source, executors_of("sm_80")).verdict is Verdict.PASSED and asked == ["sm_80"]
+
+
+def test_outcomes_are_told_apart_in_the_summary() -> None:
+    tally = Tally()
+    verdicts = [(Verdict.PASSED, ""), (Verdict.UNSUPPORTED, "warp-mask"), (Verdict.UNSUPPORTED, "shared-memory-exceeded"), (Verdict.UNSUPPORTED, "warp-mask")]
+    for number, (verdict, what) in enumerate([*verdicts, (Verdict.MISMATCH, "Y"), (Verdict.DEVICE, "")]):
+        tally.add(Result(number, Outcome(verdict, what), ""))
+    assert str(tally) == "6 programs, 1 agreed, 3 refused (warp-mask 2, shared-memory-exceeded 1), 2 failures"
+
+
+def test_processes_share_the_programs_and_a_failure_is_told_before_it_is_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--count", "3", "--seed", "20", "--length", "3", "--jobs", "2"]) == 0
+    assert "cpu: 3 programs, 3 agreed, 0 refused, 0 failures" in capsys.readouterr().out
+    assert main(["--count", "1000", "--seed", "20", "--jobs", "1", "--time-limit-seconds", "0.1"]) == 0
+    assert "cpu: 0 programs" in capsys.readouterr().out
+    executors = {"miscompiled": miscompiled}
+    found = next(
+        n
+        for n in range(400)
+        if "reverse=True" in generate(1, n, 4).source and fuzz_one(1, n, length=4, is_minimising=False, executors=executors).outcome.is_failure
+    )
+    first, second = Trial(1, 4).results(found, executors)
+    assert first.outcome == second.outcome and not first.minimal and "reverse=True" in second.minimal
+
+
+def test_a_process_with_a_lost_device_ends() -> None:
+    def lost(kernel: PrimFunc, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise error_of(Kind.GPU_ERROR, "gone", because="", help="")
+
+    results = Trial(20, 3).results(0, {CUDA: lost})
+    assert next(results).outcome.verdict is Verdict.DEVICE
+    with pytest.raises(EndOfProcess):
+        next(results)
+
+
+def test_without_a_gpu_nothing_is_run_on_one() -> None:
+    with use_driver(NoCudaError("no NVIDIA driver was found", "install it")), refused(Kind.GPU_MISSING, "a run on GPUs needs an NVIDIA GPU"):
+        main(["--target", "cuda", "--count", "1"])
+
+
 def test_the_command_line_counts_failures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["--count", "2", "--seed", "20", "--length", "4", "--output", str(tmp_path / "none")]) == 0
-    assert "2 programs, 0 failures" in capsys.readouterr().out and not (tmp_path / "none").exists()
+    assert "cpu: 2 programs, 2 agreed, 0 refused, 0 failures" in capsys.readouterr().out and not (tmp_path / "none").exists()
     broken = tmp_path / "broken.py"
     broken.write_text("import tilewright.language as T\n@T.prim_func\ndef kernel(X: T.Tensor((4,), 'float32')):\n    with T.Kernel(1):\n        T.claer(X)\n")
     assert main(["--replay", str(broken)]) == 1

@@ -121,6 +121,14 @@ class CudaDriver(Protocol):
         """Gives memory back once the device no longer uses it."""
         ...
 
+    def write(self, ordinal: int, address: int, source: int, size_bytes: int) -> None:
+        """Copies pageable host memory to a device, ordered before later work of the default stream."""
+        ...
+
+    def read(self, ordinal: int, address: int, target: int, size_bytes: int) -> None:
+        """Copies memory of a device to the host once the default stream has done its work; raises what that work failed with."""
+        ...
+
     def host_word(self, ordinal: int) -> tuple[int, Any]:
         """Address of a 64-bit word in host memory that all devices can write, 0 at first, and what keeps it alive. `ordinal` is of a device in use."""
         ...
@@ -248,6 +256,14 @@ class BoundDriver:
     def free(self, ordinal: int, address: int) -> None:
         with self._device(ordinal):
             self._call("cuMemFree", address)  # waits for the work of the context
+
+    def write(self, ordinal: int, address: int, source: int, size_bytes: int) -> None:
+        with self._device(ordinal):
+            self._call("cuMemcpyHtoD", address, source, size_bytes)
+
+    def read(self, ordinal: int, address: int, target: int, size_bytes: int) -> None:
+        with self._device(ordinal):
+            self._call("cuMemcpyDtoH", target, address, size_bytes)
 
     @contextmanager
     def _device(self, ordinal: int) -> Iterator[None]:

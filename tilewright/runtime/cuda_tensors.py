@@ -48,22 +48,33 @@ class CupyArrays(Framework):
 
 
 class DeviceArray:
-    """Memory on a GPU, for programs without a library that has such arrays; torch, cupy and numba take it over by `__cuda_array_interface__`."""
+    """Memory on a GPU, for programs without a library that has such arrays; torch, cupy and numba take it over by `__cuda_array_interface__`.
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], ordinal: int) -> None:
-        self.shape, self.dtype, self.device = shape, dtype, f"cuda:{ordinal}"
-        driver, size_bytes = find_driver(), math.prod(shape) * dtype.itemsize
+    strides              in bytes, none negative; None where the elements lie in row-major order without gaps.
+    margin_bytes         memory before the first element and behind the last, a multiple of 256.
+    base, size_bytes     all the memory, margins included.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], ordinal: int, *, strides: tuple[int, ...] | None = None, margin_bytes: int = 0) -> None:
+        self.shape, self.dtype, self.device, self.strides = shape, dtype, f"cuda:{ordinal}", strides
+        count = math.prod(shape)
+        if strides is None or not count:
+            reach_bytes = count * dtype.itemsize
+        else:
+            reach_bytes = dtype.itemsize + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        driver, self.size_bytes = find_driver(), reach_bytes + 2 * margin_bytes
         try:
-            self.address = driver.allocate(ordinal, size_bytes) if size_bytes else 0
+            self.base = driver.allocate(ordinal, self.size_bytes) if self.size_bytes else 0
         except CudaError as error:
-            fail_driver(error, f"allocating {size_bytes} bytes")
-        if self.address:
+            fail_driver(error, f"allocating {self.size_bytes} bytes")
+        self.address = self.base + margin_bytes
+        if self.base:
             # At the end of the process the driver is gone, and the memory with it.
-            weakref.finalize(self, driver.free, ordinal, self.address).atexit = False
+            weakref.finalize(self, driver.free, ordinal, self.base).atexit = False
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.address, False), "version": 3, "strides": None, "stream": None}
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.address, False), "version": 3, "strides": self.strides, "stream": None}
 
     def __repr__(self) -> str:
         return f"<DeviceArray {self.shape} {numpy_dtype_name(self.dtype)} on {self.device}>"
@@ -74,7 +85,7 @@ class CudaInterfaceObjects(Framework):
 
     def describe(self, argument: Any) -> GivenTensor:
         if isinstance(argument, DeviceArray):
-            return _described(argument.address, argument.shape, None, argument.dtype, True, argument.device, argument)
+            return _described(argument.address, argument.shape, argument.strides, argument.dtype, True, argument.device, argument)
         try:
             interface = argument.__cuda_array_interface__
             address, is_read_only = interface["data"]

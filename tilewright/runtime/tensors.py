@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.dtypes import DType
-from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, address_on_gpu, cupy_framework, gpu_framework
+from tilewright.runtime.cuda_tensors import CudaInterfaceObjects, DeviceArray, DeviceArrays, address_on_gpu, cupy_framework, gpu_framework
 from tilewright.runtime.dlpack import export
 from tilewright.runtime.framework import CPU, Framework, GivenTensor, NotATensorError, Place, numpy_dtype_name, packed_shape
 from tilewright.runtime.nibbles import unpack_nibbles
@@ -117,7 +117,7 @@ __all__ = [
 ]
 
 NUMPY = NumpyArrays()
-_BUFFERS, _FOREIGN, _CUDA = BufferObjects(), ForeignTensors(), CudaInterfaceObjects()
+_BUFFERS, _FOREIGN, _CUDA, _DEVICE_ARRAYS = BufferObjects(), ForeignTensors(), CudaInterfaceObjects(), DeviceArrays()
 # ctypes scalars and pointers export their own few bytes, numpy scalars a copy: never what is meant by a tensor.
 _NEVER_TENSORS = (np.generic, ctypes._SimpleCData, ctypes._Pointer)
 
@@ -135,6 +135,8 @@ def framework_of(kind: Any) -> Framework | None:
         return cupy_framework()
     if issubclass(kind, _NEVER_TENSORS):
         return None
+    if issubclass(kind, DeviceArray):
+        return _DEVICE_ARRAYS
     if hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__"):
         return _FOREIGN
     return _CUDA if hasattr(kind, "__cuda_array_interface__") else _BUFFERS

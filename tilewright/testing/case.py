@@ -41,6 +41,8 @@ class Verdict(Enum):
     MISMATCH = "mismatch"  # an executor's result is not the reference's
     CRASH = "crash"  # an executor raised something that is no diagnostic, or a compiler fault
     REFUSED = "refused"  # a diagnostic of ours for a program that should be valid
+    UNSUPPORTED = "unsupported"  # refused for a restriction of the machine that the language does not have
+    DEVICE = "device"  # a GPU ended the program, and can run no other in this process
     INVALID = "invalid"  # the program itself is wrong: it reads what was never written, or depends on the order of blocks
 
 
@@ -54,7 +56,7 @@ class Outcome:
 
     @property
     def is_failure(self) -> bool:
-        return self.verdict is not Verdict.PASSED
+        return self.verdict not in (Verdict.PASSED, Verdict.UNSUPPORTED)
 
     def is_like(self, other: Outcome) -> bool:
         """The same failure, for a minimiser."""
@@ -140,8 +142,7 @@ def run_case(
 ) -> Outcome:
     """Runs a case on the reference and on every executor.
 
-    may_refuse             what an executor may say of a valid program, which has passed then: a restriction of its machine that the language does not have.
-
+    may_refuse             what an executor may say of a valid program: a restriction of its machine that the language does not have.
     is_checking_validity   also runs the reference with other contents of unwritten memory and another order of blocks: a valid program cannot tell.
     """
     try:
@@ -157,20 +158,26 @@ def run_case(
         for name, array in expected.items():
             if compare(array, other[name], case.tolerances.get(name, 0.0)):
                 return Outcome(Verdict.INVALID, name, f"{name} depends on unwritten memory or on the order of blocks")
+    unsupported: Outcome | None = None
     for executor_name, executor in executors.items():
         try:
             found = executor(case.kernel, {name: _copied(a) for name, a in arguments.items()})
         except TileError as error:
             if error.diagnostic.kind in may_refuse:
+                unsupported = Outcome(Verdict.UNSUPPORTED, error.code, f"{executor_name}: {error}")
                 continue
-            return Outcome(Verdict.REFUSED, f"{executor_name}: {_skeleton(error)}", f"{executor_name}: {error}")
+            return Outcome(
+                Verdict.DEVICE if error.diagnostic.kind is Kind.GPU_ERROR else Verdict.REFUSED,
+                f"{executor_name}: {_skeleton(error)}",
+                f"{executor_name}: {error}",
+            )
         except Exception as error:
             return Outcome(Verdict.CRASH, _place(executor_name, error), f"{executor_name}: {error!r}")
         for name, array in expected.items():
-            difference = compare(array, found[name], case.tolerances.get(name, 0.0))
+            difference = name in found and compare(array, found[name], case.tolerances.get(name, 0.0))
             if difference:
                 return Outcome(Verdict.MISMATCH, name, f"{executor_name}: {name}: {difference}")
-    return Outcome(Verdict.PASSED)
+    return unsupported or Outcome(Verdict.PASSED)
 
 
 def _copied(value: Any) -> Any:
