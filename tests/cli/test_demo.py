@@ -26,7 +26,7 @@ CASE = Case(
     lambda x: softmax.reference(x),
     lambda torch, x: torch.softmax(x, -1),
     8.0 * 8 * 40,
-    Unit.GIGABYTES,
+    Unit.BYTES,
 )
 
 
@@ -51,6 +51,21 @@ def test_a_wrong_result_exits_with_1(wrong: object, monkeypatch: pytest.MonkeyPa
     result = CliRunner().invoke(demo)
     assert result.exit_code == 1
     assert "wrong: other (" in result.output and result.output.count("WRONG") == 1
+
+
+@pytest.mark.parametrize(
+    "per_second, unit, text",
+    [
+        (98.76e9, Unit.OPERATIONS, "98.8 GFLOP/s"),
+        (999.4e9, Unit.OPERATIONS, "999 GFLOP/s"),
+        (999.6e9, Unit.OPERATIONS, "1.00 TFLOP/s"),
+        (371.3e12, Unit.OPERATIONS, "371 TFLOP/s"),
+        (4.064e12, Unit.BYTES, "4.06 TB/s"),
+        (24.4e9, Unit.BYTES, "24.4 GB/s"),
+    ],
+)
+def test_rates_have_three_digits(per_second: float, unit: Unit, text: str) -> None:
+    assert module._rate(per_second, unit) == text
 
 
 def test_another_target_is_a_usage_error() -> None:

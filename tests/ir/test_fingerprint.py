@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -49,10 +50,42 @@ def test_any_difference_in_meaning_shows(change: dict[str, Any]) -> None:
     assert fingerprint(program(**change)) != fingerprint(program())
 
 
-def test_places_and_hints_do_not_count() -> None:
+def test_places_do_not_count() -> None:
+    assert fingerprint(program(line=99)) == fingerprint(program())
+
+
+def test_hints_count_because_code_for_a_gpu_follows_them() -> None:
+    class Own:
+        pass
+
     plain = program()
-    hinted = Program(plain.name, plain.parameters, plain.launches, plain.span, hints=(Hint(HintKind.SWIZZLE_BLOCKS, plain.span, (8,)),))
-    assert fingerprint(program(line=99)) == fingerprint(hinted) == fingerprint(plain)
+    (tile,) = plain.launches[0].buffers
+
+    def hinted(kind: HintKind, *values: object) -> str:
+        return fingerprint(dataclasses.replace(plain, hints=(Hint(kind, plain.span, values),)))
+
+    def layout(function: Any) -> str:
+        return hinted(HintKind.LAYOUT, tile, T.Layout((64,), function))
+
+    made = [
+        fingerprint(plain),
+        fingerprint(dataclasses.replace(plain, launches=(dataclasses.replace(plain.launches[0], hints=(Hint(HintKind.SWIZZLE_BLOCKS, plain.span, (8,)),)),))),
+        hinted(HintKind.SWIZZLE_BLOCKS, 8, "row"),
+        hinted(HintKind.SWIZZLE_BLOCKS, 8, "column"),
+        hinted(HintKind.COMPILE_FLAGS, ["-a", "-b"]),
+        hinted(HintKind.COMPILE_FLAGS, ["-a -b"]),
+        hinted(HintKind.PASS_CONFIGS, {"a": True}),
+        hinted(HintKind.PASS_CONFIGS, {"a": False}),
+        layout(lambda i: i),
+        layout(lambda i: 63 - i),
+        layout(lambda i: (i * i * 2 + i) % 64),
+        hinted(HintKind.LAYOUT, tile, T.Fragment((64,), forward_fn=lambda i: (i % 32, i // 32))),
+        hinted(HintKind.LAYOUT, tile, T.Fragment((64,), forward_fn=lambda i: (i // 2, i % 2))),
+        hinted(HintKind.FUNCTION_ATTRIBUTES, ("a", Own())),
+        hinted(HintKind.FUNCTION_ATTRIBUTES, ("a", Own())),
+    ]
+    assert len(set(made)) == len(made)
+    assert layout(lambda i: 63 - i) == layout(lambda j: 63 - j) and hinted(HintKind.COMPILE_FLAGS, ("-a",)) == hinted(HintKind.COMPILE_FLAGS, ["-a"])
 
 
 def test_variables_of_one_name_are_told_apart() -> None:

@@ -42,7 +42,8 @@ def test_a_traced_program() -> None:
     assert [(b.name, v.value) for b, v in first.safe_values] == [("A", 7.0)] and not second.safe_values
     assert [w.name for w in program.workspaces] == ["W"]
     assert [(str(c.condition), c.message) for c in program.checks] == [("m > int64(0)", "m is positive")]
-    assert [(h.kind, h.values) for h in program.hints] == [(HintKind.COMPILE_FLAGS, ("-O3",)), (HintKind.SWIZZLE_BLOCKS, (4, "row"))]
+    assert [(h.kind, h.values) for h in program.hints] == [(HintKind.COMPILE_FLAGS, ("-O3",))] and not second.hints
+    assert [(h.kind, h.values) for h in first.hints] == [(HintKind.SWIZZLE_BLOCKS, (4, "row"))]
     assert not first.is_thread_level and program.span.line < first.span.line < second.span.line
 
 

@@ -36,8 +36,8 @@ TOLERANCES = {"float32": 64 * float(np.finfo(np.float32).eps), "float16": 2 * fl
 class Unit(Enum):
     """What a kernel is limited by, and so measured in."""
 
-    GFLOPS = "GFLOP/s"
-    GIGABYTES = "GB/s"
+    OPERATIONS = "FLOP/s"
+    BYTES = "B/s"
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,15 @@ def _print_results(console: Console, header: tuple[str, ...], rows: list[tuple[s
 
 
 def _row(case: Case, result: Result, peers: list[str]) -> tuple[str, ...]:
-    rate = f"{_three_digits(case.amount / result.run_ms / 1e6)} {case.unit.value}"
+    rate = _rate(1e3 * case.amount / result.run_ms, case.unit)
     error = f"{result.error:.1e}{'' if result.is_right else ' WRONG'}"
     ratios = [f"{_three_digits(result.peers_ms[peer] / result.run_ms)}x" for peer in peers]
     return case.name, case.shape, case.dtype, error, f"{result.compile_ms:.0f}{'*' * result.is_from_cache}", _three_digits(result.run_ms), rate, *ratios
+
+
+def _rate(per_second: float, unit: Unit) -> str:
+    scale, prefix = (1e12, "T") if per_second >= 999.5e9 else (1e9, "G")
+    return f"{_three_digits(per_second / scale)} {prefix}{unit.value}"
 
 
 def _three_digits(value: float) -> str:
@@ -232,7 +237,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             lambda a, b, bias: np.maximum(a @ b + bias, 0),
             lambda torch, a, b, bias: torch.relu(torch.addmm(bias, a, b)),
             2.0 * m * n * k,
-            Unit.GFLOPS,
+            Unit.OPERATIONS,
         ),
         Case(
             "softmax",
@@ -244,7 +249,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             _numpy_softmax,
             lambda torch, x: torch.softmax(x, -1),
             moved_bytes,
-            Unit.GIGABYTES,
+            Unit.BYTES,
         ),
         Case(
             "RMSNorm",
@@ -256,7 +261,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             lambda x, w: x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(1e-6)) * w,
             lambda torch, x, w: torch.nn.functional.rms_norm(x, w.shape, w, 1e-6),
             moved_bytes,
-            Unit.GIGABYTES,
+            Unit.BYTES,
         ),
         Case(
             "flash attention",
@@ -268,7 +273,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             _numpy_attention,
             _torch_attention,
             4.0 * batch * heads * length * length * width,
-            Unit.GFLOPS,
+            Unit.OPERATIONS,
         ),
     )
 

@@ -1,7 +1,7 @@
 """A name for what a program means (floor 2): equal programs of two processes have equal fingerprints, whatever their addresses and places.
 
-Every dataclass field of every node counts but the user's line numbers and the hints, which change no result; so a field that is added to a node is in
-the fingerprint by construction.
+Every dataclass field of every node counts but the user's line numbers, so a field that is added to a node is in the fingerprint by construction. Hints
+count too: they change no result, but the code that is made for a GPU.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any
+from uuid import uuid4
+
+import numpy as np
 
 from tilewright.ir.buffer import Buffer
 from tilewright.ir.expr import Expr
 from tilewright.ir.intrinsic import Intrinsic
-from tilewright.ir.program import Program
+from tilewright.ir.program import Hint, Program
+from tilewright.layout.annotations import FragmentAnnotation, LayoutAnnotation
 
-_IGNORED = frozenset({"span", "hints"})
+_IGNORED = frozenset({"span"})
 
 
 @lru_cache(maxsize=256)
@@ -31,6 +35,23 @@ def fingerprint(program: Program) -> str:
     writer = _Writer()
     writer.write(program)
     return hashlib.sha256("\n".join(writer.parts).encode()).hexdigest()
+
+
+def _written(value: object) -> Any:
+    """A value of a hint in terms of what has a fingerprint."""
+    match value:
+        case LayoutAnnotation():
+            return "layout", value.memory
+        case FragmentAnnotation():
+            return "fragment", value.fragment
+        case tuple() | list():
+            return tuple(map(_written, value))
+        case dict():
+            return tuple((_written(k), _written(v)) for k, v in value.items())
+        case None | bool() | int() | float() | str() | Enum() | Buffer() | Expr():
+            return value
+        case _:
+            return f"{type(value).__name__} {uuid4().hex}"  # nobody knows what an object of the user's means: it is like no other
 
 
 class _Writer:
@@ -65,6 +86,10 @@ class _Writer:
         elif isinstance(item, tuple):
             self.parts.append(f"({len(item)}")
             return item
+        elif isinstance(item, Hint):
+            return (item.kind, tuple(map(_written, item.values)))
+        elif isinstance(item, np.ndarray):
+            self.parts.append(f"array {item.dtype} {item.shape} {hashlib.sha256(np.ascontiguousarray(item).tobytes()).hexdigest()}")
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
             self.parts.append(type(item).__name__)
             return [getattr(item, name) for name in _fields(type(item))]

@@ -50,6 +50,7 @@ class Launch:
     block_variables, thread_variables   as many variables as extents; threads has always three.
     buffers     what the block allocates, in program order.
     safe_values what a load outside a global buffer gives, where it is not 0.
+    hints       those that are about this launch alone.
     """
 
     grid: tuple[Expr, ...]
@@ -63,6 +64,7 @@ class Launch:
     cluster: tuple[int, int, int] = (1, 1, 1)
     is_thread_level: bool = False  # the body asks which thread it is on
     shared_memory: SharedMemoryPlan | None = None  # set by the GPU passes
+    hints: tuple[Hint, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,7 @@ def _require_hint(is_right: bool, name: str, value: Any, wanted: str, example: s
 
 
 def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> None:
-    """The order in which blocks run, for locality: panels of `panel_size` rows or columns."""
+    """The order in which blocks run, for locality: panels of `panel_size` rows or columns. Outside a launch it is for all that have none of their own."""
     builder = program_builder()
     if not _is_count(panel_size):
         fail(
@@ -60,7 +60,8 @@ def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> Non
             Kind.ANNOTATION, f"T.use_swizzle has order={order!r}", builder.here(), because='known are "row", "column" and "mlx"', help='leave it out for "row"'
         )
     if enable:
-        _hint(HintKind.SWIZZLE_BLOCKS, panel_size, order)
+        hints = builder.hints if builder.launch is None else builder.launch.hints
+        hints.append(Hint(HintKind.SWIZZLE_BLOCKS, builder.here(), (panel_size, order)))
 
 
 def annotate_layout(layouts: Any) -> None:

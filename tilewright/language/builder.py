@@ -55,6 +55,7 @@ class LaunchFrame:
     safe_values: list[tuple[Buffer, Expr]] = field(default_factory=list)
     cluster: tuple[int, int, int] = (1, 1, 1)
     is_thread_level: bool = False
+    hints: list[Hint] = field(default_factory=list)
     bound_axes: dict[str, Span] | None = None  # axes that T.thread_binding loops have set, where they make the launch
 
 

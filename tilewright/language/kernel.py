@@ -135,6 +135,7 @@ def _launch(frame: LaunchFrame, body: Seq) -> Launch:
         tuple(frame.safe_values),
         frame.cluster,
         frame.is_thread_level,
+        hints=tuple(frame.hints),
     )
 
 

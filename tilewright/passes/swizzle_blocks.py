@@ -7,9 +7,10 @@ The hardware numbers blocks with x fastest. Here the grid is cut into panels of 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tilewright.ir.expr import Expr, Op, binary, const, logical, minimum, var
-from tilewright.ir.program import HintKind, Launch, Program
+from tilewright.ir.program import Hint, HintKind, Launch, Program
 from tilewright.ir.stmt import Assume, Let, Seq
 from tilewright.passes.context import GpuPassContext
 
@@ -17,21 +18,19 @@ _ROW_ORDERS = ("row", "mlx")
 
 
 def swizzle_blocks(program: Program, context: GpuPassContext) -> Program:
-    """Renumbers the blocks of every launch with at least two grid axes, as the last hint says."""
-    hints = [h for h in program.hints if h.kind is HintKind.SWIZZLE_BLOCKS]
-    if not hints:
-        return program
-    panel_size, order = hints[-1].values
+    """Renumbers the blocks of launches with at least two grid axes, each as its own last hint says, or else the last of the program."""
+    return dataclasses.replace(program, launches=tuple(_swizzle(launch, (*program.hints, *launch.hints)) for launch in program.launches))
+
+
+def _swizzle(launch: Launch, hints: Sequence[Hint]) -> Launch:
+    wanted = [h.values for h in hints if h.kind is HintKind.SWIZZLE_BLOCKS]
+    if len(launch.grid) < 2 or not wanted:
+        return launch
+    panel_size, order = wanted[-1]
     if not isinstance(panel_size, int) or panel_size < 2:
-        return program
-    return dataclasses.replace(program, launches=tuple(_swizzle(launch, panel_size, order in _ROW_ORDERS) for launch in program.launches))
-
-
-def _swizzle(launch: Launch, panel_size: int, is_by_rows: bool) -> Launch:
-    if len(launch.grid) < 2:
         return launch
     x, y = (var(v.name, v.dtype) for v in launch.block_variables[:2])
-    swizzled = panel_coordinates(x, y, launch.grid[0], launch.grid[1], panel_size, is_by_rows)
+    swizzled = panel_coordinates(x, y, launch.grid[0], launch.grid[1], panel_size, order in _ROW_ORDERS)
     named = tuple(Let(launch.span, old, new) for old, new in zip(launch.block_variables[:2], swizzled, strict=True))
     # What the prover would have to find out about a quotient by the width of a panel.
     ranges = tuple(
