@@ -9,6 +9,8 @@ from types import CodeType
 
 import pytest
 
+from tests.execution import refused
+from tilewright.errors import Kind
 from tilewright.language import definitions
 from tilewright.language.definitions import FUNCTIONS, Reads, definition_of
 
@@ -92,3 +94,12 @@ def test_brackets_strings_and_remarks_do_not_end_a_function(name: str, lines: in
 def test_names_that_are_read(body: str, chains: set[tuple[str, ...]], is_complete: bool) -> None:
     definition = definition_of(define(f"@decorate\ndef function(p: P = q) -> R:\n    {body}\n", "function"))
     assert definition.reads == Reads(tuple(sorted(chains)), is_complete)
+
+
+def test_a_line_of_another_text_is_no_definition() -> None:
+    """`python -c` may register its own text under the name that exec gives to every text."""
+    code = define("def function():\n    pass\n", "function")
+    for other in ("\n", "# nothing but a remark\n", "pass\n", "def another():\n    pass\n"):
+        linecache.cache[code.co_filename] = (len(other), None, other.splitlines(keepends=True), code.co_filename)
+        with refused(Kind.NO_SOURCE, "the source of function"):
+            definition_of(code)

@@ -127,6 +127,8 @@ def _parse_lines(lines: list[str], first_line: int) -> Definition | None:
             if attempts == _MOST_ATTEMPTS:
                 return None
             continue
+        if not tree.body:
+            return None
         statement = tree.body[0]
         inner = statement.body[0] if isinstance(statement, ast.If) else statement
         return Definition(inner, text) if isinstance(inner, FUNCTIONS) else None  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tilewright.errors import Kind, fail
+from tilewright.errors import Kind, Span, fail
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, as_integer, binary, ceildiv, const, describe_operand, maximum, select
 from tilewright.ir.stmt import LoopKind, Pipeline
@@ -17,17 +17,18 @@ from tilewright.spans import span_of_caller
 
 @dataclass(frozen=True)
 class LoopRange:
-    """What a kernel loop runs over."""
+    """What a kernel loop runs over, and where it was made: where it is used depends on the Python version, which may trace comprehensions in frames."""
 
     text: str
     extents: tuple[Expr, ...]
     is_tuple: bool
+    span: Span
 
     def __iter__(self) -> Iterator[Any]:
         fail(
             Kind.LOOP_ITERABLE,
             f"{self.text} was used outside a `for` statement of a kernel",
-            span_of_caller(),
+            self.span,
             because="its iterations exist when the kernel runs, so Python cannot list them",
             help="write `for i in ...:` in the kernel; for Python values, use plain integers and comprehensions over tuples",
         )
@@ -104,7 +105,7 @@ def _serial_range(text: str, start: Any, stop: Any, step: Any, kind: LoopKind, p
         extent = select(stride > 0, ceildiv(last - first, maximum(stride, 1)), ceildiv(first - last, maximum(-stride, 1)))
     if extent.is_const and extent.value < 0:
         extent = const(0, extent.dtype)
-    return SerialRange(text, (extent,), False, (first,), (stride,), kind, pipeline)
+    return SerialRange(text, (extent,), False, span_of_caller(), (first,), (stride,), kind, pipeline)
 
 
 def serial(start: Any, stop: Any = None, step: Any = None, *, annotations: Any = None) -> SerialRange:
@@ -220,7 +221,7 @@ def Parallel(*extents: Any, coalesced_width: int | None = None, loop_layout: Any
                 because="a loop cannot run a negative number of times",
                 help="give an extent of at least 0",
             )
-    return ParallelRange("T.Parallel", made, len(made) > 1)
+    return ParallelRange("T.Parallel", made, len(made) > 1, span_of_caller())
 
 
 def parallel(start: Any, stop: Any = None, *, annotations: Any = None) -> ParallelRange:
@@ -233,12 +234,12 @@ def grid(*extents: Any) -> SerialRange:
     if not extents:
         fail(Kind.LOOP_EXTENT, "T.grid has no extent", span_of_caller(), because="a loop nest needs one extent per index", help="write T.grid(m, n)")
     made = tuple(as_extent(e, f"extent {k} of T.grid") for k, e in enumerate(extents))
-    return SerialRange("T.grid", made, True, tuple(const(0, e.dtype) for e in made), tuple(const(1, e.dtype) for e in made))
+    return SerialRange("T.grid", made, True, span_of_caller(), tuple(const(0, e.dtype) for e in made), tuple(const(1, e.dtype) for e in made))
 
 
 def thread_binding(extent: Any, thread: str = "blockIdx.x", *, annotations: Any = None) -> BindingLoop:
     """A loop bound to a grid or thread axis."""
-    return BindingLoop("T.thread_binding", (as_extent(extent, "the extent of T.thread_binding"),), False, thread)
+    return BindingLoop("T.thread_binding", (as_extent(extent, "the extent of T.thread_binding"),), False, span_of_caller(), thread)
 
 
 def Persistent(domain: Any, wave_size: Any, index: Any, group_size: int = 8) -> PersistentRange:
@@ -268,6 +269,7 @@ def Persistent(domain: Any, wave_size: Any, index: Any, group_size: int = 8) -> 
         "T.Persistent",
         extents,
         True,
+        span_of_caller(),
         as_extent(wave_size, "wave_size of T.Persistent"),
         as_extent(index, "index of T.Persistent"),
         as_extent(group_size, "group_size of T.Persistent"),
