@@ -35,6 +35,7 @@ from tilewright.language.annotate import (
     use_swizzle,
 )
 from tilewright.language.debug import device_assert, print
+from tilewright.language.elsewhere import REASONS as _REASONS
 from tilewright.language.function import PrimFunc, Ref, Var, macro, prim_func
 from tilewright.language.kernel import (
     ClusterKernel,
@@ -53,6 +54,19 @@ from tilewright.language.match_buffer import match_buffer
 from tilewright.language.meta_class import meta_class
 from tilewright.language.random import rng_init, rng_rand, rng_rand_float
 from tilewright.language.scalar import *
+from tilewright.language.schedule_hints import (
+    WSID,
+    WSInstr,
+    WSOpRef,
+    WSPipeline,
+    WSRole,
+    WSSchedule,
+    WSScope,
+    WSSync,
+    WSSyncKind,
+    annotate_ws_schedule,
+    ws_op,
+)
 from tilewright.language.scheduler import PersistentTileScheduler
 from tilewright.language.tensor import (
     StridedTensor,
@@ -72,6 +86,23 @@ from tilewright.language.thread_reduce import attr, comm_reducer, tvm_thread_all
 from tilewright.language.threads import *
 from tilewright.language.trace import loop_break
 from tilewright.language.vector import Broadcast, Ramp, Shuffle, abs2, add2, extract_lane, fma2, max2, min2, mul2, sub2
+from tilewright.language.wide_access import (
+    __ldg,
+    ldg32,
+    ldg64,
+    ldg128,
+    ldg256,
+    lds32,
+    lds64,
+    lds128,
+    stg32,
+    stg64,
+    stg128,
+    stg256,
+    sts32,
+    sts64,
+    sts128,
+)
 from tilewright.layout.annotations import FragmentAnnotation as Fragment
 from tilewright.layout.annotations import LayoutAnnotation as Layout
 from tilewright.ops.async_copy import async_copy, ptx_commit_group, ptx_wait_group
@@ -147,64 +178,22 @@ int = int32
 long = int64
 uint = uint32
 
-# Constructs of the language that this version does not run: using one is a diagnostic, not a missing name.
-_THREAD_LEVEL = frozenset(
-    {
-        "named_barrier_arrive",
-        "mbarrier_wait_parity",
-        "barrier_wait",
-        "mbarrier_arrive",
-        "barrier_arrive",
-        "mbarrier_expect_tx",
-        "mbarrier_arrive_expect_tx",
-        "alloc_cluster_barrier",
-        "ws",
-        "tma_copy",
-        "tma_load",
-        "tma_store_arrive",
-        "tma_store_wait",
-        "fence_proxy_async",
-        "cp_async_barrier_noinc",
-        "ptx_cp_async",
-        "copy_cluster",
-        "wgmma_gemm",
-        "wait_wgmma",
-        "warpgroup_arrive",
-        "warpgroup_commit_batch",
-        "warpgroup_wait",
-        "warpgroup_fence_operand",
-        "cluster_sync",
-        "cluster_arrive",
-        "cluster_wait",
-        "block_rank_in_cluster",
-        "call_extern",
-        "call_pure_extern",
-        "call_intrin",
-        "import_source",
-        "gemm_sp",
-        "alloc_tmem",
-        "alloc_descriptor",
-        "annotate_ws_schedule",
-        "ws_op",
-        "CUDASourceCodeKernel",
-    }
-)
-
 
 def __getattr__(name: str) -> _Any:
     if name.startswith("__") and name.endswith("__"):
         raise AttributeError(name)
     if "x" in name and (vector := _vector_dtype(name)) is not None:
         return vector
-    if name in _THREAD_LEVEL:
+    reason = _REASONS.get(name)
+    if reason is not None:
         _fail(
             _Kind.THREAD_LEVEL,
             f"T.{name} is part of the language, but this version does not run it",
             _span_of_caller(),
-            because="tile programs and code for threads and warps are run; what needs the hardware of one GPU, or another language, is not",
-            help="express it with T.Parallel, T.copy, T.gemm, T.reduce_* and T.Pipelined",
+            because=reason.because,
+            help=reason.help,
         )
-    close = _difflib.get_close_matches(name, [*globals(), *_THREAD_LEVEL], 1, 0.6)
+    close = _difflib.get_close_matches(name, [*globals(), *_REASONS], 1, 0.6)
     _fail(
         _Kind.UNKNOWN_NAME,
         f"there is no T.{name}",
@@ -215,6 +204,7 @@ def __getattr__(name: str) -> _Any:
 
 
 __all__ = [
+    "WSID",
     "Broadcast",
     "Buffer",
     "Cast",
@@ -244,9 +234,18 @@ __all__ = [
     "Unroll",
     "Var",
     "Vectorized",
+    "WSInstr",
+    "WSOpRef",
+    "WSPipeline",
+    "WSRole",
+    "WSSchedule",
+    "WSScope",
+    "WSSync",
+    "WSSyncKind",
     "__cos",
     "__exp",
     "__exp10",
+    "__ldg",
     "__log",
     "__log2",
     "__log10",
@@ -279,6 +278,7 @@ __all__ = [
     "annotate_producer_reg_dealloc",
     "annotate_restrict_buffers",
     "annotate_safe_value",
+    "annotate_ws_schedule",
     "any_of",
     "any_sync",
     "asin",
@@ -402,6 +402,13 @@ __all__ = [
     "isnan",
     "isnullptr",
     "ldexp",
+    "ldg32",
+    "ldg64",
+    "ldg128",
+    "ldg256",
+    "lds32",
+    "lds64",
+    "lds128",
     "likely",
     "log",
     "log1p",
@@ -468,6 +475,13 @@ __all__ = [
     "sin",
     "sinh",
     "sqrt",
+    "stg32",
+    "stg64",
+    "stg128",
+    "stg256",
+    "sts32",
+    "sts64",
+    "sts128",
     "sub2",
     "symbolic",
     "sync_global",
@@ -506,4 +520,5 @@ __all__ = [
     "warp_reduce_max",
     "warp_reduce_min",
     "warp_reduce_sum",
+    "ws_op",
 ]
