@@ -1,10 +1,13 @@
 """A product on tensor cores with `mma.sync` (floor 4).
 
 Each warp multiplies its grid of instruction tiles, step by step along k. Operands in shared memory are loaded into registers one step ahead, so that loads
-and products overlap.
+and products overlap. Where a is in registers whole, its product with a few columns of b is done to the end, then the next: b takes fewer registers so.
 """
 
 from __future__ import annotations
+
+import functools
+from typing import TypeGuard
 
 from tilewright import dtypes
 from tilewright.dtypes import DType
@@ -108,6 +111,23 @@ def _steps(product: ThreadProduct, atom: Mma, a: _Operand, b: _Operand, accumula
 
         return [*before_a, *before_b, unrolled(span, "i", row_tiles, lambda i: unrolled(span, "j", column_tiles, lambda j: tile(i, j)))]
 
+    def multiply_columns(load: FragmentLoad, columns: Expr) -> Stmt:
+        """All steps of the columns of b that one load brings."""
+        count, wide = load.piece_elements, load.piece_elements // num_b
+        held = product.registers("b_registers", b.tile.buffer.dtype, steps * count)
+
+        def tile(step: Expr, i: Expr, j: Expr) -> Stmt:
+            c = Registers(accumulator, (i * column_tiles + columns * wide + j) * num_c)
+            return InstructionCall(span, atom, (c, Registers(a.tile.buffer, step * a.count + i * num_a), Registers(held, step * count + j * num_b)))
+
+        def products(step: Expr) -> Stmt:
+            return unrolled(span, "i", row_tiles, lambda i: unrolled(span, "j", wide, lambda j: tile(step, i, j)))
+
+        loads = unrolled(span, "k", steps, lambda step: load.emit_piece(columns, step, held, step * count))
+        return Seq(span, (loads, unrolled(span, "k", steps, products)))
+
+    if a.load is None and a.rounded is None and b.rounded is None and _is_narrow(b.load, num_b, steps):
+        return [unrolled(span, "columns", b.load.pieces, functools.partial(multiply_columns, b.load))]
     is_loop = steps * row_tiles * column_tiles > _UNROLLED_INSTRUCTIONS and a.load is not None and b.load is not None
     num_buffers = 1 if is_loop or steps == 1 else 2
     a.allocate(num_buffers)
@@ -120,3 +140,8 @@ def _steps(product: ThreadProduct, atom: Mma, a: _Operand, b: _Operand, accumula
     following = [*a.fetch(step + 1), *b.fetch(step + 1)]
     ahead = [If(span, binary(Op.LT, step + 1, const(steps)), Seq(span, tuple(following)))] if following else []
     return [*a.fetch(const(0)), *b.fetch(const(0)), For(span, step, const(steps), LoopKind.UNROLLED, Seq(span, (*ahead, *multiply(step))))]
+
+
+def _is_narrow(load: FragmentLoad | None, tile_elements: int, steps: int) -> TypeGuard[FragmentLoad]:
+    """Whether one load of each step fills fewer registers than all loads of two steps, and is whole instruction tiles."""
+    return load is not None and steps < 2 * load.pieces and load.piece_elements % tile_elements == 0

@@ -29,10 +29,22 @@ _ROWS, _COLUMNS = "d0", "d1"  # the axes of a matrix as it is stored
 
 @dataclass(frozen=True, eq=False)
 class FragmentLoad:
-    """`before`: statements that stand once, ahead of all loads. `emit(step, registers, offset)` loads the fragment of one step."""
+    """How a fragment gets into registers, one step at a time.
 
+    before           statements that stand once, ahead of all loads.
+    pieces           loads of one step; each fills `piece_elements` registers, one piece behind another.
+    emit_piece       (piece, step, registers, offset) -> the load.
+    """
+
+    span: Span
     before: tuple[Stmt, ...]
-    emit: Callable[[Expr, Buffer, Expr], Stmt]
+    pieces: int
+    piece_elements: int
+    emit_piece: Callable[[Expr, Expr, Buffer, Expr], Stmt]
+
+    def emit(self, step: Expr, registers: Buffer, offset: Expr) -> Stmt:
+        """Loads the fragment of one step into `registers` from `offset` on."""
+        return unrolled(self.span, "i", self.pieces, lambda i: self.emit_piece(i, step, registers, offset + i * self.piece_elements))
 
 
 def plan_fragment_load(tile: SharedTile, fragment: Layout, extents: tuple[int, int], name: str, lane: Expr, warp: Expr, span: Span) -> FragmentLoad:
@@ -60,13 +72,10 @@ def _matrix_load(tile: SharedTile, fragment: Layout, extents: tuple[int, int], n
     instruction = ldmatrix(dtype, found.matrices, found.is_transposed)
     elements = found.matrices * 32 // dtype.bits
 
-    def emit(step: Expr, registers: Buffer, offset: Expr) -> Stmt:
-        def one(i: Expr) -> Stmt:
-            return InstructionCall(span, instruction, (Registers(registers, offset + i * elements), Address(tile.buffer, (addresses.at(i, step),))))
+    def emit_piece(i: Expr, step: Expr, registers: Buffer, offset: Expr) -> Stmt:
+        return InstructionCall(span, instruction, (Registers(registers, offset), Address(tile.buffer, (addresses.at(i, step),))))
 
-        return unrolled(span, "i", rows.in_axis(REG).extent, one)
-
-    return FragmentLoad(tuple(addresses.before), emit)
+    return FragmentLoad(span, tuple(addresses.before), rows.in_axis(REG).extent, elements, emit_piece)
 
 
 def _element_load(tile: SharedTile, fragment: Layout, extents: tuple[int, int], name: str, lane: Expr, warp: Expr, span: Span) -> FragmentLoad:
@@ -77,16 +86,13 @@ def _element_load(tile: SharedTile, fragment: Layout, extents: tuple[int, int], 
     starts = split.drop_input("element")
     addresses = Addresses(tile, starts, extents, {along: vector}, f"{name}_element", lane, warp, span)
 
-    def emit(step: Expr, registers: Buffer, offset: Expr) -> Stmt:
-        def one(r: Expr) -> Stmt:
-            at, place = addresses.at(r, step), offset + r * vector
-            if vector > 1:
-                return VectorCopy(span, Address(registers, (place,)), Address(tile.buffer, (at,)), vector)
-            return Store(span, registers, (place,), load(tile.buffer, (at,)))
+    def emit_piece(i: Expr, step: Expr, registers: Buffer, offset: Expr) -> Stmt:
+        at = addresses.at(i, step)
+        if vector > 1:
+            return VectorCopy(span, Address(registers, (offset,)), Address(tile.buffer, (at,)), vector)
+        return Store(span, registers, (offset,), load(tile.buffer, (at,)))
 
-        return unrolled(span, "r", starts.in_axis(REG).extent, one)
-
-    return FragmentLoad(tuple(addresses.before), emit)
+    return FragmentLoad(span, tuple(addresses.before), starts.in_axis(REG).extent, vector, emit_piece)
 
 
 def _packed_run(tile: SharedTile, fragment: Layout, extents: tuple[int, int]) -> tuple[int, str]:
