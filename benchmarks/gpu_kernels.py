@@ -143,7 +143,8 @@ def attention(batch: int, heads: int, length: int, width: int, is_causal: bool, 
 
     @T.prim_func
     def main(Q: T.Tensor(shape, dtype), K: T.Tensor(shape, dtype), V: T.Tensor(shape, dtype), O: T.Tensor(shape, dtype)):
-        with T.Kernel(T.ceildiv(length, block_m), heads, batch, threads=threads) as (bx, by, bz):
+        with T.Kernel(T.ceildiv(length, block_m), heads, batch, threads=threads) as (block, by, bz):
+            bx = T.ceildiv(length, block_m) - 1 - block if is_causal else block  # the last rows see most keys: longest first
             q = T.alloc_shared((block_m, width), dtype)
             k_tile = T.alloc_shared((block_n, width), dtype)
             v_tile = T.alloc_shared((block_n, width), dtype)

@@ -47,7 +47,8 @@ def flash_attention(
         V: T.Tensor((batch, length_k, heads, width), dtype),
         O: T.Tensor((batch, length_q, heads, width), dtype),
     ):
-        with T.Kernel(T.ceildiv(length_q, block_M), heads, batch, threads=threads) as (bx, by, bz):
+        with T.Kernel(T.ceildiv(length_q, block_M), heads, batch, threads=threads) as (block, by, bz):
+            bx = T.ceildiv(length_q, block_M) - 1 - block if is_causal else block  # the last rows see most keys: longest first
             Q_tile = T.alloc_shared((block_M, width), dtype)
             K_tile = T.alloc_shared((block_N, width), dtype)
             V_tile = T.alloc_shared((block_N, width), dtype)
