@@ -136,8 +136,8 @@ class ThreadContext(Protocol):
         """d0, d1, … -> element of a shared tile, and the buffer of one axis that it is."""
         ...
 
-    def registers(self, name: str, dtype: DType, count: int, span: Span) -> Buffer:
-        """A fresh LOCAL array."""
+    def registers(self, name: str, dtype: DType, count: int, span: Span, source: Buffer | None = None) -> Buffer:
+        """A fresh LOCAL array, or `source` read as one of another dtype."""
         ...
 
     def scratch(self, name: str, dtype: DType, elements: int, span: Span) -> Buffer:

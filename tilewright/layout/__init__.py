@@ -41,6 +41,7 @@ from tilewright.layout.match import (
     vector_run,
 )
 from tilewright.layout.relayout import Reach, Reduction, Relayout, plan_reduction, plan_relayout, register_renaming
+from tilewright.layout.shuffles import IssueSlots, ShufflePlan, Swap, plan_shuffles
 from tilewright.layout.swizzle import (
     SharedAccess,
     SwizzleMode,
@@ -68,6 +69,7 @@ __all__ = [
     "Embedding",
     "FragmentAnnotation",
     "InstructionMatch",
+    "IssueSlots",
     "Layout",
     "LayoutAnnotation",
     "LayoutError",
@@ -77,6 +79,8 @@ __all__ = [
     "Reduction",
     "Relayout",
     "SharedAccess",
+    "ShufflePlan",
+    "Swap",
     "SwizzleMatch",
     "SwizzleMode",
     "TableLayout",
@@ -101,6 +105,7 @@ __all__ = [
     "place_values",
     "plan_reduction",
     "plan_relayout",
+    "plan_shuffles",
     "recover_layout",
     "recover_memory_layout",
     "register_renaming",

@@ -19,12 +19,28 @@ from tilewright.ir.program import HintKind, Launch, Program
 from tilewright.ir.stmt import For, If, ParallelFor, Print, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr
-from tilewright.layout import LANE, REG, THREAD, WARP, Axis, FragmentAnnotation, Layout, LayoutAnnotation, LayoutError, Reach, distribute, plan_relayout
+from tilewright.layout import (
+    LANE,
+    REG,
+    THREAD,
+    WARP,
+    Axis,
+    FragmentAnnotation,
+    Layout,
+    LayoutAnnotation,
+    LayoutError,
+    Reach,
+    ShufflePlan,
+    distribute,
+    plan_relayout,
+)
 from tilewright.ops.gemm import Gemm, GemmPlan
 from tilewright.ops.reduce import Reduce, can_reduce_in_registers, result_layout
+from tilewright.ops.relayout import Relayout, cheapest_shuffles
 from tilewright.passes.context import GpuPassContext
 from tilewright.passes.expand_tile_ops import expand_op
 from tilewright.passes.loop_layout import (
+    Access,
     LoopPlan,
     accesses_of,
     carry_into_fragment,
@@ -111,9 +127,14 @@ class _Inference:
             op = dataclasses.replace(op, c=whole(held))
         if op.a.buffer.scope is Scope.FRAGMENT:
             held = op.a.buffer
-            has_layout = plan.a_layout is not None and (self.annotated(held) or self.fragments.setdefault(held, plan.a_layout)) == plan.a_layout
-            if not has_layout:
-                tile = self.scratch.scratch("a_tile", op.a.dtype, held.static_shape, op.span)
+            layout = plan.a_layout
+            found = layout and (self.annotated(held) or self.fragments.setdefault(held, layout))
+            if layout is None or found != layout:
+                # Instructions read operands from shared memory as they like, so only shuffles are worth a second fragment.
+                is_moved = layout is not None and found is not None and cheapest_shuffles(found, layout, held.dtype) is not None
+                tile = self.scratch.make("a_tile", op.a.dtype, held.static_shape, Scope.FRAGMENT if is_moved else Scope.SHARED, op.span)
+                if is_moved and layout is not None:
+                    self.fragments[tile] = layout
                 before.append(_copy(held, tile, op.span))
                 op = dataclasses.replace(op, a=whole(tile))
         return Seq(op.span, (*before, op, *after)) if before or after else op
@@ -262,22 +283,55 @@ class _Inference:
     def through_shared(self, loop: ParallelFor, node: Stmt, plan: LoopPlan | None, loops: Mapping[Expr, int]) -> Stmt:
         """The statement with the fragments that its threads do not hold read from, and written to, tiles in shared memory."""
         accesses = [a for a in accesses_of(loop.body) if a.buffer.scope is Scope.FRAGMENT]
-        failing = dict.fromkeys(a.buffer for a in accesses if plan is None or match_registers(loop, plan, a, self.fragments[a.buffer], loops) is None)
-        if not failing:
+        missed = [a for a in accesses if plan is None or match_registers(loop, plan, a, self.fragments[a.buffer], loops) is None]
+        if not missed:
             return node
+        moved = {} if plan is None else self.between_lanes(loop, plan, missed, {a.buffer for a in accesses if a.is_store}, loops)
+        failing = dict.fromkeys(a.buffer for a in missed if (a.buffer, a.indices) not in moved)
         tiles = {b: self.scratch.scratch(f"{b.name}_tile", b.dtype, b.static_shape, node.span) for b in failing}
         for buffer in failing:
             self.context.remark(node.span, f"{buffer.name} is read or written by other threads than hold it: it goes through shared memory here")
         memo: dict[Expr, Expr] = {}
 
         def expression(root: Expr) -> Expr:
-            return rewrite_expr(root, lambda e: load(tiles[e.buffer], e.args) if e.op is Op.LOAD and e.buffer in tiles else e, memo)
+            return rewrite_expr(root, element, memo)
+
+        def element(node: Expr) -> Expr:
+            if node.op is not Op.LOAD:
+                return node
+            return load(moved.get((node.buffer, node.args), tiles.get(node.buffer, node.buffer)), node.args)
 
         written = {a.buffer for a in accesses if a.is_store}
         body = rewrite(node, on_expr=expression, on_buffer=lambda b: tiles.get(b, b))
-        before = [_copy(b, t, node.span) for b, t in tiles.items()]
+        before: list[Stmt] = [Relayout(node.span, whole(b), whole(m)) for (b, _), m in moved.items()]
+        before += [_copy(b, t, node.span) for b, t in tiles.items()]
         after = [_copy(t, b, node.span) for b, t in tiles.items() if b in written]
         return Seq(node.span, (*before, body, *after))
+
+    def between_lanes(
+        self, loop: ParallelFor, plan: LoopPlan, missed: list[Access], written: set[Buffer], loops: Mapping[Expr, int]
+    ) -> dict[tuple[Buffer, tuple[Expr, ...]], Buffer]:
+        """Fragments in the layout that a loop reads them in, per access; without those that it writes, and those that shared memory moves as cheaply."""
+        moved: dict[tuple[Buffer, tuple[Expr, ...]], Buffer] = {}
+        plans: dict[tuple[Buffer, tuple[Expr, ...]], ShufflePlan] = {}
+        left: set[Buffer] = set(written)
+        for access in missed:
+            buffer = access.buffer
+            wanted = None if buffer in left else carry_into_fragment(loop, plan, access)
+            wanted = None if wanted is None else wanted.drop_redundant(REG)
+            shuffles = None if wanted is None else cheapest_shuffles(self.fragments[buffer], wanted, buffer.dtype)
+            if wanted is None or shuffles is None or match_registers(loop, plan, access, wanted, loops) is None:
+                left.add(buffer)
+                continue
+            made = Buffer(f"{buffer.name}_moved", buffer.dtype, buffer.shape, Scope.FRAGMENT, loop.span)
+            self.fragments[made] = wanted
+            moved[buffer, access.indices], plans[buffer, access.indices] = made, shuffles
+        moved = {key: made for key, made in moved.items() if key[0] not in left}
+        self.scratch.buffers += moved.values()
+        for key in moved:
+            by = f"{plans[key].num_shuffles} shuffles move it here" if plans[key].num_shuffles else "its registers change places here"
+            self.context.remark(loop.span, f"{key[0].name} is read by other threads than hold it: {by}")
+        return moved
 
     def reduce(self, op: Reduce) -> Stmt:
         """A reduction whose result lies elsewhere than its destination goes into a tile of its own first; one over mixed digits runs in shared memory."""

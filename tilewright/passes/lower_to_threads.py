@@ -68,8 +68,8 @@ class _Lowering:
     def shared(self, buffer: Buffer) -> tuple[MemoryLayout | TableLayout, Buffer]:
         return self.memory_layout(buffer), self.buffer(buffer)
 
-    def registers(self, name: str, dtype: DType, count: int, span: Span) -> Buffer:
-        return self.extra.make(name, dtype, (count,), Scope.LOCAL, span)
+    def registers(self, name: str, dtype: DType, count: int, span: Span, source: Buffer | None = None) -> Buffer:
+        return self.extra.make(name, dtype, (count,), Scope.LOCAL, span, source)
 
     def scratch(self, name: str, dtype: DType, elements: int, span: Span) -> Buffer:
         return self.extra.make(name, dtype, (elements,), Scope.SHARED, span)

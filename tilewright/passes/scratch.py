@@ -15,8 +15,8 @@ class Scratch:
     def __init__(self) -> None:
         self.buffers: list[Buffer] = []
 
-    def make(self, name: str, dtype: DType, shape: tuple[int, ...], scope: Scope, span: Span) -> Buffer:
-        buffer = Buffer(name, dtype, shape, scope, span)
+    def make(self, name: str, dtype: DType, shape: tuple[int, ...], scope: Scope, span: Span, source: Buffer | None = None) -> Buffer:
+        buffer = Buffer(name, dtype, shape, scope, span, source=source)
         self.buffers.append(buffer)
         return buffer
 
