@@ -24,6 +24,7 @@ from rich.table import Table
 import tilewright
 from benchmarks.gpu_cases import Case, attention_cases, compiled, gemm_cases, memory_cases
 from benchmarks.measure import Spread, ratio
+from benchmarks.plot import draw_where_possible
 
 RESULTS = Path(__file__).parent / "results"
 GROUPS: dict[str, Callable[[], list[Case]]] = {"memory": memory_cases, "gemm": gemm_cases, "attention": attention_cases}
@@ -33,6 +34,7 @@ GROUPS: dict[str, Callable[[], list[Case]]] = {"memory": memory_cases, "gemm": g
 class Result:
     """One case. `ratio` is how many times faster ours is than the named peer: the median over the rounds, with quartiles."""
 
+    group: str
     case: str
     shape: str
     dtype: str
@@ -51,6 +53,7 @@ class Result:
     registers: int
     spilled_bytes: int
     device: str
+    versions: str
 
 
 def _gpu_state() -> str:
@@ -87,7 +90,7 @@ def _times(contenders: dict[str, Callable[[], Any]], rounds: int, turn_seconds: 
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def _run(case: Case, target: Any, rounds: int, turn_seconds: float, seed: int, device: str) -> Result:
+def _run(case: Case, target: Any, rounds: int, turn_seconds: float, seed: int) -> Result:
     import torch
 
     kernel = compiled(case, target)
@@ -113,6 +116,7 @@ def _run(case: Case, target: Any, rounds: int, turn_seconds: float, seed: int, d
     goal = f"{case.goal} TB/s" if case.goal_peer is None else f"{case.goal} {case.goal_peer}"
     resources = _resources(kernel)
     return Result(
+        case.group,
         case.name,
         case.shape,
         case.dtype,
@@ -129,8 +133,15 @@ def _run(case: Case, target: Any, rounds: int, turn_seconds: float, seed: int, d
         is_met,
         error,
         *resources,
-        device,
+        torch.cuda.get_device_name(),
+        _versions(),
     )
+
+
+def _versions() -> str:
+    import torch
+
+    return f"tilewright {tilewright.__version__}, torch {torch.__version__}, CUDA {torch.version.cuda}"
 
 
 def _resources(kernel: Any) -> tuple[int, int]:
@@ -175,8 +186,7 @@ def main(only: str, wanted: str, target: str, rounds: int, turn_ms: float, seed:
     import torch
 
     console = Console(width=200)
-    device = torch.cuda.get_device_name()
-    console.print(f"{device}, torch {torch.__version__}, CUDA {torch.version.cuda}, tilewright {tilewright.__version__}; SM clock, memory clock, power, °C:")
+    console.print(f"{torch.cuda.get_device_name()}, {_versions()}; SM clock, memory clock, power, °C:")
     console.print(_gpu_state())
     results: list[Result] = []
     failures = 0
@@ -185,7 +195,7 @@ def main(only: str, wanted: str, target: str, rounds: int, turn_ms: float, seed:
             if wanted not in f"{case.name} {case.shape} {case.dtype}":
                 continue
             try:
-                results.append(_run(case, target, rounds, turn_ms / 1e3, seed, device))
+                results.append(_run(case, target, rounds, turn_ms / 1e3, seed))
                 console.print(
                     f"{case.name} {case.shape} {case.dtype}: {results[-1].ratio:.3f} of {results[-1].peer}, {results[-1].rate:.2f} {results[-1].rate_unit}"
                 )
@@ -200,6 +210,7 @@ def main(only: str, wanted: str, target: str, rounds: int, turn_ms: float, seed:
         writer = csv.DictWriter(file, [f.name for f in dataclasses.fields(Result)])
         writer.writeheader()
         writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in dataclasses.asdict(r).items()} for r in results)
+    draw_where_possible(csv_path, "gpu", console)
     sys.exit(1 if failures else 0)
 
 

@@ -18,7 +18,7 @@ def describe_machine() -> dict[str, str]:
     """Names and values to print above results."""
     target = host_target()
     return {
-        "CPU": f"{_cpu_name()}, {available_cpu_count()} of {os.cpu_count()} cores",
+        "CPU": describe_processor(),
         "target": f"{target.llvm_cpu}: {', '.join(sorted(f.value for f in target.features)) or 'base features'}; {8 * target.vector_bytes}-bit vectors",
         "system": platform.platform(),
         "load": " ".join(f"{x:.1f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown",
@@ -28,6 +28,15 @@ def describe_machine() -> dict[str, str]:
         "llvmlite": _installed("llvmlite"),
         "tilewright": _installed("tilewright"),
     }
+
+
+def describe_versions() -> str:
+    """Of tilewright and its peers, as a chart is titled."""
+    return ", ".join(f"{name} {_installed(name)}" for name in ("tilewright", "torch", "numpy"))
+
+
+def describe_processor() -> str:
+    return f"{_cpu_name()}, {available_cpu_count()} of {os.cpu_count()} cores"
 
 
 def _installed(name: str) -> str:

@@ -19,6 +19,7 @@ class Result:
     low, high    quartiles of the ratio that the goal is about, or of the ratio to the faster peer where there is no goal.
     error        largest error against float64, relative to the largest element.
     is_met       None without a goal.
+    device       the processor; `versions` are those of tilewright and the peers.
     """
 
     group: str
@@ -43,6 +44,8 @@ class Result:
     numpy_ms: float | None
     rounds: int
     clock: str
+    device: str
+    versions: str
 
 
 _FIELDS = tuple(f.name for f in dataclasses.fields(Result))
