@@ -91,6 +91,39 @@ def test_sources_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.strip() == kernel.source.strip()
 
 
+def test_the_older_spelling_of_showing_the_source_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kernel = tilewright.compile(scale)
+    with pytest.warns(DeprecationWarning, match="show_source"):
+        kernel.print_source_code()
+    assert capsys.readouterr().out == kernel.source + "\n" == kernel.host_source + "\n"
+    with pytest.warns(DeprecationWarning):
+        kernel.print_source_code(file=str(tmp_path / "kernel.ll"))
+    assert (tmp_path / "kernel.ll").read_text() == kernel.source
+
+
+def test_the_adapter_is_the_call_without_options() -> None:
+    a, kernel = integers((40, 40)), tilewright.compile(scale, out_idx=2)
+    np.testing.assert_array_equal(kernel.adapter(a, 2.0), kernel(a, 2.0))
+
+
+def test_what_a_search_measured_is_kept() -> None:
+    kernel = tilewright.compile(scale)
+    with refused(Kind.OPTION_VALUE, "the kernel scale was not tuned"):
+        kernel.get_tuner_result()
+    assert kernel.update_tuner_result(0.5, {"block": 8}, None) is kernel
+    assert kernel.get_tuner_result() == {"latency": 0.5, "config": {"block": 8}, "ref_latency": None} and kernel.latency == 0.5
+
+
+def test_registers_are_those_of_gpus() -> None:
+    for name in ("n_regs", "n_spills", "resource_usage"):
+        with refused(Kind.TARGET_FEATURE, "has no resources"):
+            getattr(tilewright.compile(scale), name)
+    pytest.importorskip("cuda.bindings.nvrtc")
+    kernel = tilewright.compile(scale, target="sm_80")
+    (launch,) = kernel.resource_usage
+    assert kernel.n_regs == launch.registers > 0 and kernel.n_spills == 0
+
+
 def test_profiling_makes_inputs() -> None:
     kernel = tilewright.compile(product())
     c, d = kernel.run_once()

@@ -11,7 +11,7 @@ from tilewright import dtypes, language, layout
 from tilewright.driver import VERSION
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, TileError
-from tilewright.jit import compile, jit, par_compile
+from tilewright.jit import compile, jit, lower, par_compile
 from tilewright.kernel import Kernel
 from tilewright.language.scalar import cdiv
 from tilewright.layout.annotations import FragmentAnnotation as Fragment
@@ -64,6 +64,7 @@ __all__ = [
     "jit",
     "language",
     "layout",
+    "lower",
     "next_power_of_2",
     "par_compile",
     "run_reference",

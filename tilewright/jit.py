@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
 
+from tilewright.backends.artifact import CompiledArtifact
 from tilewright.driver import CompileOptions, resolve_target
 from tilewright.errors import Kind, Label, Span, TileError, fail
 from tilewright.ir.expr import describe_operand
@@ -47,6 +48,11 @@ def compile(
     _check_options(pass_configs, execution_backend, compile_flags)
     options = CompileOptions.of(pass_configs, compile_flags)
     return make_kernel(func, resolve_target(target), output_positions(func.program, out_idx), options)
+
+
+def lower(func: Any, target: Any = None, target_host: Any = None, out_idx: int | Sequence[int] | None = None, **options: Any) -> CompiledArtifact:
+    """What `compile` makes of a `PrimFunc`, as parts: `.kernel_source`, `.host_mod`, `.device_mod` and `.params`. The arguments are those of `compile`."""
+    return CompiledArtifact.of(compile(func, out_idx=out_idx, target=target, **options).compiled)
 
 
 def _check_prim_func(func: Any, span: Span) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tilewright.backends.artifact import CompiledArtifact
 from tilewright.driver import CompiledProgram, CompileOptions, Target, compile_program
 from tilewright.errors import CompilerBug, Kind, Label, TileError, fail
 from tilewright.ir.printer import print_program
@@ -90,7 +92,7 @@ class Kernel:
         """The generated source: LLVM IR for CPUs, CUDA C++ for GPUs."""
         return self.compiled.source
 
-    kernel_source = source
+    kernel_source = host_source = source
 
     @property
     def assembly(self) -> str:
@@ -148,6 +150,66 @@ class Kernel:
         for path in (kernel_path, host_path):
             if path is not None:
                 Path(path).write_text(self.source)
+
+    def print_source_code(self, which: str = "kernel", file: str | None = None) -> None:
+        """The older spelling of `show_source`; `file`, where given, receives the source instead."""
+        warnings.warn("print_source_code is deprecated: use show_source or export_sources", DeprecationWarning, stacklevel=2)
+        if file is None:
+            self.show_source(which)
+        else:
+            self.export_sources(file)
+
+    @cached_property
+    def artifact(self) -> CompiledArtifact:
+        """The parts that the program was compiled to."""
+        return CompiledArtifact.of(self.compiled)
+
+    @property
+    def adapter(self) -> Callable[..., Any]:
+        """The native call that stands behind this kernel: the same arguments and results, without the options of `__call__`."""
+        return self._plan
+
+    def export_library(self, path: str | Path) -> Path:
+        """Writes the machine code to a file, and gives its path.
+
+        .o, .so, .dylib   of a CPU kernel: one C function of the program's name (`tilewright.backends.cpu_library`).
+        .cubin, .ptx      of a GPU kernel, for the CUDA driver: one function per launch, named as in `resources()`.
+        Raises TileError (option-value) for another suffix.
+        """
+        self.compiled.export(Path(path))
+        return Path(path)
+
+    def update_tuner_result(self, latency: float, config: Any, ref_latency: float | None) -> Kernel:
+        """Notes what a search measured: milliseconds of this kernel, its configuration, milliseconds of the reference. Gives the kernel."""
+        self.latency, self.config, self.ref_latency = latency, config, ref_latency
+        return self
+
+    def get_tuner_result(self) -> dict[str, Any]:
+        """`latency`, `config` and `ref_latency` of a search. Raises TileError (option-value) for a kernel that no search has measured."""
+        if self.latency is None:
+            fail(
+                Kind.OPTION_VALUE,
+                f"the kernel {self.prim_func.name} was not tuned",
+                span_of_caller(),
+                because="a search by @tilewright.autotune or AutoTuner measures it",
+                help="ask the kernel that the search returned",
+            )
+        return {"latency": self.latency, "config": self.config, "ref_latency": self.ref_latency}
+
+    @property
+    def resource_usage(self) -> Any:
+        """The same as `resources()`."""
+        return self.resources()
+
+    @property
+    def n_regs(self) -> int:
+        """Registers of a thread of a GPU kernel; the most of any launch."""
+        return max(launch.registers for launch in self.resources())
+
+    @property
+    def n_spills(self) -> int:
+        """Bytes of spill stores and loads of a thread of a GPU kernel; the most of any launch."""
+        return max(launch.spill_store_bytes + launch.spill_load_bytes for launch in self.resources())
 
     def get_profiler(self, tensor_supply_type: TensorSupplyType = TensorSupplyType.Auto) -> Profiler:
         """A profiler that makes inputs for this kernel."""

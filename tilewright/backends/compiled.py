@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tilewright.errors import Kind, fail
@@ -118,6 +119,19 @@ class CompiledProgram(ABC):
     def simulate(self, arguments: tuple[Any, ...], outputs: tuple[int, ...], options: SimulationOptions | None) -> SimulationReport:
         """Runs the thread-level program in the simulator; the arguments are the parameters in order without those at the positions `outputs`."""
         self.has_no("threads to simulate", "the simulator")
+
+    def export(self, path: Path) -> None:
+        """Writes the machine code to a file whose suffix says in which form."""
+        self.cannot_write(path, ())
+
+    def cannot_write(self, path: Path, suffixes: tuple[str, ...]) -> NoReturn:
+        fail(
+            Kind.OPTION_VALUE,
+            f"a kernel for {self.target.name} cannot be written to {path.name!r}",
+            span_of_caller(),
+            because=f"the suffix says what is written: {', '.join(suffixes)}" if suffixes else "it has no machine code",
+            help=f'write kernel.export_library("kernel{suffixes[0]}")' if suffixes else "compile it for the CPU or a GPU",
+        )
 
     def has_no(self, what: str, owner: str) -> NoReturn:
         fail(

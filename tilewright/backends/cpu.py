@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 from importlib import import_module
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,12 @@ class CpuProgram(CompiledProgram):
     def assembly(self) -> str:
         """The machine code as text."""
         return compile_assembly(self.source, self.target)
+
+    def export(self, path: Path) -> None:
+        library = import_module("tilewright.backends.cpu_library")
+        if path.suffix not in library.SUFFIXES:
+            self.cannot_write(path, library.SUFFIXES)
+        library.write_library(self.generated, self.target, path)
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:

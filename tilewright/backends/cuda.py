@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from time import perf_counter
 
 from tilewright.backends.compiled import CompiledProgram, CompileOptions, StageTimes
@@ -122,6 +123,14 @@ class CudaProgram(CompiledProgram):
     @cached_property
     def sass(self) -> str:
         return disassemble(self.binary.image)
+
+    def export(self, path: Path) -> None:
+        if path.suffix == ".cubin":
+            path.write_bytes(self.binary.image)
+        elif path.suffix == ".ptx":
+            path.write_text(self.ptx)
+        else:
+            self.cannot_write(path, (".cubin", ".ptx"))
 
     def resources(self, architecture: str | None = None) -> tuple[LaunchResources, ...]:
         """One entry per launch; for another architecture the program is compiled again.
