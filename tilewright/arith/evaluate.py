@@ -7,6 +7,7 @@ Each operation rounds to the dtype of its node: floats narrower than 32 bits are
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,8 @@ def evaluate(expr: Expr, values: Mapping[Expr, Any], load: Loader, *, call: Call
     mask    the lanes that take part at all.
     Raises: CompilerBug for a variable without a value and for a loader that gives another dtype.
     """
+    if expr.op is Op.CONST:
+        return _constant(expr)
     with np.errstate(all="ignore"):
         return _Evaluation(values, load, call or _call_meaning).value_of(expr, _Scope(np.asarray(mask, np.bool_), None))
 
@@ -94,7 +97,7 @@ class _Evaluation:
     def _compute(self, node: Expr, operands: list[Array], scope: _Scope) -> Array:
         match node.op:
             case Op.CONST:
-                return _broadcast_lanes(np.asarray(node.value, np.float64 if node.dtype.is_float else None).astype(node.dtype.numpy), node.dtype.lanes)
+                return _constant(node)
             case Op.VAR:
                 if node not in self.values:
                     raise CompilerBug(f"the variable {node.name} has no value")
@@ -139,6 +142,15 @@ class _Evaluation:
             inner = scope.narrowed(taken)
             sides.append(_zero(node.dtype) if inner is None else self.value_of(side, inner))
         return np.where(_per_lane(node, condition), *sides)
+
+
+@functools.lru_cache(maxsize=4096)
+def _constant(node: Expr) -> Array:
+    """The value of a constant, which nobody may change."""
+    with np.errstate(all="ignore"):
+        made = np.asarray(node.value, np.float64 if node.dtype.is_float else None).astype(node.dtype.numpy)
+    made.flags.writeable = False
+    return _broadcast_lanes(made, node.dtype.lanes)
 
 
 def _broadcast_lanes(array: Array, lanes: int) -> Array:

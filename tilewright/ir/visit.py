@@ -74,6 +74,9 @@ def names_made(node: Stmt) -> tuple[Expr, ...]:
 
 def subexpressions(root: Expr) -> Iterator[Expr]:
     """`root` and everything below it, each node once, operands first."""
+    if not root.args:
+        yield root
+        return
     seen: set[Expr] = set()
     stack: list[tuple[Expr, bool]] = [(root, False)]
     while stack:

@@ -15,7 +15,19 @@ from tilewright.ir.buffer import Extent, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, as_expr, cast, const, describe_operand, load, minimum, select, var
 from tilewright.ir.stmt import If, ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, bounds_conditions, fixed, has_extent, index_arrays, is_one, leading_axes, may_overlap, name_region, same_extent
+from tilewright.ops.operand import (
+    as_region,
+    bounds_conditions,
+    fixed,
+    has_extent,
+    index_arrays,
+    is_one,
+    leading_axes,
+    may_overlap,
+    name_region,
+    plain_index,
+    same_extent,
+)
 
 _EVICTION_POLICIES = ("evict_normal", "evict_first", "evict_last")
 _INSTRUCTIONS = ("tma", "cp_async", "sync")
@@ -51,9 +63,13 @@ class Copy(TileOp):
 
     def reference(self, environment: ReferenceEnvironment) -> None:
         domain = tuple(max(0, int(environment.value(e))) for e in self.extents)
+        source, target = environment.array(self.src.buffer), environment.array(self.dst.buffer)
+        plain_src, plain_dst = (plain_index(environment, r, a, domain) for r, a in ((self.src, self.src_axes), (self.dst, self.dst_axes)))
+        if plain_src is not None and plain_dst is not None:
+            target[plain_dst] = environment.convert(source[plain_src], self.src.dtype, self.dst.dtype)
+            return
         src_indices, readable = index_arrays(environment, self.src, self.src_axes, domain)
         dst_indices, writable = index_arrays(environment, self.dst, self.dst_axes, domain)
-        source, target = environment.array(self.src.buffer), environment.array(self.dst.buffer)
         lanes = source.shape[len(src_indices) :]  # of a vector dtype: one more axis, which moves as a whole
         clipped = tuple(np.broadcast_to(np.clip(i, 0, max(n - 1, 0)), domain) for i, n in zip(src_indices, source.shape, strict=False))
         values = source[clipped] if source.size else np.zeros(domain + lanes, source.dtype)

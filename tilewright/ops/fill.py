@@ -12,7 +12,7 @@ from tilewright.ir.buffer import Region
 from tilewright.ir.expr import Expr, as_expr, convert, var
 from tilewright.ir.stmt import If, ParallelFor, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
-from tilewright.ops.operand import as_region, bounds_conditions, fixed, has_extent, index_arrays
+from tilewright.ops.operand import as_region, bounds_conditions, fixed, has_extent, index_arrays, plain_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,13 @@ class Fill(TileOp):
 
     def reference(self, environment: ReferenceEnvironment) -> None:
         domain = tuple(max(0, n) for _, n in environment.box(self.dst))
-        indices, inside = index_arrays(environment, self.dst, tuple(range(len(domain))), domain)
-        environment.array(self.dst.buffer)[tuple(np.broadcast_to(i, domain)[inside] for i in indices)] = environment.value(self.value)
+        target, axes, value = environment.array(self.dst.buffer), tuple(range(len(domain))), environment.value(self.value)
+        plain = plain_index(environment, self.dst, axes, domain)
+        if plain is not None:
+            target[plain] = value
+            return
+        indices, inside = index_arrays(environment, self.dst, axes, domain)
+        target[tuple(np.broadcast_to(i, domain)[inside] for i in indices)] = value
 
     def lower(self, context: LoweringContext) -> Stmt:
         extents = tuple(as_expr(n) for n in self.dst.extents)

@@ -140,8 +140,25 @@ def index_arrays(environment: ReferenceEnvironment, region: Region, axes: tuple[
     return indices, np.broadcast_to(inside, domain)
 
 
+def plain_index(environment: ReferenceEnvironment, region: Region, axes: tuple[int, ...], domain: tuple[int, ...]) -> tuple[int | slice, ...] | None:
+    """For the reference: what numpy takes as the index of a region that lies inside its buffer, its axes those of the domain in order; else None."""
+    if tuple(a for a in axes if a >= 0) != tuple(range(len(domain))):
+        return None
+    index: list[int | slice] = []
+    for start, axis, size in zip(region.starts, axes, environment.array(region.buffer).shape, strict=False):
+        first, extent = int(environment.value(start)), 1 if axis < 0 else domain[axis]
+        if first < 0 or first + extent > size:
+            return None
+        index.append(first if axis < 0 else slice(first, first + extent))
+    return tuple(index)
+
+
 def read_box(environment: ReferenceEnvironment, region: Region) -> Array:
-    """For the reference: a region's elements, with the safe value where it leaves a tensor. TileError where it leaves a tile."""
+    """For the reference: a copy of a region's elements, with the safe value where it leaves a tensor. TileError where it leaves a tile."""
+    domain = tuple(max(0, n) for _, n in environment.box(region))
+    plain = plain_index(environment, region, tuple(range(len(domain))), domain)
+    if plain is not None:
+        return environment.array(region.buffer)[plain].copy()
     indices, inside, domain = _box(environment, region)
     source = environment.array(region.buffer)
     safe = np.full(domain, environment.safe_value(region.buffer), source.dtype)
@@ -153,6 +170,10 @@ def read_box(environment: ReferenceEnvironment, region: Region) -> Array:
 
 def write_box(environment: ReferenceEnvironment, region: Region, values: Array) -> None:
     """For the reference: stores into a region what lies inside its tensor. TileError where it leaves a tile."""
+    plain = plain_index(environment, region, tuple(range(values.ndim)), values.shape)
+    if plain is not None:
+        environment.array(region.buffer)[plain] = values
+        return
     indices, inside, domain = _box(environment, region)
     environment.array(region.buffer)[tuple(np.broadcast_to(i, domain)[inside] for i in indices)] = values[inside]
 

@@ -165,8 +165,8 @@ class _Interpreter(ThreadStatements):
         return evaluate(expression, self._variables, self._access.load, mask=self._mask if mask is None else mask)
 
     def _integer(self, extent: Extent) -> int:
-        if isinstance(extent, int):
-            return extent
+        if isinstance(extent, int) or extent.is_const:
+            return int(extent if isinstance(extent, int) else extent.value)
         require_bound(extent, self._variables)
         return int(self._evaluate(extent))
 

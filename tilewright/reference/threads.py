@@ -55,6 +55,7 @@ class ThreadStatements:
     def _init_threads(self) -> None:
         self._is_in_threads = False
         self._made_by: dict[Expr, Array] = {}  # which threads have given a name its value
+        self._own: dict[Stmt, tuple[list[Buffer], set[Expr]]] = {}
 
     def _evaluate(self, expression: Expr, mask: Array | None = None) -> Array:
         raise NotImplementedError
@@ -83,10 +84,10 @@ class ThreadStatements:
     def _as_block(self, stmt: Stmt, lane: int | None = None) -> Iterator[None]:
         """Without lanes: for the block, where names must have one value on all threads, or for one thread."""
         values = dict(self._variables)
-        roots = [b for b in {b.storage for inner in _nested(stmt) for b in _buffers(inner)} if b.scope in _PRIVATE]
-        used = {n for inner in _nested(stmt) for e in own_expressions(inner) for n in subexpressions(e) if n.op is Op.VAR and n in values}
-        for name in used - {n for inner in _nested(stmt) for n in _bound(inner)}:
-            self._variables[name] = self._one(np.asarray(values[name]), name.name, stmt.span, lane)
+        roots, names = self._own_of_threads(stmt)
+        for name in names:
+            if name in values:
+                self._variables[name] = self._one(np.asarray(values[name]), name.name, stmt.span, lane)
         with self._access.collapsed(roots, lane, lambda array, name: self._one_copy(array, name, stmt.span)):
             mask, self._mask, self._is_in_threads = self._mask, np.asarray(True), False
             try:
@@ -95,6 +96,16 @@ class ThreadStatements:
                 self._mask, self._is_in_threads = mask, True
         for name in values:
             self._variables[name] = values[name]
+
+    def _own_of_threads(self, stmt: Stmt) -> tuple[list[Buffer], set[Expr]]:
+        """Root buffers of a statement that every thread has for itself, and the names that it takes from outside."""
+        found = self._own.get(stmt)
+        if found is None:
+            parts = tuple(_nested(stmt))
+            roots = [b for b in {b.storage for inner in parts for b in _buffers(inner)} if b.scope in _PRIVATE]
+            used = {n for inner in parts for e in own_expressions(inner) for n in subexpressions(e) if n.op is Op.VAR}
+            found = self._own[stmt] = roots, used - {n for inner in parts for n in _bound(inner)}
+        return found
 
     def _one(self, values: Array, name: str, span: Span, lane: int | None) -> Any:
         """The value of one thread, or that of all."""
