@@ -192,6 +192,8 @@ TESTED_THROUGH: dict[str, str] = {
     "sim/ports.py": "sim/test_simulate.py",
     "sim/registers.py": "sim/test_simulate.py",
     "sim/rows.py": "sim/test_simulate.py",
+    "ir/foreign.py": "language/test_foreign.py",
+    "ir/foreign_code.py": "language/test_foreign.py",
     "sim/steps.py": "sim/test_simulate.py",
     "sim/structures.py": "sim/test_simulate.py",
     "sim/unset.py": "sim/test_findings.py",

@@ -144,6 +144,9 @@ class Kind(Enum):
     WARP_MASK = "warp-mask", Category.VALUE
     TARGET_FEATURE = "target-feature", Category.UNSUPPORTED
     SHARED_MEMORY_EXCEEDED = "shared-memory-exceeded", Category.VALUE
+    EXTERN_ARGUMENT = "extern-argument", Category.TYPE
+    EXTERN_TARGET = "extern-target", Category.UNSUPPORTED
+    EXTERN_SOURCE = "extern-source", Category.VALUE
     CUDA_MISSING = "cuda-missing", Category.RUNTIME
     COMPILE_FLAGS = "compile-flags", Category.VALUE
     # -- calling a kernel

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from tilewright.codegen.llvm.program import GeneratedModule, emit_program
+from tilewright.ir.foreign_code import refuse_foreign_code
 from tilewright.ir.program import Program
 from tilewright.passes import CPU_PASSES, PassContext, PassRecord, run_passes
 from tilewright.target.cpu import CpuTarget
@@ -25,6 +26,7 @@ class Compilation:
 def generate(program: Program, target: CpuTarget, records: list[PassRecord] | None = None) -> Compilation:
     """Runs the passes and generates code; `records`, where given, receives the program after each pass."""
     start = perf_counter()
+    refuse_foreign_code(program, "a CPU")
     context = PassContext(target)
     lowered = run_passes(program, context, CPU_PASSES, records)
     middle = perf_counter()

@@ -12,6 +12,7 @@ from time import perf_counter
 
 from tilewright.backends.compiled import CompiledProgram, CompileOptions, StageTimes
 from tilewright.backends.lowering import ThreadProgram, lower_to_threads
+from tilewright.backends.refused_source import explain_refusal
 from tilewright.backends.resources import LaunchResources, resources_of
 from tilewright.codegen.cuda.module import CudaModule
 from tilewright.codegen.cuda.options import options_of
@@ -114,7 +115,7 @@ class CudaProgram(CompiledProgram):
     def cubin(self) -> Cubin:
         """What NVRTC made of the source; from the disk cache in most cases."""
         module = self.compilation.module
-        return compile_cubin(module.text, self.target, module.flags)
+        return compile_module(module, self.target)
 
     @property
     def ptx(self) -> str:
@@ -149,7 +150,7 @@ class CudaProgram(CompiledProgram):
                 help="name one of them",
             )
         module = generate_cuda(self.program, target, self.options).module
-        return resources_of(module, compile_cubin(module.text, target, module.flags), target)
+        return resources_of(module, compile_module(module, target), target)
 
     def image_for(self, device: GpuDevice) -> bytes:
         """The cubin for a device: our own, or the same source assembled for a later architecture.
@@ -169,7 +170,7 @@ class CudaProgram(CompiledProgram):
                 help='compile it with target="cuda" on this machine',
             )
         module = self.compilation.module
-        return compile_cubin(module.text, replace(self.target, name=f"sm_{found[0]}{found[1]}"), module.flags).image
+        return compile_module(module, replace(self.target, name=f"sm_{found[0]}{found[1]}")).image
 
     def call_plan(self, outputs: tuple[int, ...]) -> CudaCallPlan:
         written, unused = used_parameters(self.program)
@@ -207,7 +208,7 @@ def compile_for_cuda(
     compilation = generate_cuda(program, target, options, records)
     module = compilation.module
     before = perf_counter()
-    cubin = compile_cubin(module.text, target, module.flags)
+    cubin = compile_module(module, target)
     machine_code_ms = 0.0 if cubin.is_from_cache else 1e3 * (perf_counter() - before)
     before = perf_counter()
     launcher, _ = cached_object(emit_launcher(program, module, host_target()), host_target())
@@ -220,6 +221,12 @@ def compile_for_cuda(
     made = CudaProgram(program, target, options, CudaBinary(cubin.image, launcher, kernels), times, cubin.is_from_cache, compilation)
     made.cubin = cubin
     return made
+
+
+def compile_module(module: CudaModule, target: NvidiaTarget) -> Cubin:
+    """Machine code. Raises TileError (extern-source, compile-flags) for what the user gave the compiler, CompilerBug where the fault is ours."""
+    explain = functools.partial(explain_refusal, module) if module.sources or module.foreign else None
+    return compile_cubin(module.text, target, module.flags, explain)
 
 
 def _has_asserts(program: Program) -> bool:

@@ -16,6 +16,7 @@ from tilewright.backends.compiled import CompiledProgram, StageTimes
 from tilewright.backends.lowering import ThreadProgram, lower_to_threads
 from tilewright.codegen.llvm.program import slots_of
 from tilewright.errors import TileError
+from tilewright.ir.foreign_code import refuse_foreign_code
 from tilewright.ir.memory_use import used_parameters
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Program
@@ -73,6 +74,7 @@ class SimulatedProgram(CompiledProgram):
 def compile_for_simulator(program: Program, target: SimulatedTarget, records: list[PassRecord] | None = None) -> SimulatedProgram:
     """The thread-level program as the simulator runs it."""
     start = perf_counter()
+    refuse_foreign_code(program, "the simulator")
     threads = lower_to_threads(program, target.nvidia, records)
     return SimulatedProgram(program, target, threads, StageTimes(threads.passes_ms, 0.0, 0.0, 0.0, 1e3 * (perf_counter() - start)))
 

@@ -149,7 +149,7 @@ class Buffer:
 
     def access_ptr(self, access: Any = "r", *, offset: Any = 0, extent: Any = None) -> Reference:
         """The address `offset` elements, counted row-major, behind the first; see `T.access_ptr`."""
-        return address(self, tuple(const(0) for _ in self.shape), access, offset)
+        return address(self, tuple(const(0) for _ in self.shape), access, offset, extent)
 
 
 def _refuse_operator(buffer: Buffer) -> NoReturn:
@@ -287,15 +287,22 @@ class Region:
         return f"{self.buffer.name}[{', '.join(parts)}]"
 
 
+@dataclass(frozen=True, eq=False)
 class Reference(Region):
-    """An element or a region that is written through where it is assigned: what a T.Ref parameter of a macro stands for."""
+    """An element or a region that is written through where it is assigned: what a T.Ref parameter of a macro stands for; also an address.
+
+    access, elements   what code of another language does from an address on: "r", "w" or "rw", with how many elements; None: with any of the buffer.
+    """
+
+    access: str = "rw"
+    elements: int | None = None
 
     @classmethod
-    def of(cls, place: Expr | Region) -> Reference:
+    def of(cls, place: Expr | Region, access: str = "rw", elements: int | None = None) -> Reference:
         """Of an element, or of a region."""
         if isinstance(place, Expr):
-            return cls(place.buffer, place.args, (1,) * len(place.args), (False,) * len(place.args), span_of_caller())
-        return cls(place.buffer, place.starts, place.extents, place.is_slice, place.span)
+            return cls(place.buffer, place.args, (1,) * len(place.args), (False,) * len(place.args), span_of_caller(), access, elements)
+        return cls(place.buffer, place.starts, place.extents, place.is_slice, place.span, access, elements)
 
     @property
     def is_element(self) -> bool:
@@ -310,8 +317,11 @@ class Reference(Region):
 _ACCESSES = ("r", "w", "rw", "wr")
 
 
-def address(buffer: Buffer, indices: tuple[Expr, ...], access: Any, offset: Any) -> Reference:
-    """The place `offset` elements, counted row-major, behind an element. Raises TileError (option-value) for an unknown access."""
+def address(buffer: Buffer, indices: tuple[Expr, ...], access: Any, offset: Any, extent: Any = None) -> Reference:
+    """The place `offset` elements, counted row-major, behind an element; of `extent` elements, as far as that is a number.
+
+    Raises TileError (option-value) for an unknown access.
+    """
     if not isinstance(access, str) or access not in _ACCESSES:
         fail(
             Kind.OPTION_VALUE,
@@ -320,9 +330,9 @@ def address(buffer: Buffer, indices: tuple[Expr, ...], access: Any, offset: Any)
             because=f"known are {', '.join(map(repr, _ACCESSES))}",
             help='write "r", "w" or "rw"',
         )
-    step = as_expr(offset)
+    step, elements = as_expr(offset), as_integer(extent)
     if len(indices) == 1 or (step.is_const and step.value == 0):
-        return Reference.of(load(buffer, (*indices[:-1], indices[-1] + step)))
+        return Reference.of(load(buffer, (*indices[:-1], indices[-1] + step)), access, elements)
     position: Expr = const(0)
     for index_, size in zip(indices, buffer.shape, strict=True):
         position = position * size + index_
@@ -331,7 +341,7 @@ def address(buffer: Buffer, indices: tuple[Expr, ...], access: Any, offset: Any)
     for size in reversed(buffer.shape[1:]):
         found.append(position % size)
         position = position // size
-    return Reference.of(load(buffer, (position, *reversed(found))))
+    return Reference.of(load(buffer, (position, *reversed(found))), access, elements)
 
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op
+from tilewright.ir.foreign import ForeignCall
+from tilewright.ir.instruction import Access
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, Store
 from tilewright.ir.tileop import TileOp
@@ -54,6 +56,12 @@ def memory_use(program: Program) -> MemoryUse:
                 add(read, stmt.buffer)
                 if stmt.kind is not AtomicKind.LOAD:
                     add(written, stmt.buffer)
+            elif isinstance(stmt, ForeignCall):
+                for address, reach in stmt.addresses():
+                    if reach.access is not Access.WRITE:
+                        add(read, address.buffer)
+                    if reach.access is not Access.READ:
+                        add(written, address.buffer)
             else:
                 for value in vars(stmt).values():
                     if isinstance(value, Buffer):

@@ -9,6 +9,7 @@ from typing import Any
 from tilewright.ir.buffer import Buffer, Region, format_shape
 from tilewright.ir.expr import Expr
 from tilewright.ir.expr_text import print_expr
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import (
     Assert,
@@ -122,6 +123,13 @@ class Printer:
                 self.line(
                     f"{self.name(node.result)} = block_reduce_{node.kind.value}({self.expr(node.value)}, over {''.join('xyz'[a] for a in node.axes)})", node
                 )
+            case ForeignCall():
+                result = "" if node.result is None else f"{self.name(node.result)} = "
+                parts = [
+                    self.value(a) if r is None else f"&{self.value(a)} ({r.access.value}{', element' * r.is_element})"
+                    for a, r in zip(node.arguments, node.reaches, strict=True)
+                ]
+                self.line(f"{result}{node.kind.value}({', '.join((repr(node.text), *parts))})", node)
             case Assert():
                 self.line(f"device_assert({self.expr(node.condition)}, {node.message!r})", node)
             case Assume():

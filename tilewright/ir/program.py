@@ -77,10 +77,19 @@ class HostCheck:
 
 
 @dataclass(frozen=True, eq=False)
+class ImportedSource:
+    """Text of the user's in the language of the target."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """A traced kernel function.
 
     workspaces   global buffers that the runtime allocates for a call (`T.alloc_global`).
+    sources      what stands in front of the kernels (`T.import_source`), in order.
     """
 
     name: str
@@ -90,6 +99,7 @@ class Program:
     workspaces: tuple[Buffer, ...] = ()
     checks: tuple[HostCheck, ...] = ()
     hints: tuple[Hint, ...] = field(default=())
+    sources: tuple[ImportedSource, ...] = ()
 
 
 class HintKind(Enum):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Expr, rebuild
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.stmt import AtomicUpdate, BlockReduce, Let, ReduceLoop, Seq, Stmt, WarpExchange
 from tilewright.ir.thread import Address, Registers
 
@@ -69,6 +70,8 @@ def names_made(node: Stmt) -> tuple[Expr, ...]:
         return (node.result,)
     if isinstance(node, AtomicUpdate) and node.previous is not None:
         return (node.previous,)
+    if isinstance(node, ForeignCall) and node.result is not None:
+        return (node.result,)
     return ()
 
 

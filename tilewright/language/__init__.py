@@ -36,6 +36,7 @@ from tilewright.language.annotate import (
 )
 from tilewright.language.debug import device_assert, print
 from tilewright.language.elsewhere import REASONS as _REASONS
+from tilewright.language.foreign import call_extern, call_pure_extern, import_source, ptx
 from tilewright.language.function import PrimFunc, Ref, Var, macro, prim_func
 from tilewright.language.kernel import (
     ClusterKernel,
@@ -306,6 +307,8 @@ __all__ = [
     "bitwise_xor",
     "bool",
     "c2d_im2col",
+    "call_extern",
+    "call_pure_extern",
     "cast",
     "cdiv",
     "ceil",
@@ -387,6 +390,7 @@ __all__ = [
     "ieee_sub",
     "if_then_else",
     "im2col",
+    "import_source",
     "inc_max_nreg",
     "index_to_coordinates",
     "infinity",
@@ -441,6 +445,7 @@ __all__ = [
     "prim_func",
     "print",
     "ptr",
+    "ptx",
     "ptx_commit_group",
     "ptx_wait_group",
     "reduce",

@@ -24,16 +24,17 @@ def address_of(place: Any) -> Reference:
 def access_ptr(base: Any, access: Any = "r", *extents: Any, offset: Any = 0, extent: Any = None, ignore_last_ndim: int = 0) -> Reference:
     """The address `offset` elements, counted row-major, behind an element or the first element of a buffer or region.
 
-    access, extents, extent, ignore_last_ndim   say what the callee does with the memory; here every access is checked by itself.
+    access, extent     what T.call_extern and T.ptx do with the memory: "r", "w" or "rw"; extent=1 means this element alone, anything else any of the buffer.
+    extents, ignore_last_ndim   a box from there on, which counts as any of the buffer.
 
     Raises TileError (operand-kind, option-value) for what has no address, and an unknown access.
     """
     if isinstance(base, Buffer):
-        return address(base, tuple(const(0) for _ in base.shape), access, offset)
+        return address(base, tuple(const(0) for _ in base.shape), access, offset, extent)
     if isinstance(base, Region):
-        return address(base.buffer, base.starts, access, offset)
+        return address(base.buffer, base.starts, access, offset, extent)
     if isinstance(base, Expr) and base.op is Op.LOAD:
-        return address(base.buffer, base.args, access, offset)
+        return address(base.buffer, base.args, access, offset, extent)
     fail(
         Kind.OPERAND_KIND,
         f"{describe_operand(base)} has no address",

@@ -15,7 +15,7 @@ from tilewright.ir.buffer import Buffer, Region, Scope, format_shape, index
 from tilewright.ir.expr import Expr, Op, as_expr, const, convert, var
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.ir.lanes import split_value
-from tilewright.ir.program import Hint, HostCheck, Launch, Parameter
+from tilewright.ir.program import Hint, HostCheck, ImportedSource, Launch, Parameter
 from tilewright.ir.stmt import Assert, Assume, AtomicKind, AtomicUpdate, Let, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import subexpressions
@@ -70,6 +70,7 @@ class ProgramBuilder(build.Builder):
         self.workspaces: list[Buffer] = []
         self.checks: list[HostCheck] = []
         self.hints: list[Hint] = []
+        self.sources: list[ImportedSource] = []
         self.promises: list[Assume] = []  # of T.assume outside a launch; they hold in every launch that follows
         self.frames: list[Frame] = []
         self.ordered: set[Expr] = set()  # indices of parallel loops whose turns have to run one after the other

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tilewright.dtypes import DType
@@ -131,12 +131,4 @@ def trace_eager(rewritten: Rewritten, annotations: Mapping[str, Any], names: lis
         arguments = _arguments(builder, annotations, names, compile_time)
         program = trace_program(builder, rewritten, arguments)
     ordered = _in_order([p for p in program.parameters if not p.is_output], names)
-    return Program(
-        program.name,
-        (*ordered, *(p for p in program.parameters if p.is_output)),
-        program.launches,
-        program.span,
-        program.workspaces,
-        program.checks,
-        program.hints,
-    )
+    return replace(program, parameters=(*ordered, *(p for p in program.parameters if p.is_output)))

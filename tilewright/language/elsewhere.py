@@ -11,7 +11,7 @@ class Reason(Enum):
     HOPPER = "it is an instruction of Hopper's that a program places by hand", "T.Pipelined, T.copy, T.gemm and T.sync_threads are run on every target"
     BLACKWELL = "it is an instruction of GPUs newer than sm_90", "T.gemm and T.copy are run on every target; the newest one is sm_90a"
     SPARSE = "it multiplies matrices of which every second pair of elements is left out", "multiply the full matrices with T.gemm"
-    FOREIGN_CODE = "it inserts code of another language into the generated one", "write it with the operations of T, which run on every target"
+    FOREIGN_CODE = "it calls functions of another compiler", "write it with the operations of T; on a GPU, T.call_extern and T.ptx run CUDA C++ and PTX"
     EMITTER = "it writes the instructions of one kind of tensor cores", "T.gemm chooses the instructions of its target"
     MATRIX_FRAGMENT = "it is an older way to reach tensor cores, one instruction at a time", "T.gemm chooses the instructions of its target"
     IR_NODE = "it builds statements of TVM's intermediate representation, which only tests of TVM's passes do", "write the statement in Python"
@@ -38,9 +38,7 @@ _NAMES: dict[Reason, str] = {
         clc_get_first_ctaid_x clc_get_first_ctaid_y clc_get_first_ctaid_z mma_gemm_blockscaled make_blockscaled_gemm_layout float4_e2m1_unpacked
     """,
     Reason.SPARSE: "gemm_sp wgmma_gemm_sp ptx_mma_sp ptx_wgmma_sp_rs ptx_wgmma_sp_ss",
-    Reason.FOREIGN_CODE: """
-        call_extern call_pure_extern call_intrin call_packed call_llvm_intrin call_llvm_pure_intrin import_source CUDASourceCodeKernel lookup_param
-    """,
+    Reason.FOREIGN_CODE: "call_intrin call_packed call_llvm_intrin call_llvm_pure_intrin CUDASourceCodeKernel lookup_param",
     Reason.EMITTER: """
         TensorCoreIntrinEmitter TensorCoreIntrinEmitterWithLadderTransform TensorCoreIntrinEmitterSM120 SparseTensorCoreIntrinEmitter
         WGMMATensorCoreIntrinEmitter WGSparseTensorCoreIntrinEmitter TCGEN05TensorCoreIntrinEmitter get_ldmatrix_offset get_mma_micro_size

@@ -245,7 +245,16 @@ def trace_program(builder: ProgramBuilder, rewritten: Rewritten, arguments: dict
     builder.finish(loose)
     outputs = check_outputs(builder, returned, rewritten.span)
     parameters = (*builder.parameters, *(Parameter(b.name, ParameterKind.TENSOR, b.span, buffer=b, is_output=True) for b in outputs))
-    program = Program(builder.name, parameters, tuple(builder.launches), rewritten.span, tuple(builder.workspaces), tuple(builder.checks), tuple(builder.hints))
+    program = Program(
+        builder.name,
+        parameters,
+        tuple(builder.launches),
+        rewritten.span,
+        tuple(builder.workspaces),
+        tuple(builder.checks),
+        tuple(builder.hints),
+        tuple(builder.sources),
+    )
     check_scopes(program)
     return program
 

@@ -12,6 +12,7 @@ from tilewright.ir.expr import Expr, const, describe_operand, var
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import Seq
 from tilewright.language.builder import FrameKind, LaunchFrame, ProgramBuilder, program_builder
+from tilewright.language.foreign import import_prelude
 from tilewright.language.grid_barriers import split_at_grid_barriers
 from tilewright.language.loops import as_extent
 from tilewright.spans import span_of_caller
@@ -144,11 +145,13 @@ def Kernel(*blocks: Any, threads: Any = None, prelude: str | None = None, is_cpu
 
     blocks    extents, ints or expressions, x first; a grid dimension of 0 at run time launches nothing.
     threads   threads of a block, an int or up to three.
+    prelude   CUDA C++ in front of the kernel, as T.import_source takes it.
 
     Raises TileError for thread counts that are not positive and for more than three dimensions.
     """
     builder = program_builder()  # refuses a launch outside a kernel
     span = span_of_caller()
+    import_prelude(builder, prelude, span)
     if len(blocks) > 3:
         fail(
             Kind.GRID_RANK,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op
+from tilewright.ir.foreign import ForeignCall
+from tilewright.ir.instruction import Access
 from tilewright.ir.stmt import Assert, AtomicUpdate, Break, For, Let, Pipeline, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import own_expressions, statements, subexpressions
@@ -50,6 +52,10 @@ def _accesses(stmt: Stmt) -> tuple[set[Buffer], set[Buffer]]:
             reads |= {n.buffer.storage for n in subexpressions(expression) if n.op is Op.LOAD}
         if isinstance(inner, (Store, AtomicUpdate)):
             writes.add(inner.buffer.storage)
+        if isinstance(inner, ForeignCall):
+            for address, reach in inner.addresses():
+                reads |= {address.buffer.storage} if reach.access is not Access.WRITE else set()
+                writes |= {address.buffer.storage} if reach.access is not Access.READ else set()
         if isinstance(inner, TileOp):
             effects = inner.effects()
             reads |= {r.buffer.storage for r in effects.reads}

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Extent, Region, Scope
 from tilewright.ir.expr import Expr, Op
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import AtomicUpdate, BlockReduce, For, Let, ParallelFor, ReduceLoop, Seq, Stmt, WarpExchange
-from tilewright.ir.visit import own_expressions, statements, subexpressions
+from tilewright.ir.thread import Address
+from tilewright.ir.visit import names_made, own_expressions, statements, subexpressions
 
 _Variables = frozenset[Expr]
 
@@ -69,7 +71,7 @@ class _Check:
         if isinstance(stmt, Seq):
             for inner in stmt.body:
                 self._walk(inner, scope, launch)
-                if isinstance(inner, (Let, ReduceLoop, AtomicUpdate, BlockReduce, WarpExchange)):
+                if isinstance(inner, (Let, ReduceLoop, AtomicUpdate, BlockReduce, ForeignCall, WarpExchange)):
                     scope = scope.union(_defined(inner))
             return
         inside = scope.union(_defined(stmt))
@@ -153,15 +155,9 @@ def _defined(stmt: Stmt) -> tuple[Expr, ...]:
             return (stmt.variable,)
         case ParallelFor():
             return stmt.variables
-        case Let():
-            return (stmt.variable,)
         case ReduceLoop():
             return stmt.result, stmt.axis
-        case BlockReduce() | WarpExchange():
-            return (stmt.result,)
-        case AtomicUpdate():
-            return () if stmt.previous is None else (stmt.previous,)
-    return ()
+    return names_made(stmt)
 
 
 def _children(stmt: Stmt) -> list[Stmt]:
@@ -174,6 +170,6 @@ def _named_buffers(stmt: Stmt) -> list[Buffer]:
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Buffer):
                 found.append(item)
-            elif isinstance(item, Region):
+            elif isinstance(item, (Address, Region)):
                 found.append(item.buffer)
     return found

@@ -8,6 +8,7 @@ from tilewright.arith.bounds import Facts
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
 from tilewright.ir.expr import Expr, Op
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import AtomicUpdate, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
@@ -129,6 +130,8 @@ class _RaceCheck:
                 self.known[stmt.variable] = self.depends(stmt.value)
             case AtomicUpdate() if stmt.previous is not None:
                 self.known[stmt.previous] = frozenset(self.loop.variables)
+            case ForeignCall() if stmt.result is not None:
+                self.known[stmt.result] = frozenset(self.loop.variables)
             case ReduceLoop():
                 self.known[stmt.result] = self.depends(stmt.initial, stmt.value, stmt.extent)
             case If():

@@ -25,10 +25,12 @@ from typing import Any
 
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, binary, const, load, logical, var
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import AtomicUpdate, Barrier, Break, For, If, Let, LoopKind, ParallelFor, Print, ReduceLoop, Seq, Stmt, Store, WarpExchange, While
+from tilewright.ir.thread import Address
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import inner_statements, own_expressions, rewrite_expr, statements, subexpressions, substitute, substitute_expr
+from tilewright.ir.visit import inner_statements, names_made, own_expressions, rewrite_expr, statements, subexpressions, substitute, substitute_expr
 from tilewright.ops.async_copy import CommitGroup, WaitGroup
 from tilewright.ops.copy import Copy
 from tilewright.passes.context import GpuPassContext, TileVersions
@@ -163,6 +165,8 @@ class _Expansion:
             return old if made is None else Region(made, (slot(old.buffer), *old.starts), (1, *old.extents), (False, *old.is_slice), old.span)
 
         def value(item: Any) -> Any:
+            if isinstance(item, Address):
+                return Address(item.buffer, tuple(map(value, item.indices)))
             return rewrite_expr(item, element, memo) if isinstance(item, Expr) else item
 
         memo: dict[Expr, Expr] = {}
@@ -172,6 +176,8 @@ class _Expansion:
             return node.with_regions(region)
         if isinstance(node, (Store, AtomicUpdate)) and node.buffer in self.versions:
             return dataclasses.replace(node, buffer=self.versions[node.buffer], indices=(slot(node.buffer), *node.indices))
+        if isinstance(node, ForeignCall):
+            return node.at(lambda a: Address(self.versions[a.buffer], (slot(a.buffer), *a.indices)) if a.buffer in self.versions else a)
         return node
 
     def _loop(self, pipeline: _Pipeline, slots: dict[Buffer, Expr]) -> Stmt:
@@ -288,8 +294,8 @@ def _names_bound(stmt: Stmt) -> tuple[Expr, ...]:
             return (stmt.variable,)
         case ReduceLoop() | WarpExchange():
             return (stmt.result,)
-        case AtomicUpdate():
-            return () if stmt.previous is None else (stmt.previous,)
+        case AtomicUpdate() | ForeignCall():
+            return names_made(stmt)
         case For():
             return (stmt.variable,)
         case ParallelFor():

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir.buffer import Buffer, Scope, whole
 from tilewright.ir.expr import Expr, Op, const, load, var
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import HintKind, Launch, Program
 from tilewright.ir.stmt import For, If, ParallelFor, Print, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr
+from tilewright.ir.visit import inner_statements, rewrite, rewrite_expr, statements
 from tilewright.layout import (
     LANE,
     REG,
@@ -283,7 +284,11 @@ class _Inference:
     def through_shared(self, loop: ParallelFor, node: Stmt, plan: LoopPlan | None, loops: Mapping[Expr, int]) -> Stmt:
         """The statement with the fragments that its threads do not hold read from, and written to, tiles in shared memory."""
         accesses = [a for a in accesses_of(loop.body) if a.buffer.scope is Scope.FRAGMENT]
-        missed = [a for a in accesses if plan is None or match_registers(loop, plan, a, self.fragments[a.buffer], loops) is None]
+        # Foreign code runs once for each iteration, also where several threads would need the result in registers.
+        is_run_once = plan is not None and not plan.layout.is_injective and any(isinstance(s, ForeignCall) for s in statements(node))
+        missed = [
+            a for a in accesses if plan is None or (is_run_once and a.is_store) or match_registers(loop, plan, a, self.fragments[a.buffer], loops) is None
+        ]
         if not missed:
             return node
         moved = {} if plan is None else self.between_lanes(loop, plan, missed, {a.buffer for a in accesses if a.is_store}, loops)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir.buffer import Buffer, Extent, Scope
 from tilewright.ir.expr import Expr, Op, const, unary, var
+from tilewright.ir.foreign import ForeignCall
+from tilewright.ir.instruction import Access as Touches
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import (
     AtomicUpdate,
@@ -42,7 +44,7 @@ from tilewright.passes.context import GpuPassContext, PassContext
 from tilewright.passes.thread_conflicts import Access, Conflicts, Order, Place, Values
 from tilewright.passes.thread_variance import Variance, is_cooperative, is_private
 from tilewright.passes.touched_boxes import touched_boxes
-from tilewright.passes.walk import may_leave_loop
+from tilewright.passes.walk import may_leave_loop, storages_written_by
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,8 @@ class _Inserter:
                 return _Result.of(stmt, self._block_accesses(stmt))
             case Store() | AtomicUpdate():
                 return self._update(stmt)
+            case ForeignCall():
+                return _Result.of(stmt, [*self._reads(stmt, *own_expressions(stmt)), *self._foreign(stmt)])
             case Let():
                 accesses = self._reads(stmt, stmt.value)
                 self.place.define(stmt.variable, stmt.value)
@@ -230,6 +234,21 @@ class _Inserter:
         value = held(stmt.value, "value")
         parts = (*names, self._barrier(stmt.span, pair), dataclasses.replace(stmt, indices=indices, value=value))
         return _Result(Seq(stmt.span, parts), reads, [write], every, is_closed=True)
+
+    def _foreign(self, stmt: ForeignCall) -> list[Access]:
+        """What code that is not known may touch. Between two such accesses to global memory nothing is put: it may use atomics there."""
+        found = []
+        for address, reach in stmt.addresses():
+            is_write, is_atomic = reach.access is not Touches.READ, address.buffer.storage.scope is Scope.GLOBAL
+            if is_private(address.buffer) and is_write:
+                self.place.written(address.buffer)
+            if not self._counts(address.buffer):
+                continue
+            if reach.is_element:
+                found.append(self._access(stmt, address.buffer, address.indices, is_write=is_write, is_atomic=is_atomic))
+            else:
+                found.append(Access(stmt, address.buffer, None, is_write, is_atomic, self.place.conditions, self.place.loops))
+        return found
 
     def _seq(self, node: Seq) -> _Result:
         made: list[Stmt] = []
@@ -270,9 +289,8 @@ class _Inserter:
                 self.place = before.under(condition, truth)
                 results.append(self.visit(body))
         self.place = before
-        for stmt in statements(node):
-            if isinstance(stmt, Store) and is_private(stmt.buffer):
-                self.place.written(stmt.buffer)
+        for storage in filter(is_private, storages_written_by(node)):
+            self.place.written(storage)
         then, otherwise = results[0], results[1] if len(results) > 1 else None
         heads, every = [*first, *then.heads], [*first, *then.every]
         tails = [*(first if otherwise is None or not (then.is_closed and otherwise.is_closed) else []), *then.tails]
@@ -301,9 +319,9 @@ class _Inserter:
         header = node.extent if isinstance(node, For) else node.condition
         first = self._reads(node, header)
         before = self.place
-        for stmt in statements(node.body):
-            if isinstance(stmt, Store) and is_private(stmt.buffer):
-                before.written(stmt.buffer)
+        changed = [b for b in storages_written_by(node.body) if is_private(b)]
+        for storage in changed:
+            before.written(storage)
         if isinstance(node, For):
             self.place = before.inside(node.variable, node.extent)
             repeated: list[Access] = []
@@ -314,9 +332,8 @@ class _Inserter:
         inner = self.place
         result = self.visit(node.body)
         self.place = before
-        for stmt in statements(node.body):
-            if isinstance(stmt, Store) and is_private(stmt.buffer):
-                before.written(stmt.buffer)
+        for storage in changed:
+            before.written(storage)
         body, heads, tails, is_closed = result.stmt, [*repeated, *result.heads], result.tails, result.is_closed
         leaves = may_leave_loop(node.body)
         if leaves:

@@ -18,6 +18,7 @@ from tilewright.arith.evaluate import evaluate
 from tilewright.arith.lower_layout import lower_layout
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, binary, const
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.stmt import AtomicUpdate, For, ParallelFor, Stmt, Store
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.layout import LANE, REG, WARP, Axis, Layout, LayoutError, distribute, factor, register_renaming, tile_axes
@@ -83,6 +84,8 @@ def accesses_of(node: Stmt) -> Iterator[Access]:
         found: list[Access] = []
         if isinstance(stmt, (Store, AtomicUpdate)):
             found.append(Access(stmt.buffer, stmt.indices, True))
+        if isinstance(stmt, ForeignCall):
+            found += [Access(a.buffer, a.indices, True) for a, _ in stmt.addresses()]
         for expression in own_expressions(stmt):
             found += [Access(e.buffer, e.args, False) for e in subexpressions(expression) if e.op is Op.LOAD]
         for access in found:
@@ -406,10 +409,10 @@ def plan_loop(loop: ParallelFor, fragments: Mapping[Buffer, Layout], num_threads
 def follow(loop: ParallelFor, extents: tuple[int, ...], fragments: Mapping[Buffer, Layout]) -> LoopPlan | None:
     """The plan that a fragment with a known layout asks for."""
     known = [a for a in accesses_of(loop.body) if a.buffer in fragments]
-    gives_previous = any(isinstance(s, AtomicUpdate) and s.previous is not None for s in statements(loop.body))
+    gives_previous = any((isinstance(s, AtomicUpdate) and s.previous is not None) or isinstance(s, ForeignCall) for s in statements(loop.body))
     for access in sorted(known, key=lambda a: not a.is_store):
         plan = carry_into_loop(loop, extents, access, fragments[access.buffer])
-        # What an atomic gives back belongs to the one thread that did it.
+        # What an atomic or foreign code gives back belongs to the one thread that did it.
         if plan is not None and not (gives_previous and not plan.layout.is_injective):
             return plan
     return None

@@ -15,9 +15,10 @@ from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Span
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, binary, const, load, logical, var
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, ParallelFor, Print, Seq, Stmt, Store, While
-from tilewright.ir.thread import AsyncRegion
+from tilewright.ir.thread import Address, AsyncRegion
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import rewrite, rewrite_expr, statements, substitute
 from tilewright.layout import LANE, REG, WARP, Layout, MemoryLayout, TableLayout, tile_axes, whole_registers
@@ -118,6 +119,12 @@ class _Lowering:
             return (flat,)
         return indices
 
+    def address(self, address: Address, loop: ParallelFor | None, plan: LoopPlan, registers: Mapping[str, Expr]) -> Address:
+        """Where an element lies in what its buffer became."""
+        if address.buffer.scope in (Scope.GLOBAL, Scope.VARIABLE):
+            return address
+        return Address(self.buffer(address.buffer), self.place(address.buffer, address.indices, loop, plan, registers))
+
     # -- statements
     def run(self) -> Launch:
         launch = self.launch
@@ -183,6 +190,8 @@ class _Lowering:
             if isinstance(inner, (Store, AtomicUpdate)) and inner.buffer.scope not in (Scope.GLOBAL, Scope.VARIABLE):
                 at = self.place(inner.buffer, inner.indices, loop, plan, registers)
                 inner = dataclasses.replace(inner, buffer=self.buffer(inner.buffer), indices=at)
+            if isinstance(inner, ForeignCall):
+                inner = inner.at(lambda a: self.address(a, loop, plan, registers))
             if elected is not None and has_effects(inner):
                 return If(inner.span, elected, inner)
             return inner
@@ -303,4 +312,4 @@ def has_effects(node: Stmt) -> bool:
     """Whether a statement changes more than the thread's own registers."""
     if isinstance(node, Store):
         return node.buffer.scope in (Scope.GLOBAL, Scope.SHARED)
-    return isinstance(node, (AtomicUpdate, Print, Assert))
+    return isinstance(node, (AtomicUpdate, ForeignCall, Print, Assert))

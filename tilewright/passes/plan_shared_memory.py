@@ -15,10 +15,11 @@ from typing import Any, NoReturn
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir.buffer import Buffer, Scope, format_shape
 from tilewright.ir.expr import Expr, Op
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program, SharedMemoryPlan
 from tilewright.ir.stmt import AtomicUpdate, Barrier, BarrierScope, For, If, Let, Seq, Stmt, WarpExchange, While
 from tilewright.ir.thread import Address, Registers
-from tilewright.ir.visit import inner_statements, statements, subexpressions
+from tilewright.ir.visit import inner_statements, names_made, statements, subexpressions
 from tilewright.passes.context import GpuPassContext, TileVersions
 from tilewright.passes.walk import buffers_of
 
@@ -158,10 +159,8 @@ def _varying_names(launch: Launch) -> set[Expr]:
         for stmt in statements(launch.body):
             if (isinstance(stmt, Let) and _is_varying(stmt.value, found)) or (isinstance(stmt, For) and _is_varying(stmt.extent, found)):
                 found.add(stmt.variable)
-            elif isinstance(stmt, WarpExchange):
-                found.add(stmt.result)
-            elif isinstance(stmt, AtomicUpdate) and stmt.previous is not None:
-                found.add(stmt.previous)
+            elif isinstance(stmt, (AtomicUpdate, ForeignCall, WarpExchange)):
+                found.update(names_made(stmt))
     return found
 
 

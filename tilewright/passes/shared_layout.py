@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tilewright.ir.buffer import Buffer, Scope
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch
 from tilewright.ir.visit import statements
 from tilewright.layout import Layout, LayoutAnnotation, MemoryLayout, swizzled_tile, tile_axes, widest_swizzle
@@ -22,13 +23,15 @@ _PADDING_BYTES = 16  # keeps rows aligned for the widest access, and moves neigh
 def choose_shared_layouts(launch: Launch, annotations: Mapping[object, LayoutAnnotation], context: GpuPassContext) -> None:
     """Fills `context.shared` for the tiles of a launch that have no other shape or dtype."""
     viewed = viewed_tiles(launch)
+    # Code that the compiler does not know takes tiles to be row-major, unless their layout was given.
+    foreign = {a.buffer for call in statements(launch.body) if isinstance(call, ForeignCall) for a, _ in call.addresses()}
     operands = {r.buffer for op in statements(launch.body) if isinstance(op, Gemm) for r in (op.a, op.b)}
     for buffer in launch.buffers:
         if buffer.scope is not Scope.SHARED or buffer.source is not None or buffer in viewed:
             continue
         if buffer in annotations:
             context.shared[buffer] = annotations[buffer].memory
-        elif buffer in operands and buffer.rank >= 2 and buffer.dtype.bits >= 8:
+        elif buffer in operands and buffer not in foreign and buffer.rank >= 2 and buffer.dtype.bits >= 8:
             context.shared[buffer] = operand_layout(buffer)
 
 

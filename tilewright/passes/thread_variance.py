@@ -12,6 +12,8 @@ from tilewright.arith.evaluate import evaluate
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op
+from tilewright.ir.foreign import ForeignCall
+from tilewright.ir.instruction import Access
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import (
     WARP_THREADS,
@@ -141,6 +143,9 @@ class Variance:
                 self._note(stmt.result, not self.axes <= set(stmt.axes))
             case AtomicUpdate():
                 self._note(stmt.previous, is_varying=True)
+            case ForeignCall():
+                self._note(stmt.result, is_varying=True)
+                self.buffers |= {a.buffer.storage for a, r in stmt.addresses() if r.access is not Access.READ and is_private(a.buffer)}
             case Store():
                 if is_private(stmt.buffer) and (is_split or any(map(self.is_varying, own_expressions(stmt)))):
                     self.buffers.add(stmt.buffer.storage)

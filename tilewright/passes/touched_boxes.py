@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tilewright.arith.linear import Linearizer, contains
-from tilewright.ir.buffer import Buffer, Extent
+from tilewright.ir.buffer import Buffer, Extent, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, const
+from tilewright.ir.foreign import ForeignCall
+from tilewright.ir.instruction import Access
 from tilewright.ir.stmt import AtomicKind, AtomicUpdate, For, If, Let, ParallelFor, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import names_made, own_expressions, subexpressions, substitute_expr
@@ -73,6 +75,11 @@ class _Walk:
             case Store() | AtomicUpdate():
                 is_atomic = isinstance(node, AtomicUpdate)
                 yield node.buffer, self.box(node.buffer, node.indices), not (isinstance(node, AtomicUpdate) and node.kind is AtomicKind.LOAD), is_atomic
+            case ForeignCall():
+                for address, reach in node.addresses():
+                    box = self.box(address.buffer, address.indices) if reach.is_element else None
+                    is_atomic = address.buffer.storage.scope is Scope.GLOBAL  # among themselves, such calls see to their order in global memory
+                    yield address.buffer, box, reach.access is not Access.READ, is_atomic
             case _:
                 for buffer in buffers_of(node):
                     yield buffer, None, False, False

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from tilewright.arith.bounds import Facts
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, binary, const
+from tilewright.ir.foreign import ForeignCall
+from tilewright.ir.instruction import Access
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import Assume, AtomicUpdate, Break, Continue, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store, While
+from tilewright.ir.thread import Address
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import inner_statements, own_expressions, statements, subexpressions
 from tilewright.ops.copy import Copy
@@ -69,7 +72,7 @@ def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Buffer):
                 found[item] = None
-            elif isinstance(item, Region):
+            elif isinstance(item, (Address, Region)):
                 found[item.buffer] = None
     for expression in own_expressions(stmt):
         for node in subexpressions(expression):
@@ -91,6 +94,8 @@ def storages_written_by(root: Stmt) -> set[Buffer]:
             found |= {r.buffer.storage for r in stmt.effects().writes}
         elif isinstance(stmt, (Store, AtomicUpdate)):
             found.add(stmt.buffer.storage)
+        elif isinstance(stmt, ForeignCall):
+            found |= {address.buffer.storage for address, reach in stmt.addresses() if reach.access is not Access.READ}
     return found
 
 

@@ -17,6 +17,7 @@ from tilewright.execution.arguments import bind_arguments, require_bound, result
 from tilewright.execution.memory import Array, Memory, poison
 from tilewright.ir.buffer import Buffer, Extent, Region, Scope
 from tilewright.ir.expr import Expr
+from tilewright.ir.foreign_code import refuse_foreign_code
 from tilewright.ir.printer import print_stmt
 from tilewright.ir.program import Launch, ParameterKind, Program
 from tilewright.ir.stmt import (
@@ -78,8 +79,9 @@ def run_reference(
                arrays or addresses for pointers, None for tensors that are not touched. Outputs may be left out.
     pointees   more arrays whose addresses stand in tensors of pointers.
     Gives every tensor parameter's elements afterwards, by name, in the form in which they were passed.
-    Raises TileError for arguments that do not fit, failed asserts, indices outside tiles, races, and barriers that some threads of a block miss.
+    Raises TileError for arguments that do not fit, failed asserts, indices outside tiles, races, barriers that some threads of a block miss, foreign code.
     """
+    refuse_foreign_code(program, "the reference")
     with np.errstate(all="ignore"):
         return _Interpreter(program, arguments, options or ReferenceOptions(), pointees).run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tilewright.target.nvidia import NvidiaTarget
 
 INSTALL_COMMAND = "pip install 'tilewright[cuda]'"
 _SOURCE_NAME = "kernel.cu"
+Explain = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,10 @@ def nvrtc_version() -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def compile_cubin(source: str, target: NvidiaTarget, flags: tuple[str, ...] = ()) -> Cubin:
+def compile_cubin(source: str, target: NvidiaTarget, flags: tuple[str, ...] = (), explain: Explain | None = None) -> Cubin:
     """Machine code for a source that tilewright printed, from the disk cache where it is there.
 
+    explain   is given the log where NVRTC refuses the source, and raises a TileError where that is no fault of ours.
     Raises TileError (cuda-missing, compile-flags) and CompilerBug, with a folder for the report, where NVRTC refuses the source.
     """
     major, minor = nvrtc_version()
@@ -95,7 +98,7 @@ def compile_cubin(source: str, target: NvidiaTarget, flags: tuple[str, ...] = ()
     if found is not None and {"cubin", "ptx", "log"} <= found.keys():
         log = found["log"].decode()
         return Cubin(found["cubin"], found["ptx"].decode(), parse_resources(log), log, True)
-    made = _compile(source, target, flags)
+    made = _compile(source, target, flags, explain)
     open_cache().store(key, {"cubin": made.image, "ptx": made.ptx.encode(), "log": made.log.encode()})
     return made
 
@@ -108,7 +111,7 @@ def compile_options(target: NvidiaTarget, flags: tuple[str, ...]) -> list[str]:
     return [*options, *flags]
 
 
-def _compile(source: str, target: NvidiaTarget, flags: tuple[str, ...]) -> Cubin:
+def _compile(source: str, target: NvidiaTarget, flags: tuple[str, ...], explain: Explain | None) -> Cubin:
     nvrtc = load_nvrtc()
     status, program = nvrtc.nvrtcCreateProgram(source.encode(), _SOURCE_NAME.encode(), 0, [], [])
     _check(nvrtc, status)
@@ -125,6 +128,8 @@ def _compile(source: str, target: NvidiaTarget, flags: tuple[str, ...]) -> Cubin
                 help="correct the flags given to T.annotate_compile_flags or compile_flags",
             )
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            if explain is not None:
+                explain(log)
             first = next((line for line in log.splitlines() if "error" in line), log.strip() or str(status))
             raise CompilerBug(f"NVRTC refused the generated source for {target.name}: {first}", _bundle(source, target, options, log))
         ptx = _text(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)

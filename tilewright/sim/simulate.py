@@ -15,6 +15,7 @@ from tilewright.execution.arguments import bind_arguments, integer, result_array
 from tilewright.execution.memory import Array, Memory, Storage
 from tilewright.ir.buffer import Buffer, Extent, Scope
 from tilewright.ir.expr import Expr, Op
+from tilewright.ir.foreign_code import refuse_foreign_code
 from tilewright.ir.instruction import Access, AddressOperand
 from tilewright.ir.program import Launch, ParameterKind, Program
 from tilewright.ir.stmt import WARP_THREADS, AtomicUpdate, Barrier, BarrierScope, Print, Stmt, Store
@@ -118,8 +119,9 @@ def simulate(program: Program, arguments: Mapping[str, Any], options: Simulation
     """Runs a thread-level program on copies of the arguments.
 
     arguments   by parameter name, as for `run_reference`. Outputs may be left out.
-    Raises TileError for arguments that do not fit and for failed host asserts; what goes wrong on the device is a finding.
+    Raises TileError for arguments that do not fit, for failed host asserts and for foreign code; what goes wrong on the device is a finding.
     """
+    refuse_foreign_code(program, "the simulator")
     with np.errstate(all="ignore"):
         return _Simulation(program, arguments, options or SimulationOptions(), pointees).run()
 

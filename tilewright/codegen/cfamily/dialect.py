@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from tilewright.codegen.cfamily.prelude import Prelude
@@ -87,6 +88,10 @@ class Dialect(Protocol):
 
     def shared_address(self, pointer: Text) -> Text:
         """A pointer into shared memory as a 32-bit address of that space."""
+        ...
+
+    def assembly(self, template: str, outputs: Sequence[str], inputs: Sequence[str], *, touches_memory: bool) -> str:
+        """Inline assembly that happens where it stands; each operand with its constraint."""
         ...
 
     def prefetch(self, pointer: Text) -> str:

@@ -18,6 +18,7 @@ from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, binary, const, load, logical, var
+from tilewright.ir.foreign import ForeignCall, ForeignKind
 from tilewright.ir.instruction import AddressOperand, ImmediateOperand, Operand, RegisterOperand, ValueOperand
 from tilewright.ir.stmt import (
     Assert,
@@ -77,6 +78,7 @@ class Statements:
     def __init__(self, expressions: Expressions, memory: Memory, dialect: Dialect, sites: Sites, status: str, *, is_trapping: bool, has_line_directives: bool):
         self.expressions, self.memory, self.dialect, self.sites = expressions, memory, dialect, sites
         self.status, self.is_trapping, self.has_line_directives = status, is_trapping, has_line_directives
+        self.foreign: list[ForeignCall] = []
         self._place = ("", 0)
         self._handlers: dict[type[Stmt], Callable[[Any], None]] = {
             Seq: self._seq,
@@ -91,6 +93,7 @@ class Statements:
             AtomicUpdate: self._atomic,
             Barrier: lambda node: self._line(self.dialect.barrier(node), node),
             WarpExchange: self._exchange,
+            ForeignCall: self._foreign,
             Print: self._print,
             Assert: self._assert,
             Assume: self._assume,
@@ -256,6 +259,45 @@ class Statements:
             operand = self.expressions.index(node.operand).at(32) if node.operand is not None else None
             text = self.dialect.exchange(node, self.expressions.value(node.value), operand, self.expressions.value(node.mask))
             self._result(node.result, text, node, _whole(node.result.dtype), is_index=False)
+
+    # -- code of the user's
+    def _foreign(self, node: ForeignCall) -> None:
+        """Values go in storage form, and so does the result: the code has no names for narrow floats."""
+        self.foreign.append(node)
+        with self.expressions.statement(*(root for argument in node.arguments for root in _roots(argument))):
+            if node.kind is ForeignKind.ASSEMBLY:
+                self._assembly(node)
+                return
+            call = f"{node.text}({', '.join(str(self._foreign_argument(a)) for a in node.arguments)})"
+            if node.result is None:
+                self._line(f"{call};", node)
+            else:
+                self._result(node.result, self.dialect.from_storage(atom(call), node.result.dtype), node, _whole(node.result.dtype), is_index=False)
+
+    def _foreign_argument(self, given: Expr | Address) -> Text:
+        return self.memory.pointer(given.buffer, given.indices) if isinstance(given, Address) else self.expressions.stored(given)
+
+    def _assembly(self, node: ForeignCall) -> None:
+        inputs = [self._assembly_input(a) for a in node.arguments]
+        touches_memory = node.result is None or any(node.addresses())
+        if node.result is None:
+            self._line(self.dialect.assembly(_escaped(node.text), (), inputs, touches_memory=True), node)
+            return
+        dtype = node.result.dtype
+        held, (letter, type_) = self.expressions.names.fresh("held"), types.assembly_operand(dtype)
+        self._line(f"{type_} {held};", node)
+        self._line(self.dialect.assembly(_escaped(node.text), (f'"={letter}"({held})',), inputs, touches_memory=touches_memory), node)
+        stored = types.storage_type(dtype)
+        text = self.dialect.from_storage(atom(held) if stored == type_ else cast(stored, atom(held)), dtype)
+        self._result(node.result, text, node, _whole(dtype), is_index=False)
+
+    def _assembly_input(self, given: Expr | Address) -> str:
+        if isinstance(given, Address):
+            pointer, is_shared = self._foreign_argument(given), given.buffer.storage.scope is Scope.SHARED
+            return f'"{"r" if is_shared else "l"}"({self.dialect.shared_address(pointer) if is_shared else pointer})'
+        letter, type_ = types.assembly_operand(given.dtype)
+        text = self.expressions.stored(given)
+        return f'"{letter}"({text if types.storage_type(given.dtype) == type_ else cast(type_, text)})'
 
     # -- wide accesses and instructions
     def _vector_copy(self, node: VectorCopy) -> None:

@@ -47,6 +47,18 @@ def storage_type(dtype: DType) -> str:
     return value_type(dtype)
 
 
+def assembly_operand(dtype: DType) -> tuple[str, str]:
+    """The letter of the register class of inline assembly that holds a dtype, and the C type of such registers: bytes go in registers of 32 bits.
+
+    Source: NVIDIA "Inline PTX Assembly in CUDA", constraints.
+    """
+    if dtype.is_float and dtype.bits >= 32:
+        return ("d", "double") if dtype.bits == 64 else ("f", "float")
+    bits = max(dtype.storage_bits, 32) if dtype.storage_bits != 16 else 16
+    letter = {16: "h", 32: "r", 64: "l"}[bits]
+    return letter, integer_type(bits, is_signed=dtype.is_integer and dtype.is_signed)
+
+
 def integer_type(bits: int, *, is_signed: bool) -> str:
     """The C type of integers of so many bits, or of the byte that holds fewer."""
     return (_SIGNED if is_signed else _UNSIGNED)[max(8, bits)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.instruction import Access, AddressOperand
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import AtomicUpdate, Barrier, Prefetch, Print, Stmt, Store
@@ -57,6 +58,9 @@ def usage_of(launch: Launch) -> Usage:
                         addressed.add(given.buffer)
                     if isinstance(given, Address) and isinstance(description, AddressOperand) and description.access is not Access.READ:
                         written.add(given.buffer.storage)
+            case ForeignCall():
+                addressed |= {a.buffer for a, _ in node.addresses()}
+                written |= {a.buffer.storage for a, reach in node.addresses() if reach.access is not Access.READ}
             case Barrier():
                 has_partial_barriers |= node.num_threads is not None
     for buffer in list(buffers):  # addresses that are computed from memory
@@ -78,6 +82,8 @@ def _named(node: Stmt) -> Iterator[Buffer]:
         case VectorCopy():
             yield node.dst.buffer
             yield node.src.buffer
+        case ForeignCall():
+            yield from (a.buffer for a, _ in node.addresses())
         case InstructionCall():
             for operand in node.operands:
                 if isinstance(operand, (Address, Registers)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tilewright.codegen.cfamily.prelude import Helper, Prelude
 from tilewright.codegen.cfamily.text import Text, call, cast
 from tilewright.codegen.cuda.atomics import Atomics
@@ -11,6 +13,7 @@ from tilewright.codegen.cuda.math import Functions
 from tilewright.codegen.cuda.operators import Operators
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, fail
+from tilewright.intrin.nvidia.inline_asm import inline_asm
 from tilewright.ir.expr import Op, Rounding
 from tilewright.ir.intrinsic import Intrinsic
 from tilewright.ir.stmt import AtomicKind, Barrier, BarrierScope, MemoryOrder, WarpExchange
@@ -146,6 +149,9 @@ class CudaDialect:
 
     def shared_address(self, pointer: Text) -> Text:
         return self.prelude.call(_SHARED_ADDRESS, pointer)
+
+    def assembly(self, template: str, outputs: Sequence[str], inputs: Sequence[str], *, touches_memory: bool) -> str:
+        return f"{inline_asm(template, outputs, inputs, touches_memory=touches_memory)};"
 
     def prefetch(self, pointer: Text) -> str:
         return f'asm volatile("prefetch.global.L2 [%0];" : : "l"({pointer}));'

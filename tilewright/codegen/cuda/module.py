@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from tilewright.codegen.slots import Slot
 from tilewright.ir.expr import Expr
-from tilewright.ir.program import Launch
+from tilewright.ir.foreign import ForeignCall
+from tilewright.ir.program import ImportedSource, Launch
 from tilewright.ir.stmt import Assert
 from tilewright.target.nvidia import NvidiaTarget
+
+MODULE_NAME = "kernel.cu"  # what the compiler calls the text of a module
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,8 @@ class CudaModule:
     kernels   to be launched in this order; after one whose status is not 0 no other.
     asserts   status n is the failure of asserts[n - 1]; empty: the status is neither read nor written.
     flags     what the user's annotations add to the options of the compiler.
+    sources   what the user put in front of the kernels; source n is the file source_name(n) of the compiler's messages.
+    foreign   the calls of code that the compiler does not know, in order.
     """
 
     text: str
@@ -52,3 +57,10 @@ class CudaModule:
     kernels: tuple[KernelLaunch, ...]
     asserts: tuple[Assert, ...] = ()
     flags: tuple[str, ...] = ()
+    sources: tuple[ImportedSource, ...] = ()
+    foreign: tuple[ForeignCall, ...] = ()
+
+
+def source_name(number: int) -> str:
+    """What the compiler calls an imported source."""
+    return f"import_source_{number}"

@@ -14,12 +14,13 @@ from tilewright.codegen.cfamily.ranges import Ranges, dtype_range
 from tilewright.codegen.cfamily.statements import Sites, Statements
 from tilewright.codegen.cfamily.usage import Usage, usage_of
 from tilewright.codegen.cuda.dialect import CudaDialect
-from tilewright.codegen.cuda.module import CudaModule, KernelLaunch
+from tilewright.codegen.cuda.module import MODULE_NAME, CudaModule, KernelLaunch, source_name
 from tilewright.codegen.cuda.options import CudaOptions, options_of
 from tilewright.codegen.slots import Slot, SlotKind, slots_of
 from tilewright.errors import CompilerBug
 from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, const
+from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import HintKind, Launch, Program
 from tilewright.target.nvidia import NvidiaTarget
 
@@ -43,9 +44,13 @@ def emit_program(program: Program, target: NvidiaTarget, options: CudaOptions | 
     names = [base] if len(program.launches) == 1 else [f"{base}_{n}" for n in range(len(program.launches))]
     emitters = [_KernelEmitter(program, launch, name, slots, dialect, options, sites) for launch, name in zip(program.launches, names, strict=True)]
     texts = [emitter.emit() for emitter in emitters]
-    parts = [f"// {program.name} for {target.name}", dialect.prelude.text(), *texts]
-    text = "\n\n".join(part for part in parts if part) + "\n"
-    return CudaModule(text, target, slots, tuple(e.record() for e in emitters), tuple(sites.asserts), options.flags)
+    text = "\n\n".join(part for part in (f"// {program.name} for {target.name}", dialect.prelude.text()) if part)
+    for number, source in enumerate(program.sources):
+        text += f'\n\n#line 1 "{source_name(number)}"\n{source.text.strip(chr(10))}\n'
+        text += f'#line {text.count(chr(10)) + 2} "{MODULE_NAME}"'
+    text = "\n\n".join((text, *texts)) + "\n"
+    foreign = tuple(call for emitter in emitters for call in emitter.foreign)
+    return CudaModule(text, target, slots, tuple(e.record() for e in emitters), tuple(sites.asserts), options.flags, program.sources, foreign)
 
 
 class _KernelEmitter:
@@ -60,6 +65,7 @@ class _KernelEmitter:
         self.memory = Memory(self.expressions, dialect)
         self.slot_names: dict[int, str] = {}
         self.parameters: tuple[int, ...] = ()
+        self.foreign: list[ForeignCall] = []
 
     # -- the function
     def emit(self) -> str:
@@ -73,6 +79,7 @@ class _KernelEmitter:
         statements = Statements(self.expressions, self.memory, self.dialect, self.sites, _STATUS, is_trapping=trapping, has_line_directives=has_directives)
         before = len(self.sites.asserts)
         statements.emit(self.launch.body)
+        self.foreign = statements.foreign
         has_asserts = len(self.sites.asserts) > before
         self.parameters = tuple(n for n, slot in enumerate(self.slots) if self._is_used(slot, has_asserts))
         threads = math.prod(self.launch.threads)

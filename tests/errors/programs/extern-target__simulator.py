@@ -1,0 +1,13 @@
+import tilewright
+import tilewright.language as T
+
+
+@T.prim_func
+def kernel(X: T.Tensor((64,), "float32"), Y: T.Tensor((64,), "float32")):
+    with T.Kernel(1, threads=64):
+        tx = T.get_thread_binding()
+        T.import_source("__device__ float twice(float x) { return 2 * x; }")
+        Y[tx] = T.call_extern("float32", "twice", X[tx])
+
+
+tilewright.compile(kernel, target="simulate")
