@@ -200,6 +200,26 @@ def test_mistakes_of_the_caller_are_reported_as_without_the_check(kernel: Any, a
 
 
 @pytest.mark.usefixtures("checking")
+def test_a_kernel_that_would_leave_its_memory_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place is read from memory, so that only a run can tell."""
+
+    @T.prim_func
+    def kernel(I: T.Tensor((4,), "int32"), B: T.Tensor((4,), "float32")):
+        with T.Kernel(1):
+            s = T.alloc_shared((4,), "float32")
+            T.clear(s)
+            for i in T.Parallel(4):
+                s[I[i]] = 1
+            T.copy(s, B)
+
+    made = tilewright.compile(kernel)
+    made(np.array([3, 1, 2, 0], np.int32), np.zeros(4, np.float32))
+    monkeypatch.setattr(made, "_plan", lambda *args: pytest.fail("the kernel ran"))
+    with refused(Kind.INDEX_RANGE, "index [1000000] is outside s"):
+        made(np.array([3, 1, 1000000, 0], np.int32), np.zeros(4, np.float32))
+
+
+@pytest.mark.usefixtures("checking")
 def test_tensors_of_torch() -> None:
     torch = pytest.importorskip("torch")
 

@@ -221,6 +221,10 @@ def indexed(statement: Any) -> PrimFunc:
         (lambda A, s, bx, n: s.__setitem__(bx - 9, 0), "at most -6"),
         (lambda A, s, bx, n: A.__setitem__(0, s[8 + bx * 2]), "at least 8"),
         (lambda A, s, bx, n: A.__setitem__(0, s[T.max(n, 10)]), "at least 10"),
+        (lambda A, s, bx, n: s.__setitem__(bx + 5, 0), "`bx + 5` is 8 where bx = 3, outside s, whose dimension 0 has 8 elements"),
+        (lambda A, s, bx, n: s.__setitem__(bx - 1, 0), "`bx - 1` is -1 where bx = 0"),
+        (lambda A, s, bx, n: A.__setitem__(0, s[bx * 3]), "is 9 where bx = 3"),
+        (lambda A, s, bx, n: T.atomic_add(s[bx + 6], 1.0), "is 9 where bx = 3"),
     ],
 )
 def test_indices_that_are_certainly_outside(statement: Any, text: str) -> None:
@@ -231,8 +235,9 @@ def test_indices_that_are_certainly_outside(statement: Any, text: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        lambda A, s, bx, n: s.__setitem__(bx + 5, 0),
+        lambda A, s, bx, n: s.__setitem__(bx + 4, 0),
         lambda A, s, bx, n: s.__setitem__(n, 0),
+        lambda A, s, bx, n: s.__setitem__(n + bx, 0),
         lambda A, s, bx, n: A.__setitem__(bx + 100, 0),
         lambda A, s, bx, n: A.__setitem__(0, T.if_then_else(bx > 9, s[bx + 8], 0)),
         lambda A, s, bx, n: A.__setitem__(bx, A[bx + 50]),
@@ -248,9 +253,11 @@ def test_regions_that_are_certainly_outside() -> None:
 
     with refused(Kind.REGION_RANGE, "goes outside s"):
         check(reduced(lambda bx, n: bx + 5))
+    with refused(Kind.REGION_RANGE, "dimension 0 has 8 elements: `bx * 2` is 6 where bx = 3"):
+        check(reduced(lambda bx, n: bx * 2))
     with refused(Kind.REGION_RANGE):
         check(reduced(lambda bx, n: -1 - bx))
-    check(reduced(lambda bx, n: bx + 4))
+    check(reduced(lambda bx, n: bx + 1))
     check(reduced(lambda bx, n: n))
     check(indexed(lambda A, s, bx, n: T.copy(A, s[bx + 5 : bx + 13])))
 
@@ -264,6 +271,75 @@ def test_statements_that_never_run() -> None:
                 s[bx + 8] = 0
             for _ in T.serial(0):
                 s[bx + 8] = 0
+
+    check(kernel)
+
+
+@T.prim_func
+def _one_too_many(A: T.Tensor((8,), "float32"), n: T.int32):
+    with T.Kernel(T.ceildiv(n, 8), threads=16) as bx:
+        s = T.alloc_shared((8,), "float32")
+        for k in T.serial(n):
+            for i, j in T.Parallel(3, 3):
+                at = i * 3 + j
+                s[at] = k
+
+
+@T.prim_func
+def _threads_without_an_element(A: T.Tensor((8,), "float32")):
+    with T.Kernel(1, threads=16):
+        s = T.alloc_shared((8,), "float32")
+        tx = T.get_thread_binding()
+        if tx != 3:
+            s[tx] = 0
+
+
+@pytest.mark.parametrize(
+    ("kernel", "text"), [(_one_too_many, "`i * 3 + j` is 8 where i = 2, j = 2, outside s"), (_threads_without_an_element, "`tx` is 15, outside s")]
+)
+def test_a_turn_that_goes_outside_is_named(kernel: PrimFunc, text: str) -> None:
+    with refused(Kind.INDEX_RANGE, text):
+        check(kernel)
+
+
+def test_turns_that_may_never_come_are_not_refused() -> None:
+    """What decides whether the access happens is read from memory, left to the caller, or promised."""
+
+    @T.prim_func
+    def kernel(A: T.Tensor((64,), "float32"), I: T.Tensor((64,), "int32"), n: T.int32):
+        with T.Kernel(8, threads=8) as bx:
+            s, v = T.alloc_shared((8,), "float32"), T.alloc_var("int32")
+            at = I[bx]
+            s[at] = 0
+            if I[0] > 3:
+                s[bx + 1] = 0
+            if n > 3:
+                s[bx + 1] = 0
+            for k in T.serial(n):
+                s[k] = 0
+            for k in T.serial(9):
+                if A[k] > 0:
+                    break
+                s[k] = 0
+            while v < I[1]:
+                s[bx + 1] = 0
+                v += 1
+            if bx + n < 8 and n > 0:
+                s[bx + 1] = 0
+            A[bx] = T.if_then_else(bx < 7, s[bx + 1], 0)
+            T.assume(bx < 7)
+            s[bx + 1] = 0
+
+    check(kernel)
+
+
+def test_an_assertion_may_end_the_kernel_first() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((64,), "float32")):
+        with T.Kernel(8, threads=8) as bx:
+            s = T.alloc_shared((8,), "float32")
+            T.device_assert(A[0] > 0)
+            s[bx + 1] = 0
 
     check(kernel)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tilewright.arith.bounds import Facts
+from tilewright.arith.counterexample import exact_value, find_counterexample
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir.buffer import Buffer, Region, Scope, format_shape
-from tilewright.ir.expr import Expr, Op
+from tilewright.ir.expr import Expr, Op, binary, logical
 from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import AtomicUpdate, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store, While
+from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, ParallelFor, ReduceLoop, Seq, Stmt, Store, While
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.ops.atomic import AtomicTile
@@ -18,9 +19,10 @@ from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
 from tilewright.passes.check_threads import check_threads
 from tilewright.passes.context import Remarks
-from tilewright.passes.walk import statements_with_facts
+from tilewright.passes.walk import may_leave_loop, statements_with_facts
 
 _CLIPPING = (Copy, Fill, AtomicTile)  # operations that leave out what lies outside a tile
+_MAX_SEARCHES = 20  # per launch: one that finds nothing takes some milliseconds
 
 
 def check_program(program: Program, context: Remarks) -> Program:
@@ -33,16 +35,17 @@ def check_program(program: Program, context: Remarks) -> Program:
 
 
 def _check_launch(launch: Launch) -> None:
+    turns = _Turns(launch)
     for stmt, facts in statements_with_facts(launch):
         for expression in own_expressions(stmt):
             for node in _always_evaluated(expression):
                 if node.op is Op.LOAD:
-                    _check_index(node.buffer, node.args, stmt, facts)
-        if isinstance(stmt, Store):
-            _check_index(stmt.buffer, stmt.indices, stmt, facts)
+                    _check_index(node.buffer, node.args, stmt, facts, turns)
+        if isinstance(stmt, (Store, AtomicUpdate)):
+            _check_index(stmt.buffer, stmt.indices, stmt, facts, turns)
         if isinstance(stmt, TileOp) and not isinstance(stmt, _CLIPPING):
             for region in (*stmt.effects().reads, *stmt.effects().writes):
-                _check_region(region, stmt, facts)
+                _check_region(region, stmt, facts, turns)
         if isinstance(stmt, ParallelFor):
             _check_races(stmt)
 
@@ -59,46 +62,102 @@ def _always_evaluated(expression: Expr) -> Iterator[Expr]:
             stack.extend(reversed(node.args[:1] if node.op in (Op.IF_THEN_ELSE, Op.AND, Op.OR) else node.args))
 
 
-def _check_index(buffer: Buffer, indices: tuple[Expr, ...], stmt: Stmt, facts: Facts) -> None:
-    """A tile has no guard: an index that is certainly outside is a mistake."""
+class _Turns:
+    """Finds blocks, threads and turns of loops that certainly come to a statement.
+
+    counted    variables all of whose values occur: those of grids, blocks and loops of constant extent, and what is computed from them.
+    doubtful   statements that may never be reached, whatever the counted variables are.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self.counted: set[Expr] = set()
+        self.doubtful: set[Stmt] = set()
+        self.searches_left = _MAX_SEARCHES
+        for variable, extent in zip(launch.block_variables, launch.grid, strict=True):
+            self._count(variable, extent)
+        self.counted.update(launch.thread_variables)
+        self._walk(launch.body, is_doubtful=any(isinstance(s, Assert) for s in statements(launch.body)))
+
+    def _count(self, variable: Expr, value: Expr | int) -> None:
+        if isinstance(value, int) or all(n.op not in (Op.LOAD, Op.CALL) and (n.op is not Op.VAR or n in self.counted) for n in subexpressions(value)):
+            self.counted.add(variable)
+
+    def _walk(self, stmt: Stmt, is_doubtful: bool) -> None:
+        if is_doubtful:
+            self.doubtful.add(stmt)
+        match stmt:
+            case Seq():
+                for inner in stmt.body:
+                    self._walk(inner, is_doubtful)
+            case Let():
+                self._count(stmt.variable, stmt.value)
+            case For():
+                self._count(stmt.variable, stmt.extent)
+                self._walk(stmt.body, is_doubtful or may_leave_loop(stmt.body))
+            case ParallelFor():
+                for variable, extent in zip(stmt.variables, stmt.extents, strict=True):
+                    self._count(variable, extent)
+                self._walk(stmt.body, is_doubtful)
+            case If():
+                is_known = all(n.op is not Op.VAR or n in self.counted for n in subexpressions(stmt.condition))
+                for branch in filter(None, (stmt.then_body, stmt.else_body)):
+                    self._walk(branch, is_doubtful or not is_known)
+            case While():
+                self._walk(stmt.body, True)
+
+    def outside(self, index: Expr, last: int, stmt: Stmt, facts: Facts) -> str | None:
+        """What a number is in a turn that comes to the statement and has it below 0 or above `last`, as "4, where i = 2"; None if no turn was found."""
+        names = list(dict.fromkeys(n for n in subexpressions(index) if n.op is Op.VAR))
+        if stmt in self.doubtful or not self.counted.issuperset(names) or self.searches_left == 0:
+            return None
+        self.searches_left -= 1
+        found = find_counterexample(logical(Op.AND, binary(Op.GE, index, 0), binary(Op.LE, index, last)), facts)
+        if found is None:
+            return None
+        values = ", ".join(f"{n.name} = {found[n]}" for n in names if n is not index)
+        return f"{exact_value(index, found)}{values and f' where {values}'}"
+
+
+def _beyond(index: Expr, last: int, stmt: Stmt, facts: Facts, turns: _Turns) -> str | None:
+    """How an index goes below 0 or above `last`; None if it does not, or if that is not known."""
+    known = facts.range_of(index)
+    if index.dtype.lanes > 1 or (known.low is None and known.high is None) or known.is_inside(0, last):
+        return None
+    if known.low is not None and known.low > last:
+        return str(known.low) if known.low == known.high else f"at least {known.low}"
+    if known.high is not None and known.high < 0:
+        return str(known.high) if known.low == known.high else f"at most {known.high}"
+    return turns.outside(index, last, stmt, facts)
+
+
+def _check_index(buffer: Buffer, indices: tuple[Expr, ...], stmt: Stmt, facts: Facts, turns: _Turns) -> None:
+    """A tile has no guard: an index that is outside in some turn is a mistake."""
     if buffer.scope is Scope.GLOBAL or facts.is_contradictory:
         return
     for axis, (index, extent) in enumerate(zip(indices, buffer.shape, strict=True)):
-        known = facts.range_of(index)
-        if not isinstance(extent, int) or (known.low is None and known.high is None):
-            continue
-        if (known.low is not None and known.low >= extent) or (known.high is not None and known.high < 0):
-            value = (
-                f"{known.low}"
-                if known.low == known.high
-                else f"at least {known.low}"
-                if known.low is not None and known.low >= extent
-                else f"at most {known.high}"
-            )
+        value = _beyond(index, extent - 1, stmt, facts, turns) if isinstance(extent, int) else None
+        if value is not None:
             fail(
                 Kind.INDEX_RANGE,
                 f"the index `{index}` is {value}, outside {buffer.name}, whose dimension {axis} has {extent} elements",
                 (Label(stmt.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
-                because=f"the last index is {extent - 1}; only global tensors are guarded against indices outside",
-                help="correct the index, or allocate a larger tile",
+                because=f"the last index is {int(extent) - 1}; only global tensors are guarded against indices outside",
+                help="correct the index or the loop, or allocate a larger tile",
             )
 
 
-def _check_region(region: Region, stmt: Stmt, facts: Facts) -> None:
-    """An operation that needs every element of a tile's region, part of which is certainly outside."""
+def _check_region(region: Region, stmt: Stmt, facts: Facts, turns: _Turns) -> None:
+    """An operation that needs every element of a tile's region, part of which is outside in some turn."""
     buffer = region.buffer
     if buffer.scope is Scope.GLOBAL or facts.is_contradictory:
         return
     for axis, (start, length, extent) in enumerate(zip(region.starts, region.extents, buffer.shape, strict=True)):
-        known = facts.range_of(start)
-        if (
-            isinstance(length, int)
-            and isinstance(extent, int)
-            and ((known.low is not None and known.low + length > extent) or (known.high is not None and known.high < 0))
-        ):
+        value = _beyond(start, extent - length, stmt, facts, turns) if isinstance(length, int) and isinstance(extent, int) else None
+        if value is not None:
+            where = "" if start.is_const else f": `{start}` is {value}"
             fail(
                 Kind.REGION_RANGE,
-                f"the region {region} goes outside {buffer.name}, whose dimension {axis} has {extent} elements",
+                f"the region {region} goes outside {buffer.name}, whose dimension {axis} has {extent} elements{where}",
                 (Label(stmt.span), Label(buffer.span, f"{buffer.name}: {format_shape(buffer)}")),
                 because="only T.copy, T.fill and atomics clip a tile's region",
                 help="correct the region, or allocate a larger tile",
