@@ -11,6 +11,7 @@ import pytest
 import tilewright
 import tilewright.language
 import tilewright.testing.tilelang
+import tilewright.tools
 from tilewright.cli.tilelang_names import tilelang_names
 
 PROGRAM = """
@@ -65,13 +66,28 @@ def test_modules_that_were_there_come_back(monkeypatch: pytest.MonkeyPatch) -> N
     assert sys.modules["tilelang"] is theirs
 
 
-def test_a_missing_name_says_who_lacks_it() -> None:
+def test_a_missing_name_says_who_lacks_it_and_what_does_its_work() -> None:
     with tilelang_names():
-        with pytest.raises(AttributeError, match=r"tilewright has no stand-in for tilelang\.carver"):
-            exec("import tilelang; tilelang.carver", {})
-        for program in ("import tilelang.carver", "import tilelang.carver.arch"):
-            with pytest.raises(ModuleNotFoundError, match=r"tilewright has no stand-in for tilelang\.carver$"):
-                exec(program, {})
+        for name, part in (("speed", "tilelang.speed$"), ("tvm.relay", "tilelang.tvm.relay: programs of tiles need none of TVM")):
+            with pytest.raises(AttributeError, match=f"tilewright has no stand-in for {part}"):
+                exec(f"import tilelang; tilelang.{name}", {})
+        for module, part in (("speed.fast", "tilelang.speed$"), ("autodd", "tilelang.autodd: .*fuzz"), ("layout.cute", "tilelang.layout.cute: .*from_cute")):
+            with pytest.raises(ModuleNotFoundError, match=f"tilewright has no stand-in for {part}"):
+                exec(f"import tilelang.{module}", {})
+
+
+def test_machinery_of_tilelang_that_programs_use() -> None:
+    names: dict[str, object] = {}
+    with tilelang_names():
+        exec(
+            "import tilelang\nfrom tilelang import tvm as tvm\nimport tilelang.tvm as tvm2\nfrom tilelang.transform import PassConfigKey\n"
+            "from tilelang.engine import lower\nfrom tilelang.tools import plot_layout, Analyzer\ncached = tilelang.env.TILELANG_DISABLE_CACHE\n"
+            "with tvm.target.Target('c'):\n    pass\n"
+            "tools, hook, marked = tilelang.tools, tilelang.register_cuda_postproc, tilelang.deprecated('x')\n",
+            names,
+        )
+    assert names["tvm"] is names["tvm2"] and names["PassConfigKey"] is tilewright.PassConfigKey and names["lower"] is tilewright.lower
+    assert names["tools"] is tilewright.tools and names["plot_layout"] is tilewright.tools.plot_layout and names["cached"] in (True, False)
 
 
 def test_the_cache_switch(monkeypatch: pytest.MonkeyPatch) -> None:

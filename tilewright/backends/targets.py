@@ -37,6 +37,19 @@ def instead_of_all_targets(target: Target) -> Iterator[None]:
         _instead.reset(token)
 
 
+_default: ContextVar[Any] = ContextVar("tilewright_default_target", default=None)
+
+
+@contextmanager
+def default_target(target: Any) -> Iterator[None]:
+    """Inside, programs without a target of their own, or with "auto", are compiled for this one."""
+    token = _default.set(target)
+    try:
+        yield
+    finally:
+        _default.reset(token)
+
+
 def resolve_target(target: Any) -> Target:
     """The target meant by a name, a {"kind": ..., "arch": ...} dictionary, a target of a kernel, or None ("auto").
 
@@ -52,7 +65,7 @@ def resolve_target(target: Any) -> Target:
         return target
     name, architecture = _parts(target)
     if name is None or (isinstance(name, str) and name == "auto"):
-        name, inherited = _parts(environment().default_target)
+        name, inherited = _parts(environment().default_target if _default.get() is None else _default.get())
         name, architecture = (CPU_NAMES[0] if name == "auto" else name), architecture or inherited
     if not isinstance(name, str):
         _fail_name(f"the target is {describe_operand(name)}")
