@@ -1,4 +1,4 @@
-"""Fragments on hardware: layouts that change within warps."""
+"""Fragments on hardware: layouts that change within warps, scans."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import tilewright
+import tilewright.language as T
 from tests.gpu.device import needs_gpu
 from tests.ops.test_relayout import by_columns, by_rows, copied, of_element, random_fragment
+from tests.ops.test_scan import on_gpu, plain, scanning
 
 torch = pytest.importorskip("torch")
 pytestmark = needs_gpu
@@ -34,3 +36,27 @@ def test_random_layouts_of_a_warp(seed: int) -> None:
     b = torch.zeros_like(a)
     tilewright.compile(copied(shape, dtype, 64, source, destination), target="cuda")(a, b)
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("place", ["fragment", "shared"])
+@pytest.mark.parametrize("threads", [32, 48, 96, 128])
+@pytest.mark.parametrize("shape", [(77,), (1000,), (4, 512), (64, 32), (7, 229), (2, 3, 40), (128, 6)])
+def test_scans(shape: tuple[int, ...], threads: int, place: str) -> None:
+    a = np.random.default_rng(threads).integers(-4, 5, shape)
+    for dim, (operation, dtype) in zip(range(-1, len(shape) - 1), ((T.cumsum, "int32"), (T.cummax, "float32"), (T.cumsum, "float16")), strict=False):
+        for reverse in (False, True):
+            given = torch.from_numpy(a.astype(dtype)).cuda()
+            found = torch.zeros_like(given)
+            tilewright.compile(on_gpu(shape, dtype, dtype, threads, scanning(operation, dim=dim, reverse=reverse), place), target="cuda")(given, found)
+            np.testing.assert_array_equal(found.cpu().numpy(), plain(operation, a, dim, reverse).astype(dtype))
+
+
+def test_a_scan_of_floats_gives_the_same_bits_each_time() -> None:
+    kernel = tilewright.compile(on_gpu((8, 256), "float32", "float32", 128, scanning(T.cumsum, dim=1), "fragment"), target="cuda")
+    a = torch.randn(8, 256, device="cuda")
+    results = []
+    for _ in range(100):
+        results.append(torch.zeros_like(a))
+        kernel(a, results[-1])
+    assert all(torch.equal(results[0], r) for r in results)
+    torch.testing.assert_close(results[0], a.double().cumsum(1).float(), rtol=1e-5, atol=1e-5)

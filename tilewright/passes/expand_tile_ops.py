@@ -46,7 +46,7 @@ def is_kept_whole(op: TileOp) -> bool:
     match op:
         case Gemm() | CommitGroup() | WaitGroup():
             return True
-        case Reduce():
+        case Reduce() | Scan():
             return is_whole_fragment(op.src) and is_whole_fragment(op.dst)
     return False
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import Kind, Span, fail
 from tilewright.ir.buffer import Buffer, Scope, whole
-from tilewright.ir.expr import Expr, Op, const, load, var
+from tilewright.ir.expr import Expr, Op, cast, const, load, var
 from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import HintKind, Launch, Program
 from tilewright.ir.stmt import For, If, ParallelFor, Print, Seq, Stmt, Store, While
@@ -38,6 +38,7 @@ from tilewright.layout import (
 from tilewright.ops.gemm import Gemm, GemmPlan
 from tilewright.ops.reduce import Reduce, can_reduce_in_registers, result_layout
 from tilewright.ops.relayout import Relayout, cheapest_shuffles
+from tilewright.ops.scan import Scan, can_scan_in_registers
 from tilewright.passes.context import GpuPassContext
 from tilewright.passes.expand_tile_ops import expand_op
 from tilewright.passes.loop_layout import (
@@ -50,12 +51,14 @@ from tilewright.passes.loop_layout import (
     match_registers,
     replicated_fragment,
     spread,
+    spread_columns,
     spread_rows,
     static_extents,
     unrollable_loops,
 )
 from tilewright.passes.scratch import Scratch
 from tilewright.passes.shared_layout import choose_shared_layouts
+from tilewright.passes.stage_operands import MOST_SCANNED_BITS
 from tilewright.passes.walk import buffers_of
 
 _REPLICATED_ELEMENTS = 64  # what every thread may hold of a tile that only scalar code reads
@@ -182,8 +185,7 @@ class _Inference:
                 assert isinstance(unit.stmt, ParallelFor)
                 extents = static_extents(unit.stmt)
                 assert extents is not None
-                by_rows = spread_rows(unit.stmt, extents, self.num_threads) if self.is_reduced_by_rows(unit.stmt, units) else None
-                if self.derive(unit.stmt, by_rows or spread(unit.stmt, extents, self.num_threads)):
+                if self.derive(unit.stmt, self.first_plan(unit.stmt, extents, units) or spread(unit.stmt, extents, self.num_threads)):
                     started = True
                     break
             if not started:
@@ -195,10 +197,17 @@ class _Inference:
                 if not started:
                     return
 
-    def is_reduced_by_rows(self, loop: ParallelFor, units: list[_Unit]) -> bool:
-        """Whether some reduction runs along the last axis of a tile that the loop runs over."""
-        reduced = {u.stmt.src.buffer for u in units if isinstance(u.stmt, Reduce) and u.stmt.axis == u.stmt.src.buffer.rank - 1}
-        return any(b in reduced and b.rank == len(loop.variables) for b in self.unknown(loop))
+    def first_plan(self, loop: ParallelFor, extents: tuple[int, ...], units: list[_Unit]) -> LoopPlan | None:
+        """The plan that a reduction or scan of a tile that the loop runs over works best with."""
+        touched = {b for b in self.unknown(loop) if b.rank == len(loop.variables)}
+        for op in (u.stmt for u in units):
+            match op:
+                case Reduce() if op.axis == len(extents) - 1 and op.src.buffer in touched:
+                    return spread_rows(loop, extents, self.num_threads)
+                case Scan() if op.src.buffer in touched or op.dst.buffer in touched:
+                    is_last = op.axis == len(extents) - 1
+                    return spread_rows(loop, extents, self.num_threads) if is_last else spread_columns(loop, extents, self.num_threads, op.axis)
+        return None
 
     def unknown(self, node: Stmt) -> list[Buffer]:
         touched = (b for stmt in _all(node) for b in buffers_of(stmt))
@@ -213,6 +222,12 @@ class _Inference:
                     return False
                 plan = follow(loop, extents, self.fragments)
                 return plan is not None and self.derive(loop, plan)
+            case Scan(src=src, dst=dst) if (src.buffer in self.fragments) != (dst.buffer in self.fragments) and src.buffer.shape == dst.buffer.shape:
+                known, other = (src.buffer, dst.buffer) if src.buffer in self.fragments else (dst.buffer, src.buffer)
+                if other.scope is not Scope.FRAGMENT:
+                    return False
+                self.fragments[other] = self.fragments[known]
+                return True
             case Reduce() as op if op.src.buffer in self.fragments and op.dst.buffer.scope is Scope.FRAGMENT and op.dst.buffer not in self.fragments:
                 self.fragments[op.dst.buffer] = result_layout(op, self.fragments[op.src.buffer])
                 return True
@@ -266,6 +281,8 @@ class _Inference:
                 return dataclasses.replace(node, body=self.stage(node.body, loops))
             case Reduce():
                 return self.reduce(node)
+            case Scan() if node.src.buffer.scope is Scope.FRAGMENT:
+                return self.scan(node)
             case TileOp():
                 return node
             case Print(buffer=Buffer(scope=Scope.FRAGMENT) as buffer):
@@ -356,12 +373,35 @@ class _Inference:
         after = self.stage(_copy(held, op.dst.buffer, op.span), {})
         return Seq(op.span, (*before, dataclasses.replace(op, dst=whole(held)), after))
 
+    def scan(self, op: Scan) -> Stmt:
+        """A scan where source and destination lie alike, each digit of the axis with one kind of a thread's coordinates; else in tiles that do, or in shared
+        memory where a thread would have to hold too much."""
+        src, dst, shape = op.src.buffer, op.dst.buffer, op.src.buffer.static_shape
+        usable = [f for f in (self.fragments[src], self.fragments[dst]) if can_scan_in_registers(f, op.axis)]
+        layout = usable[0] if usable else distribute(shape, self.num_threads, max(1, 128 // op.dst.dtype.bits)).layout
+        if layout.in_axis(REG).extent * max(32, op.dst.dtype.bits) > MOST_SCANNED_BITS or not can_scan_in_registers(layout, op.axis):
+            self.context.remark(
+                op.span, f"{src.name} is scanned by one thread for each row, in shared memory: a thread holds too much of it, or no piece of a row"
+            )
+            tile = self.scratch.scratch("scanned_tile", op.dst.dtype, shape, op.span)
+            loops = expand_op(dataclasses.replace(op, src=whole(tile), dst=whole(tile)), self.scratch)
+            return Seq(op.span, tuple(self.stage(part, {}) for part in (_copy(src, tile, op.span), loops, _copy(tile, dst, op.span))))
+        operands = []
+        for buffer in (src, dst):
+            held = buffer
+            if self.fragments[buffer] != layout:
+                held = self.scratch.make(f"{buffer.name}_scanned", buffer.dtype, shape, Scope.FRAGMENT, op.span)
+                self.fragments[held] = layout
+            operands.append(held)
+        before, after = ([] if a is b else [self.stage(_copy(a, b, op.span), {})] for a, b in ((src, operands[0]), (operands[1], dst)))
+        return Seq(op.span, (*before, dataclasses.replace(op, src=whole(operands[0]), dst=whole(operands[1])), *after))
+
 
 def _copy(src: Buffer, dst: Buffer, span: Span) -> Stmt:
-    """All of one tile into another of the same shape."""
+    """All of one tile, converted, into another of the same shape."""
     shape = dst.static_shape
     variables = tuple(var(name) for name, _ in zip("ijklmnop", shape, strict=False))
-    return ParallelFor(span, variables, tuple(map(const, shape)), Store(span, dst, variables, load(src, variables)))
+    return ParallelFor(span, variables, tuple(map(const, shape)), Store(span, dst, variables, cast(load(src, variables), dst.dtype)))
 
 
 def _head(node: If | While) -> Stmt:

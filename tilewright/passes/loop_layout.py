@@ -147,6 +147,18 @@ def spread_rows(loop: ParallelFor, extents: tuple[int, ...], num_threads: int, w
     return LoopPlan(layout, extents, inner.vector_elements)
 
 
+def spread_columns(loop: ParallelFor, extents: tuple[int, ...], num_threads: int, axis: int) -> LoopPlan:
+    """The plan for a scan along an axis that is not the last one: neighbouring threads have neighbouring elements of the others, each thread a piece of the
+    axis, and where threads are left, they have the next pieces."""
+    plan = LoopPlan(distribute(extents, num_threads).layout, extents, 1)
+    digits = plan.layout.out_digits(f"d{axis}")
+    radices, columns = plan.layout.out_radices, list(plan.layout.columns)
+    owners = [d for d, column in enumerate(columns) if column.bit_length() - 1 in digits and radices[column.bit_length() - 1] == 2]
+    for owner, bit in zip(owners, (b for b in digits if radices[b] == 2), strict=True):
+        columns[owner] = 1 << bit
+    return LoopPlan(Layout(plan.layout.ins, plan.layout.outs, tuple(columns)), extents, 1)
+
+
 def carry_into_loop(loop: ParallelFor, extents: tuple[int, ...], access: Access, fragment: Layout) -> LoopPlan | None:
     """The plan under which an access that names every axis of the loop stays in the thread that holds the element; None if there is none of that form."""
     places = plain_axes(loop, access)

@@ -1,12 +1,14 @@
 """Gives products, reductions and scans the kinds of tiles that a GPU does them on (floor 5).
 
-A product accumulates in a whole fragment, takes its second operand from shared memory and its first from there or from a whole fragment. A reduction
-goes from a whole fragment to a whole fragment, a scan from shared memory to shared memory. Everything else is copied there before and back after.
+A product accumulates in a whole fragment, takes its second operand from shared memory and its first from there or from a whole fragment. A reduction and
+a scan go from a whole fragment to a whole fragment, but a scan of a tile elsewhere of which each thread has rows of its own goes from shared memory to shared
+memory. Everything else is copied there before and back after.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from tilewright.dtypes import DType
 from tilewright.errors import Span
@@ -22,6 +24,8 @@ from tilewright.ops.scan import Scan
 from tilewright.passes.context import GpuPassContext
 from tilewright.passes.scratch import Scratch
 
+MOST_SCANNED_BITS = 96 * 32  # of a thread, beside whatever else it holds
+
 
 def stage_operands(program: Program, context: GpuPassContext) -> Program:
     """Adds the copies; tile operations stay tile operations."""
@@ -29,7 +33,7 @@ def stage_operands(program: Program, context: GpuPassContext) -> Program:
 
 
 def _stage_launch(launch: Launch) -> Launch:
-    staging = _Staging()
+    staging = _Staging(math.prod(launch.threads))
     body = rewrite(launch.body, post=staging.stmt)
     return dataclasses.replace(launch, body=body, buffers=(*launch.buffers, *staging.scratch.buffers))
 
@@ -40,7 +44,8 @@ def is_whole_fragment(region: Region) -> bool:
 
 
 class _Staging:
-    def __init__(self) -> None:
+    def __init__(self, num_threads: int) -> None:
+        self.num_threads = num_threads
         self.scratch = Scratch()
 
     def stmt(self, node: Stmt) -> Stmt:
@@ -102,6 +107,20 @@ class _Staging:
         return Seq(op.span, (*before, made, *after)) if before or after else op
 
     def scan(self, op: Scan) -> Stmt:
+        src, dst = op.src, op.dst
+        if not (is_whole_fragment(src) or is_whole_fragment(dst)) and not scans_in_registers(op, self.num_threads):
+            return self.scan_in_shared_memory(op)
+        sizes = tuple(int(n) for n in src.shape)
+        before, after = [], []
+        if not is_whole_fragment(dst):
+            dst = whole(self.fragment("scanned", op.dst.dtype, sizes, op.span))
+            after.append(match_tiles(dst, op.dst, False, op.span))
+        if not is_whole_fragment(src):
+            before.append(match_tiles(src, dst, False, op.span))
+            src = dst
+        return Seq(op.span, (*before, dataclasses.replace(op, src=src, dst=dst), *after)) if before or after else op
+
+    def scan_in_shared_memory(self, op: Scan) -> Stmt:
         before: list[Stmt] = []
         after: list[Stmt] = []
         src, dst = op.src, op.dst
@@ -114,6 +133,13 @@ class _Staging:
             src = dst = held
         made = dataclasses.replace(op, src=src, dst=dst)
         return Seq(op.span, (*before, made, *after)) if before else op
+
+
+def scans_in_registers(op: Scan, num_threads: int) -> bool:
+    """Whether a tile outside registers is scanned in them: not where neighbouring threads have neighbouring rows already, nor where it is too large."""
+    sizes = tuple(int(n) for n in op.src.shape)
+    has_rows_for_all = op.axis < len(sizes) - 1 and math.prod(sizes) // sizes[op.axis] >= num_threads
+    return not has_rows_for_all and math.prod(sizes) * max(32, op.dst.dtype.bits) <= num_threads * MOST_SCANNED_BITS
 
 
 def _as_slices(region: Region) -> Region:
