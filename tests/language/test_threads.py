@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tilewright
 import tilewright.language as T
 from tests.execution import refused, run
 from tilewright.errors import Kind
@@ -103,3 +104,28 @@ def test_a_previous_value_makes_a_launch_one_of_threads() -> None:
     assert kernel.program.launches[0].is_thread_level
     found = run(kernel, N=np.zeros(1, np.int32), Y=np.zeros(64, np.int32))
     assert found["N"][0] == 64 and found["Y"].tolist() == list(range(64))
+
+
+def test_threads_that_exchange_in_pairs_sort() -> None:
+    """A bitonic sort: which two elements a thread owns depends on the turn, so each turn is looked at by itself."""
+
+    @T.prim_func
+    def kernel(A: T.Tensor((64,), "int32"), B: T.Tensor((64,), "int32")):
+        with T.Kernel(1, threads=64):
+            tx = T.get_thread_binding()
+            s = T.alloc_shared((64,), "int32")
+            s[tx] = A[tx]
+            for phase in T.serial(1, 7):
+                for step in T.serial(phase):
+                    partner = tx ^ (1 << (phase - 1 - step))
+                    if partner > tx:
+                        a, b = s[tx], s[partner]
+                        if (a > b) == ((tx & (1 << phase)) == 0):
+                            s[tx], s[partner] = b, a
+            B[tx] = s[tx]
+
+    a = np.random.default_rng(0).integers(-99, 99, 64).astype(np.int32)
+    np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros(64, np.int32))["B"], np.sort(a))
+    report = tilewright.compile(kernel, target="simulate").simulate(a, np.zeros(64, np.int32))
+    assert not report.findings
+    np.testing.assert_array_equal(report.outputs["B"], np.sort(a))

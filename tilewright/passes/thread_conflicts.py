@@ -1,7 +1,8 @@
 """Whether two accesses of thread-level code may touch one element from different threads (floor 5).
 
-Two ways to show that they do not: where an index depends on nothing but the thread, loops of constant extent, and terms that both accesses share, all
-threads are enumerated, which is exact; otherwise a proof over one thread and another one, each with the conditions under which it comes there.
+Three ways to show that they do not: where an index depends on nothing but the thread, loops of constant extent, and terms that both accesses share, all
+threads are enumerated, which is exact; otherwise a proof over one thread and another one, each with the conditions under which it comes there; and where
+the common loops have few turns, the enumeration in each of them, as for `tx ^ (1 << k)`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tilewright.arith.evaluate import evaluate
 from tilewright.arith.linear import LinearForm, Linearizer
 from tilewright.arith.prove import are_disjoint
 from tilewright.ir.buffer import Buffer, Extent
-from tilewright.ir.expr import Expr, Op, unary, var
+from tilewright.ir.expr import Expr, Op, const, unary, var
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import WARP_THREADS, Stmt
 from tilewright.ir.visit import rewrite_expr, subexpressions, substitute_expr
@@ -29,6 +30,7 @@ from tilewright.passes.walk import launch_facts
 
 _MAX_POINTS = 1 << 16
 _MAX_PROOFS = 200  # per launch: a proof takes about a millisecond
+_MAX_TURNS = 1000  # per launch: likewise
 
 Array = np.ndarray[Any, Any]
 Box = tuple[tuple[Expr, Extent], ...]
@@ -155,6 +157,7 @@ class Conflicts:
         self.facts = launch_facts(launch)
         self.linearizer = Linearizer(is_expanding=True)
         self.proofs_left = _MAX_PROOFS
+        self.turns_left = _MAX_TURNS
         self._answers: dict[tuple[Any, ...], bool] = {}
 
     def meet(self, first: Access, second: Access, carried_by: Place | None = None) -> bool:
@@ -183,7 +186,7 @@ class Conflicts:
         shared = frozenset(v for v, _ in common)
         if first.indices is not None and second.indices is not None and not self._meet_when_enumerated(first, second, shared):
             return False
-        return not self._is_proved_apart(first, second, common, carrier)
+        return not self._is_proved_apart(first, second, common, carrier) and self._meet_in_some_turn(first, second, common)
 
     # -- all threads, one by one
     def _meet_when_enumerated(self, first: Access, second: Access, shared: frozenset[Expr]) -> bool:
@@ -219,6 +222,24 @@ class Conflicts:
             np.maximum.at(most[row], code, p.threads // step)
         is_met = (most >= 0).all(axis=0)
         return bool((is_met & (least.min(axis=0) != most.max(axis=0))).any())
+
+    def _meet_in_some_turn(self, first: Access, second: Access, common: list[Loop]) -> bool:
+        """False where enumeration shows for every turn of the common loops that no two threads meet; True where they do, or it cannot tell."""
+        if first.indices is None or second.indices is None or not common or self.turns_left <= 0:
+            return True
+        (variable, extent), *rest = common
+        if not any(n is variable for access in (first, second) for root in access.expressions() for n in subexpressions(root) if root is not variable):
+            return self._meet_in_some_turn(_without(first, variable), _without(second, variable), rest)
+        if extent is None or not extent.is_const or extent.value > self.turns_left:
+            return True
+        for turn in range(max(extent.value, 0)):
+            self.turns_left -= 1
+            value = {variable: const(turn, variable.dtype)}
+            a, b = (_renamed(_without(access, variable), value) for access in (first, second))
+            inner = [(v, None if n is None else substitute_expr(n, value)) for v, n in rest]
+            if self._meet_when_enumerated(a, b, frozenset(v for v, _ in inner)) and self._meet_in_some_turn(a, b, inner):
+                return True
+        return False
 
     # -- one thread and another one
     def _is_proved_apart(self, first: Access, second: Access, common: list[Loop], carrier: Expr | None) -> bool:
@@ -271,6 +292,11 @@ def _renamed(access: Access, names: dict[Expr, Expr]) -> Access:
         conditions=tuple((substitute_expr(c, names), truth) for c, truth in access.conditions),
         loops=tuple((names.get(v, v), None if n is None else substitute_expr(n, names)) for v, n in access.loops),
     )
+
+
+def _without(access: Access, variable: Expr) -> Access:
+    """The access in one turn of a loop around it."""
+    return dataclasses.replace(access, loops=tuple(loop for loop in access.loops if loop[0] is not variable))
 
 
 class _Points:
