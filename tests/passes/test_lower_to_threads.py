@@ -79,7 +79,7 @@ def test_a_transposed_read_of_a_fragment_goes_through_shared_memory() -> None:
             T.copy(y, B)
 
     _, context = lowered(turned)
-    assert ["goes through shared memory" in r.text for r in context.remarks] == [True]
+    assert len([r for r in context.remarks if "goes through shared memory" in r.text]) == 1
 
 
 @pytest.mark.parametrize("threads", [32, 48, 96, 128, 384, 1024])

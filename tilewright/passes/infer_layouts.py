@@ -60,6 +60,7 @@ from tilewright.passes.scratch import Scratch
 from tilewright.passes.shared_layout import choose_shared_layouts
 from tilewright.passes.stage_operands import MOST_SCANNED_BITS
 from tilewright.passes.walk import buffers_of
+from tilewright.passes.wide_stores import widen_store
 
 _REPLICATED_ELEMENTS = 64  # what every thread may hold of a tile that only scalar code reads
 
@@ -258,7 +259,8 @@ class _Inference:
             case ParallelFor():
                 extents = static_extents(node)
                 plan = None if extents is None else follow(node, extents, self.fragments) or spread(node, extents, self.num_threads)
-                return self.through_shared(node, node, plan, {**loops, **unrollable_loops(node)})
+                wide = None if plan is None else self.widely(node, plan, {**loops, **unrollable_loops(node)})
+                return wide or self.through_shared(node, node, plan, {**loops, **unrollable_loops(node)})
             case For():
                 inner_loops = {**loops, **({node.variable: int(node.extent.value)} if node.extent.is_const and 0 < node.extent.value <= 64 else {})}
                 return dataclasses.replace(node, body=self.stage(node.body, inner_loops))
@@ -289,6 +291,21 @@ class _Inference:
                 tile = self.scratch.scratch(f"{buffer.name}_tile", buffer.dtype, buffer.static_shape, node.span)
                 return Seq(node.span, (_copy(buffer, tile, node.span), dataclasses.replace(node, buffer=tile)))
         return self.scalar(node, loops)
+
+    def widely(self, loop: ParallelFor, plan: LoopPlan, loops: Mapping[Expr, int]) -> Stmt | None:
+        """A loop that stores a fragment, 16 bytes at a time; None where it does something else, or that would not help."""
+        found = widen_store(loop, plan)
+        if found is None:
+            return None
+        held = plan.layout.drop_redundant(REG)
+        shuffles = cheapest_shuffles(held, found.layout, found.held.dtype)
+        if shuffles is None:
+            return None
+        self.scratch.buffers += (found.held, found.moved)
+        self.fragments[found.held], self.fragments[found.moved] = held, found.layout
+        self.context.remark(loop.span, f"{shuffles.num_shuffles} shuffles bring neighbours together here, to be stored 16 bytes at a time")
+        convert = self.through_shared(found.convert, found.convert, plan, loops)
+        return Seq(loop.span, (convert, Relayout(loop.span, whole(found.held), whole(found.moved)), found.store))
 
     def scalar(self, node: Stmt, loops: Mapping[Expr, int]) -> Stmt:
         """A statement outside parallel loops that holds no other."""
