@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from benchmarks import kernels
+import tilewright
 from tilewright.kernels import attention, gemm, norm, softmax
 
 try:
@@ -118,18 +118,23 @@ def _tensors(*arrays: np.ndarray) -> tuple[Any, ...]:
 
 
 # -- products
+def quickstart_gemm(M: int, N: int, K: int, dtype: str, transpose_B: bool, block_M: int = 128) -> Any:
+    """C = A @ B with the tiles that a TileLang quickstart has for a GPU. Takes A, B and C."""
+    return tilewright.compile(gemm.matmul.get_tir(M, N, K, dtype, block_M, block_N=128, block_K=32, stages=2, transpose_B=transpose_B))
+
+
 def _gemm(M: int, N: int, K: int, dtype: str, transpose_B: bool = False, has_torch: bool = True, **blocks: int) -> Contest:
     rng = np.random.default_rng(0)
     A32, B32 = _random(rng, M, K), _random(rng, *((N, K) if transpose_B else (K, N)))
     A, B = A32.astype(_NUMPY_DTYPES[dtype]), B32.astype(_NUMPY_DTYPES[dtype])
     C = np.zeros((M, N), A.dtype)
-    kernel = kernels.quickstart_gemm(M, N, K, dtype=dtype, transpose_B=transpose_B, **blocks)
+    kernel = quickstart_gemm(M, N, K, dtype, transpose_B, **blocks)
     contest = Contest(lambda: kernel(A, B, C), lambda: _to_float64(C), lambda: A.astype(np.float64) @ _oriented(B.astype(np.float64), transpose_B))
     if dtype == "float32":
         theirs = np.empty_like(C)
         contest.peers[Peer.NUMPY] = lambda: np.matmul(A, _oriented(B, transpose_B), out=theirs)
     else:
-        kernel32, C32 = kernels.quickstart_gemm(M, N, K, transpose_B=transpose_B, **blocks), np.zeros((M, N), np.float32)
+        kernel32, C32 = quickstart_gemm(M, N, K, "float32", transpose_B, **blocks), np.zeros((M, N), np.float32)
         contest.peers[Peer.FP32] = lambda: kernel32(A32, B32, C32)
     if torch is not None and has_torch:
         a, b, c = map(_to_torch, (A, B, np.empty_like(C)))
@@ -231,7 +236,7 @@ def _attention(heads: int, length: int, width: int, is_causal: bool, is_heads_fi
     heads_first = [np.ascontiguousarray(x.transpose(0, 2, 1, 3)) for x in rows]
     if is_heads_first:
         O = np.zeros_like(heads_first[0])
-        kernel = kernels.flash_attention_bhsd(1, heads, length, width, is_causal)
+        kernel = tilewright.compile(attention.flash_attention.get_tir(1, heads, length, length, width, is_causal, is_heads_first=True))
         contest = Contest(lambda: kernel(*heads_first, O), lambda: _to_float64(O).transpose(0, 2, 1, 3), lambda: _attention_reference(rows, is_causal))
     else:
         ours = _Kept(attention.flash_attention(1, heads, length, length, width, is_causal), *_tensors(*rows))

@@ -23,15 +23,16 @@ def main(name: str, state: str) -> None:
 
         load_pipeline()
     loaded_at = time.perf_counter()
-    from benchmarks.kernels import flash_attention_bhsd, quickstart_gemm
+    from tilewright.kernels.attention import flash_attention
+    from tilewright.kernels.gemm import matmul
 
     defined_at = time.perf_counter()
     match name:
         case "gemm":
-            prim_func = quickstart_gemm.get_tir(1024, 1024, 1024)
+            prim_func = matmul.get_tir(1024, 1024, 1024, block_M=128, block_N=128, block_K=32, stages=2)
             shapes: list[tuple[int, ...]] = [(1024, 1024)] * 3
         case "attention":
-            prim_func = flash_attention_bhsd.get_tir(1, 2, 512, 64, True)
+            prim_func = flash_attention.get_tir(1, 2, 512, 512, 64, True, is_heads_first=True)
             shapes = [(1, 2, 512, 64)] * 4
         case _:
             raise SystemExit(f"there is no probe {name!r}")

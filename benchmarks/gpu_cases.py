@@ -9,6 +9,7 @@ from typing import Any
 
 import tilewright
 from benchmarks import gpu_kernels
+from tilewright.kernels import attention, gemm, norm, softmax
 
 Inputs = tuple[Any, ...]
 
@@ -17,7 +18,7 @@ Inputs = tuple[Any, ...]
 class Case:
     """One comparison.
 
-    program   the tile program.
+    program   the tile program, with the tiles for a target.
     inputs    makes tensors on the GPU; the last is the output.
     peers     torch callables on the same inputs (the output's values are compared with the first).
     bytes_moved, flops   of one call; the one that bounds it gives the rate.
@@ -28,7 +29,7 @@ class Case:
     name: str
     shape: str
     dtype: str
-    program: Callable[[], Any]
+    program: Callable[[Any], Any]
     inputs: Callable[[], Inputs]
     peers: dict[str, Callable[..., Any]]
     bytes_moved: int
@@ -84,7 +85,7 @@ def memory_cases() -> list[Case]:
 
             def case(
                 name: str,
-                program: Callable[[], Any],
+                program: Callable[[Any], Any],
                 inputs: Callable[[], Inputs],
                 peer: Callable[..., Any],
                 moved: int,
@@ -93,20 +94,26 @@ def memory_cases() -> list[Case]:
             ) -> Case:
                 return Case("memory", name, shape, dtype, program, inputs, {"torch": peer}, moved, 0.0, _MEMORY_GOAL_TB, None, 2e-2)
 
-            size_of = (rows, columns, dtype)
+            size_of, row = (rows, columns, dtype), {"N": columns, "dtype": dtype, "M": rows}
             cases += [
-                case("add", lambda s=size_of: gpu_kernels.add(*s), flat, lambda a, b, c: torch.add(a, b, out=c), 3 * size),
-                case("cast", lambda s=size_of: gpu_kernels.cast(*s, "float32"), widened, lambda a, b: b.copy_(a), 3 * size),
-                case("softmax", lambda s=size_of: gpu_kernels.softmax(*s), two, lambda a, b: torch.softmax(a, -1), 2 * size),
-                case("rms_norm", lambda s=size_of: gpu_kernels.rms_norm(*s), with_weight, lambda a, w, b: F.rms_norm(a, (a.shape[-1],), w, 1e-6), 2 * size),
+                case("add", lambda _, s=size_of: gpu_kernels.add(*s), flat, lambda a, b, c: torch.add(a, b, out=c), 3 * size),
+                case("cast", lambda _, s=size_of: gpu_kernels.cast(*s, "float32"), widened, lambda a, b: b.copy_(a), 3 * size),
+                case("softmax", lambda t, r=row: softmax.softmax.get_tir(**r, target=t), two, lambda a, b: torch.softmax(a, -1), 2 * size),
+                case(
+                    "rms_norm",
+                    lambda t, r=row: norm.rms_norm.get_tir(**r, target=t),
+                    with_weight,
+                    lambda a, w, b: F.rms_norm(a, (a.shape[-1],), w, 1e-6),
+                    2 * size,
+                ),
                 case(
                     "layer_norm",
-                    lambda s=size_of: gpu_kernels.layer_norm(*s),
+                    lambda t, r=row: norm.layer_norm.get_tir(**r, target=t),
                     with_bias,
                     lambda a, w, bias, b: F.layer_norm(a, (a.shape[-1],), w, bias, 1e-5),
                     2 * size,
                 ),
-                case("transpose", lambda s=size_of: gpu_kernels.transpose(*s), turned, lambda a, b: b.copy_(a.T), 2 * size),
+                case("transpose", lambda _, s=size_of: gpu_kernels.transpose(*s), turned, lambda a, b: b.copy_(a.T), 2 * size),
             ]
     return cases
 
@@ -121,8 +128,7 @@ def gemm_cases() -> list[Case]:
             return _random(n, n, dtype="float16") / math.sqrt(n), _random(n, n, dtype="float16"), _empty(n, n, dtype="float16")
 
         peers = {"cublas": lambda a, b, c: torch.matmul(a, b, out=c)}
-        tiles = {"block_n": 128, "block_k": 32, "stages": 4, "threads": 128} if n <= 4096 else {"block_n": 256, "block_k": 64, "stages": 3, "threads": 256}
-        program = lambda n=n, tiles=tiles: gpu_kernels.gemm(n, n, n, "float16", **tiles)  # noqa: E731
+        program = lambda t, n=n: gemm.matmul.get_tir(n, n, n, "float16", target=t)  # noqa: E731
         cases.append(Case("gemm", "gemm", f"{n}x{n}x{n}", "float16", program, inputs, peers, 6 * n * n, 2.0 * n**3, 0.62, "cublas", 2e-2))
     for m in (1, 16):
         for n, k in ((4096, 4096), (28672, 8192)):
@@ -131,7 +137,7 @@ def gemm_cases() -> list[Case]:
                 return _random(m, k, dtype="float16") / math.sqrt(k), _random(n, k, dtype="float16"), _empty(m, n, dtype="float16")
 
             peers = {"cublas": lambda a, b, c: torch.matmul(a, b.T, out=c)}
-            program = lambda m=m, n=n, k=k: gpu_kernels.gemm_few_rows(m, n, k, "float16")  # noqa: E731
+            program = lambda t, m=m, n=n, k=k: gemm.matmul.get_tir(m, n, k, "float16", transpose_B=True, target=t)  # noqa: E731
             moved = 2 * (m * k + n * k + m * n)
             cases.append(Case("few rows", "gemm A @ B.T", f"{m}x{n}x{k}", "float16", program, few, peers, moved, 0.0, 1.0, "cublas", 2e-2))
     return cases
@@ -153,8 +159,8 @@ def attention_cases() -> list[Case]:
                 with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
                     return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
 
-            block_n = 32 if width == 128 and is_causal else 64
-            program = lambda a=(batch, heads, length, width, is_causal), n=block_n: gpu_kernels.attention(*a, "float16", block_n=n)  # noqa: E731
+            arguments = (batch, heads, length, length, width, is_causal, "float16")
+            program = lambda t, a=arguments: attention.flash_attention.get_tir(*a, is_heads_first=True, target=t)  # noqa: E731
             flops = 4.0 * batch * heads * length * length * width * (0.5 if is_causal else 1)
             name = "attention causal" if is_causal else "attention"
             shape = f"{batch}x{heads}x{length}x{width}"
@@ -164,4 +170,4 @@ def attention_cases() -> list[Case]:
 
 def compiled(case: Case, target: Any) -> Any:
     """The kernel; its output is an argument like the others. Fast math, as torch's kernels are compiled."""
-    return tilewright.compile(case.program(), target=target, pass_configs={tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True})
+    return tilewright.compile(case.program(target), target=target, pass_configs={tilewright.PassConfigKey.TL_ENABLE_FAST_MATH: True})

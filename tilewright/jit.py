@@ -151,8 +151,10 @@ def _check_options(pass_configs: Any, execution_backend: Any, compile_flags: Any
         )
 
 
-def par_compile(funcs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False, **options: Any) -> list[Kernel | None]:
-    """`compile` for each function, in threads; with `ignore_error` a failed one gives None."""
+def par_compile(
+    funcs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False, *, targets: Sequence[Any] | None = None, **options: Any
+) -> list[Kernel | None]:
+    """`compile` for each function, in threads; with `ignore_error` a failed one gives None. `targets` are those of the functions one by one."""
 
     span = span_of_caller()
     if not isinstance(funcs, Iterable):
@@ -169,16 +171,16 @@ def par_compile(funcs: Iterable[Any], num_workers: int | None = None, ignore_err
     for func in funcs:
         _check_prim_func(func, span)
 
-    def one(func: Any) -> Kernel | None:
+    def one(func: Any, own: dict[str, Any]) -> Kernel | None:
         try:
-            return compile(func, **options)
+            return compile(func, **options, **own)
         except TileError:
             if ignore_error:
                 return None
             raise
 
     with ThreadPoolExecutor(num_workers) as pool:
-        return list(pool.map(one, funcs))
+        return list(pool.map(one, funcs, [{}] * len(funcs) if targets is None else [{"target": target} for target in targets]))
 
 
 def jit(
@@ -193,11 +195,14 @@ def jit(
     debug_root_path: Any = None,
     compile_flags: Any = None,
     torch_op: str | None = None,
+    target_argument: str | None = None,
 ) -> Any:
     """Compiles on call.
 
     A function that returns a @T.prim_func becomes a factory of kernels, one per set of arguments (lazy style). A function that computes inside
     `with T.Kernel(...)` itself runs when it is called with tensors, one compile per set of T.const sizes and plain arguments (eager style).
+
+    target_argument   names the argument of a factory that says the target, in the place of `target`: the factory can choose tiles by it.
 
     torch_op   "namespace::name": makes an eager function, or a @T.prim_func, this operator of torch, and gives it (tilewright.torch.register).
     """
@@ -210,6 +215,7 @@ def jit(
             pass_configs=pass_configs,
             compile_flags=compile_flags,
             torch_op=torch_op,
+            target_argument=target_argument,
         )
     if isinstance(func, PrimFunc):
         return _operator(compile(func, out_idx=out_idx, target=target, pass_configs=pass_configs, compile_flags=compile_flags), torch_op)
@@ -217,7 +223,7 @@ def jit(
     options = {"pass_configs": pass_configs, "compile_flags": compile_flags}
     rewritten = rewrite_function(func)
     if has_inner_prim_func(rewritten.original) or not _has_launch(rewritten.node):
-        return _operator(LazyFactory(func, out_idx, target, options), torch_op)
+        return _operator(LazyFactory(func, out_idx, target, options, target_argument), torch_op)
     if out_idx is not None:
         fail(
             Kind.OUT_IDX_EAGER,
@@ -301,15 +307,25 @@ def _is_hashable(value: Any) -> bool:
 class LazyFactory(_Specialised):
     """A function that returns a prim_func: calling it gives the compiled kernel."""
 
-    def __init__(self, func: Callable[..., Any], out_idx: Any, target: Any, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, func: Callable[..., Any], out_idx: Any, target: Any, options: Mapping[str, Any] | None = None, target_argument: str | None = None
+    ) -> None:
         super().__init__(func, target, options)
-        self.out_idx = out_idx
+        self.out_idx, self.target_argument = out_idx, target_argument
+        if target_argument is not None and target_argument not in self.signature.parameters:
+            fail(
+                Kind.OPTION_VALUE,
+                f"target_argument is {target_argument!r}, which {func.__name__} does not take",
+                span_of_caller(),
+                because="it names the argument that says the target",
+                help=f"give {func.__name__} such an argument, or pass target=",
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Kernel:
         values = self.bind(args, kwargs)
         key = self.key(values)
         if key not in self.kernels:
-            self.kernels[key] = compile(self._trace(values), out_idx=self.out_idx, target=self.target, **self.options)
+            self.kernels[key] = compile(self._trace(values), out_idx=self.out_idx, target=self._target_of(values), **self.options)
         return self.kernels[key]
 
     def compile(self, *args: Any, **kwargs: Any) -> Kernel:
@@ -325,8 +341,12 @@ class LazyFactory(_Specialised):
 
     def par_compile(self, configs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False) -> list[Kernel | None]:
         """One kernel per configuration, a dictionary or a tuple of arguments."""
-        programs = [self.get_tir(**c) if isinstance(c, Mapping) else self.get_tir(*c) for c in configs]
-        return par_compile(programs, num_workers, ignore_error, out_idx=self.out_idx, target=self.target, **self.options)
+        bound = [self.bind((), dict(c)) if isinstance(c, Mapping) else self.bind(tuple(c), {}) for c in configs]
+        programs, targets = [self._trace(values) for values in bound], [self._target_of(values) for values in bound]
+        return par_compile(programs, num_workers, ignore_error, targets=targets, out_idx=self.out_idx, **self.options)
+
+    def _target_of(self, values: Mapping[str, Any]) -> Any:
+        return self.target if self.target_argument is None else values[self.target_argument]
 
     def _trace(self, values: dict[str, Any]) -> PrimFunc:
         made = self.func(**values)

@@ -98,9 +98,9 @@ def run_shipped_kernels() -> None:
         (gemm.gemm, {**product, "dtype": "float16", "activation": gemm.Activation.GELU, "block_K": 32, "stages": 3}),
         (gemm.gemm, {**product, "activation": gemm.Activation.SILU, "block_K": 16}),
         (attention.flash_attention, {**heads, "dtype": "bfloat16", "is_causal": True}),
-        (softmax.softmax, {"N": 300, **softmax.GPU_TILES}),
-        (norm.rms_norm, {"N": 300, "dtype": "float16", **norm.GPU_TILES}),
-        (norm.layer_norm, {"N": 300, "dtype": "bfloat16", **norm.GPU_TILES}),
+        (softmax.softmax, {"N": 300}),
+        (norm.rms_norm, {"N": 300, "dtype": "float16"}),
+        (norm.layer_norm, {"N": 300, "dtype": "bfloat16"}),
     ):
         kernel = factory(**options)
         print(f"-- {kernel.prim_func.name} {options}", flush=True)

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -75,18 +75,18 @@ class Sizes:
     product    M, N, K.
     rows       how many rows, and their length.
     attention  batch, length, heads, width.
-    has_gpu_tiles   whether the kernels get the tiles that suit GPUs.
+    target     for which the kernels choose their tiles.
     """
 
     dtype: str
     product: tuple[int, int, int]
     rows: tuple[int, int]
     attention: tuple[int, int, int, int]
-    has_gpu_tiles: bool
+    target: str
 
 
-CPU_SIZES = Sizes("float32", (1024, 1024, 1024), (2048, 2048), (1, 512, 8, 64), False)
-GPU_SIZES = Sizes("float16", (2048, 2048, 2048), (8192, 4096), (2, 1024, 16, 64), True)
+CPU_SIZES = Sizes("float32", (1024, 1024, 1024), (2048, 2048), (1, 512, 8, 64), "cpu")
+GPU_SIZES = Sizes("float16", (2048, 2048, 2048), (8192, 4096), (2, 1024, 16, 64), "cuda")
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,8 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
     def normal(*shape: int) -> np.ndarray[Any, Any]:
         return rng.standard_normal(shape, np.float32).astype(sizes.dtype, copy=False)
 
-    def arguments(tiles: Mapping[str, int], **others: Any) -> dict[str, Any]:
-        return {**others, "dtype": sizes.dtype, **(tiles if sizes.has_gpu_tiles else {})}
+    def arguments(**others: Any) -> dict[str, Any]:
+        return {**others, "dtype": sizes.dtype, "target": sizes.target}
 
     m, n, k = sizes.product
     rows, columns = sizes.rows
@@ -231,7 +231,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             "GEMM + bias + ReLU",
             f"{m}x{n}x{k}",
             gemm.gemm,
-            arguments(gemm.GPU_TILES, M=m, N=n, K=k, activation=relu),
+            arguments(M=m, N=n, K=k, activation=relu),
             (normal(m, k), normal(k, n), normal(n)),
             lambda a, b, bias: gemm.reference(a, b, bias, relu),
             lambda a, b, bias: np.maximum(a @ b + bias, 0),
@@ -243,7 +243,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             "softmax",
             f"{rows}x{columns}",
             softmax.softmax,
-            arguments(softmax.GPU_TILES, N=columns),
+            arguments(N=columns),
             (normal(rows, columns),),
             softmax.reference,
             _numpy_softmax,
@@ -255,7 +255,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             "RMSNorm",
             f"{rows}x{columns}",
             norm.rms_norm,
-            arguments(norm.GPU_TILES, N=columns),
+            arguments(N=columns),
             (normal(rows, columns), normal(columns)),
             norm.rms_norm_reference,
             lambda x, w: x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(1e-6)) * w,
@@ -267,7 +267,7 @@ def cases(sizes: Sizes) -> tuple[Case, ...]:
             "flash attention",
             "x".join(map(str, sizes.attention)),
             attention.flash_attention,
-            arguments(attention.GPU_TILES, batch=batch, heads=heads, length_q=length, length_k=length, width=width),
+            arguments(batch=batch, heads=heads, length_q=length, length_k=length, width=width),
             tuple(normal(*sizes.attention) for _ in range(3)),
             attention.reference,
             _numpy_attention,

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 import tilewright.language as T
+from tilewright.driver import resolve_target
+from tilewright.dtypes import as_dtype
 from tilewright.jit import jit
-
-# For dtypes that tensor cores multiply; the defaults below suit CPUs.
-GPU_TILES: Final = {"block_M": 128, "block_N": 64, "stages": 2, "threads": 128}
+from tilewright.target.cpu import CpuTarget
 
 
-@jit(out_idx=[-1])
+def tiles_for(target: Any, width: int, is_causal: bool, dtype: Any) -> dict[str, int]:
+    """The tiles that `flash_attention` takes where its caller names none."""
+    if isinstance(resolve_target(target), CpuTarget):
+        return {"block_M": 64, "block_N": 128}
+    if as_dtype(dtype).bits > 16:  # without tensor cores, and with twice the shared memory
+        return {"block_M": 64, "block_N": 32} if width <= 64 else {"block_M": 32, "block_N": 32} if width <= 128 else {"block_M": 16, "block_N": 16}
+    # 255 registers of a thread hold its part of `sums` and `scores`; masks take some.
+    return {"block_M": 64, "block_N": 32} if width > 128 else {"block_M": 128, "block_N": 32 if width > 64 and is_causal else 64}
+
+
+@jit(out_idx=[-1], target_argument="target")
 def flash_attention(
     batch: int,
     heads: int,
@@ -23,29 +33,43 @@ def flash_attention(
     width: int,
     is_causal: bool = False,
     dtype: Any = "float32",
-    block_M: int = 64,
-    block_N: int = 128,
+    block_M: int | None = None,
+    block_N: int | None = None,
     stages: int = 2,
     threads: int = 128,
+    is_heads_first: bool = False,
+    target: Any = None,
 ) -> Any:
     """A kernel for Q (batch, length_q, heads, width) and K, V (batch, length_k, heads, width) that returns O, shaped like Q.
 
-    Causal: the last query sees every key, each earlier one a key less. Sums are float32. On a GPU: dtype="float16", **GPU_TILES.
+    Causal: the last query sees every key, each earlier one a key less. Sums are float32.
+
+    is_heads_first     all tensors are (batch, heads, length, width), as torch's scaled_dot_product_attention has them.
+    block_M, block_N   queries and keys of a tile; None: what suits the target.
+    target             as for `tilewright.compile`.
 
     Raises ValueError where a causal query would see no key.
     """
     if is_causal and length_q > length_k:
         raise ValueError(f"with {length_q} queries and {length_k} keys, the first queries of causal attention see no key")
+    tiles = tiles_for(target, width, is_causal, dtype)
+    block_M, block_N = block_M or tiles["block_M"], block_N or tiles["block_N"]
     # Powers of two are cheaper than powers of e: the scale carries the factor.
     scale = math.log2(math.e) / math.sqrt(width)
     past = length_k - length_q
+    shape_q, shape_k = ((batch, heads, n, width) if is_heads_first else (batch, n, heads, width) for n in (length_q, length_k))
+
+    def rows(tensor: Any, batch_index: Any, head: Any, first: Any, count: int) -> Any:
+        """`count` rows of one head."""
+        span = slice(first, first + count)
+        return tensor[batch_index, head, span, :] if is_heads_first else tensor[batch_index, span, head, :]
 
     @T.prim_func
     def main(
-        Q: T.Tensor((batch, length_q, heads, width), dtype),
-        K: T.Tensor((batch, length_k, heads, width), dtype),
-        V: T.Tensor((batch, length_k, heads, width), dtype),
-        O: T.Tensor((batch, length_q, heads, width), dtype),
+        Q: T.Tensor(shape_q, dtype),
+        K: T.Tensor(shape_k, dtype),
+        V: T.Tensor(shape_k, dtype),
+        O: T.Tensor(shape_q, dtype),
     ):
         with T.Kernel(T.ceildiv(length_q, block_M), heads, batch, threads=threads) as (block, by, bz):
             bx = T.ceildiv(length_q, block_M) - 1 - block if is_causal else block  # the last rows see most keys: longest first
@@ -61,16 +85,21 @@ def flash_attention(
             row_total = T.alloc_fragment((block_M,), "float32")
             total = T.alloc_fragment((block_M,), "float32")
 
-            T.copy(Q[bz, bx * block_M : (bx + 1) * block_M, by, :], Q_tile)
+            T.copy(rows(Q, bz, by, bx * block_M, block_M), Q_tile)
             T.clear(sums)
             T.clear(total)
             T.fill(largest, -T.infinity("float32"))
-            last = T.min(T.ceildiv(length_k, block_N), T.ceildiv((bx + 1) * block_M + past, block_N)) if is_causal else T.ceildiv(length_k, block_N)
+            last = T.ceildiv((bx + 1) * block_M + past, block_N) if is_causal else T.ceildiv(length_k, block_N)
+            if is_causal and length_q % block_M:  # the last rows are none
+                last = T.min(last, T.ceildiv(length_k, block_N))
             for k in T.Pipelined(last, num_stages=stages):
-                T.copy(K[bz, k * block_N : (k + 1) * block_N, by, :], K_tile)
+                T.copy(rows(K, bz, by, k * block_N, block_N), K_tile)
                 if is_causal:
-                    for i, j in T.Parallel(block_M, block_N):
-                        scores[i, j] = T.if_then_else(bx * block_M + i + past >= k * block_N + j, 0, -T.infinity("float32"))
+                    if (k + 1) * block_N > bx * block_M + past:  # only the last tiles hold keys that some query must not see
+                        for i, j in T.Parallel(block_M, block_N):
+                            scores[i, j] = T.if_then_else(bx * block_M + i + past >= k * block_N + j, 0, -T.infinity("float32"))
+                    else:
+                        T.clear(scores)
                 elif length_k % block_N:
                     for i, j in T.Parallel(block_M, block_N):
                         scores[i, j] = T.if_then_else(k * block_N + j < length_k, 0, -T.infinity("float32"))
@@ -87,15 +116,14 @@ def flash_attention(
                 T.reduce_sum(scores, row_total, dim=1)
                 for i in T.Parallel(block_M):
                     total[i] = total[i] * rescale[i] + row_total[i]
+                T.copy(scores, weights)
                 for i, j in T.Parallel(block_M, width):
                     sums[i, j] *= rescale[i]
-
-                T.copy(scores, weights)
-                T.copy(V[bz, k * block_N : (k + 1) * block_N, by, :], V_tile)
+                T.copy(rows(V, bz, by, k * block_N, block_N), V_tile)
                 T.gemm(weights, V_tile, sums, policy=T.GemmWarpPolicy.FullRow)
             for i, j in T.Parallel(block_M, width):
                 sums[i, j] /= total[i]
-            T.copy(sums, O[bz, bx * block_M : (bx + 1) * block_M, by, :])
+            T.copy(sums, rows(O, bz, by, bx * block_M, block_M))
 
     return main
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 import tilewright.language as T
 from tilewright.jit import jit
-
-# For rows of a few thousand elements; the defaults below suit CPUs.
-GPU_TILES: Final = {"block_M": 1, "threads": 256}
+from tilewright.kernels.softmax import row_tiles
 
 
-@jit(out_idx=[-1])
-def rms_norm(N: int, dtype: Any = "float32", epsilon: float = 1e-6, block_M: int = 4, threads: int = 128) -> Any:
-    """A kernel for X (any number of rows, N) and W (N,) that returns X / sqrt(mean(X ** 2) + epsilon) * W. Computed in float32."""
-    M = T.dynamic("M")
+@jit(out_idx=[-1], target_argument="target")
+def rms_norm(
+    N: int, dtype: Any = "float32", epsilon: float = 1e-6, block_M: int | None = None, threads: int | None = None, M: int | None = None, target: Any = None
+) -> Any:
+    """A kernel for X (M, N) and W (N,) that returns X / sqrt(mean(X ** 2) + epsilon) * W. Computed in float32. Other arguments are those of `softmax`."""
+    block_M, threads = row_tiles(target, block_M, threads)
+    M = T.dynamic("M") if M is None else M
 
     @T.prim_func
     def main(X: T.Tensor((M, N), dtype), W: T.Tensor((N,), dtype), Y: T.Tensor((M, N), dtype)):
@@ -30,10 +31,9 @@ def rms_norm(N: int, dtype: Any = "float32", epsilon: float = 1e-6, block_M: int
                 squares[i, j] = rows[i, j] * rows[i, j]
             T.reduce_sum(squares, scale, dim=1)
             for i in T.Parallel(block_M):
-                scale[i] = 1 / T.sqrt(scale[i] / N + epsilon)
+                scale[i] = T.rsqrt(scale[i] / N + epsilon)
             for i, j in T.Parallel(block_M, N):
-                rows[i, j] = rows[i, j] * scale[i] * W[j]
-            T.copy(rows, Y[bx * block_M, 0])
+                Y[bx * block_M + i, j] = rows[i, j] * scale[i] * W[j]
 
     return main
 
@@ -44,10 +44,16 @@ def rms_norm_reference(X: Any, W: Any, epsilon: float = 1e-6) -> Any:
     return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon) * np.asarray(W, np.float64)
 
 
-@jit(out_idx=[-1])
-def layer_norm(N: int, dtype: Any = "float32", epsilon: float = 1e-5, block_M: int = 4, threads: int = 128) -> Any:
-    """A kernel for X (any number of rows, N), W (N,) and B (N,) that returns (X - mean) / sqrt(variance + epsilon) * W + B. Computed in float32."""
-    M = T.dynamic("M")
+@jit(out_idx=[-1], target_argument="target")
+def layer_norm(
+    N: int, dtype: Any = "float32", epsilon: float = 1e-5, block_M: int | None = None, threads: int | None = None, M: int | None = None, target: Any = None
+) -> Any:
+    """A kernel for X (M, N), W (N,) and B (N,) that returns (X - mean) / sqrt(variance + epsilon) * W + B. Computed in float32.
+
+    Other arguments are those of `softmax`.
+    """
+    block_M, threads = row_tiles(target, block_M, threads)
+    M = T.dynamic("M") if M is None else M
 
     @T.prim_func
     def main(X: T.Tensor((M, N), dtype), W: T.Tensor((N,), dtype), B: T.Tensor((N,), dtype), Y: T.Tensor((M, N), dtype)):
@@ -68,10 +74,9 @@ def layer_norm(N: int, dtype: Any = "float32", epsilon: float = 1e-5, block_M: i
                 squares[i, j] = rows[i, j] * rows[i, j]
             T.reduce_sum(squares, scale, dim=1)
             for i in T.Parallel(block_M):
-                scale[i] = 1 / T.sqrt(scale[i] / N + epsilon)
+                scale[i] = T.rsqrt(scale[i] / N + epsilon)
             for i, j in T.Parallel(block_M, N):
-                rows[i, j] = rows[i, j] * scale[i] * W[j] + B[j]
-            T.copy(rows, Y[bx * block_M, 0])
+                Y[bx * block_M + i, j] = rows[i, j] * scale[i] * W[j] + B[j]
 
     return main
 

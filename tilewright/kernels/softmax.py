@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 import tilewright.language as T
+from tilewright.driver import resolve_target
 from tilewright.jit import jit
-
-# For rows of a few thousand elements; the defaults below suit CPUs.
-GPU_TILES: Final = {"block_M": 1, "threads": 256}
+from tilewright.target.cpu import CpuTarget
 
 
-@jit(out_idx=[-1])
-def softmax(N: int, dtype: Any = "float32", block_M: int = 4, threads: int = 128) -> Any:
-    """A kernel for X (any number of rows, N) that returns Y of the same shape, each row exp(x - max) / sum. Computed in float32.
+def row_tiles(target: Any, block_M: int | None, threads: int | None) -> tuple[int, int]:
+    """Rows and threads of a block, for rows of some thousand elements: what the caller gave, else what suits the target."""
+    suited = (4, 128) if isinstance(resolve_target(target), CpuTarget) else (1, 256)
+    return block_M or suited[0], threads or suited[1]
 
-    On a GPU: `softmax(N, **GPU_TILES)`.
+
+@jit(out_idx=[-1], target_argument="target")
+def softmax(N: int, dtype: Any = "float32", block_M: int | None = None, threads: int | None = None, M: int | None = None, target: Any = None) -> Any:
+    """A kernel for X (M, N) that returns Y of the same shape, each row exp(x - max) / sum. Computed in float32.
+
+    block_M, threads   rows and threads of a block; None: what suits the target.
+    M                  rows; None: any number, told by the arguments of each call.
+    target             as for `tilewright.compile`.
     """
-    M = T.dynamic("M")
+    block_M, threads = row_tiles(target, block_M, threads)
+    M = T.dynamic("M") if M is None else M
 
     @T.prim_func
     def main(X: T.Tensor((M, N), dtype), Y: T.Tensor((M, N), dtype)):

@@ -64,12 +64,12 @@ _DOUBLE_SIGMOID = Helper(
 _FAST_SIGMOID = Helper("tw_fast_sigmoidf", f"{FUNCTION} float tw_fast_sigmoidf(float x) {{ return __fdividef(1.0f, 1.0f + __expf(-x)); }}")
 
 
-def _approximate(name: str, instruction: str) -> Helper:
+def _approximate(name: str, instruction: str, operand: str = "x") -> Helper:
     return Helper(
         f"tw_fast_{name}f",
         f"""{FUNCTION} float tw_fast_{name}f(float x) {{
     float y;
-    asm("{instruction} %0, %1;" : "=f"(y) : "f"(x));
+    asm("{instruction} %0, %1;" : "=f"(y) : "f"({operand}));
     return y;
 }}""",
     )
@@ -77,6 +77,7 @@ def _approximate(name: str, instruction: str) -> Helper:
 
 _FAST_HELPERS = {
     "sigmoid": _FAST_SIGMOID,
+    "exp": _approximate("exp", "ex2.approx.ftz.f32", "x * 1.44269504f"),  # __expf, but for numbers below 2**-126, which become 0
     "exp2": _approximate("exp2", "ex2.approx.ftz.f32"),
     "tanh": _approximate("tanh", "tanh.approx.f32"),
     "rsqrt": _approximate("rsqrt", "rsqrt.approx.ftz.f32"),
@@ -138,10 +139,10 @@ class Functions:
     def _function(self, name: str, arguments: tuple[Text, ...], dtype: DType, *, is_fast: bool) -> Text:
         is_double = dtype.is_float and dtype.bits == 64
         if is_fast and not is_double:
-            if name in _APPROXIMATIONS:
-                return call(_APPROXIMATIONS[name], *arguments)
             if name in _FAST_HELPERS:
                 return self.prelude.call(_FAST_HELPERS[name], *arguments)
+            if name in _APPROXIMATIONS:
+                return call(_APPROXIMATIONS[name], *arguments)
         if name == "sigmoid":
             return self.prelude.call(_DOUBLE_SIGMOID if is_double else _NARROW_SIGMOID if dtype.is_float and dtype.bits < 32 else _SIGMOID, *arguments)
         return call(_FUNCTIONS[name] + ("" if is_double else "f"), *arguments)
