@@ -11,6 +11,7 @@ import pytest
 import tilewright
 import tilewright.language as T
 from tests.execution import refused
+from tests.gpu.programs import checked, scale, staged
 from tilewright.errors import Kind
 from tilewright.runtime.cuda_driver import find_driver
 
@@ -18,34 +19,8 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(
     torch.cuda.device_count() < 2 or torch.cuda.get_device_capability(0) != torch.cuda.get_device_capability(1), reason="needs two NVIDIA GPUs of one kind"
 )
-n = T.dynamic("n")
 FIRST, SECOND = "cuda:0", "cuda:1"
 IN_TURN = (FIRST, SECOND, SECOND, FIRST, SECOND, FIRST)
-
-
-@T.prim_func
-def scale(A: T.Tensor((n, 64), "float32"), factor: T.float32, B: T.Tensor((n, 64), "float32")):
-    with T.Kernel(T.ceildiv(n, 32), threads=128) as bx:
-        for i, j in T.Parallel(32, 64):
-            B[bx * 32 + i, j] = A[bx * 32 + i, j] * factor
-
-
-@T.prim_func
-def staged(A: T.Tensor((n,), "float32"), B: T.Tensor((n,), "float32")):
-    W = T.alloc_global((n,), "float32")
-    with T.Kernel(T.ceildiv(n, 128), threads=128) as bx:
-        for i in T.Parallel(128):
-            W[bx * 128 + i] = A[bx * 128 + i] + 1
-    with T.Kernel(T.ceildiv(n, 128), threads=128) as bx:
-        for i in T.Parallel(128):
-            B[bx * 128 + i] = W[n - 1 - (bx * 128 + i)] * 2
-
-
-@T.prim_func
-def checked(A: T.Tensor((n,), "float32")):
-    with T.Kernel(T.ceildiv(n, 32), threads=32) as bx:
-        for i in T.Parallel(32):
-            T.device_assert(A[bx * 32 + i] >= 0, "no negative numbers")
 
 
 @T.prim_func

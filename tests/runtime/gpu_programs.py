@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
+import numpy as np
+
+import tilewright.language as T
 from tilewright.codegen.cuda.module import CudaModule, KernelLaunch
 from tilewright.codegen.llvm.launcher import emit_launcher, launcher_name
 from tilewright.codegen.slots import slots_of
@@ -19,6 +23,8 @@ from tilewright.runtime.cuda_modules import KernelNeeds
 from tilewright.runtime.llvm_jit import LoadedCode, compile_object, load_object
 from tilewright.target.cpu import host_target
 from tilewright.target.nvidia import SM_90
+
+n = T.dynamic("n")
 
 
 def plan_of(prim_func: PrimFunc, outputs: tuple[int, ...] = (), shared_bytes: int = 0, cluster: tuple[int, int, int] = (1, 1, 1)) -> CudaCallPlan:
@@ -45,9 +51,28 @@ def plan_of(prim_func: PrimFunc, outputs: tuple[int, ...] = (), shared_bytes: in
 
 def array_at(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
     """The "device" memory at an address."""
-    import ctypes
-
-    import numpy as np
-
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer((ctypes.c_uint8 * count).from_address(address), dtype).reshape(shape)
+
+
+@T.prim_func
+def scale(A: T.Tensor((n, 8), "float32"), factor: T.float32, B: T.Tensor((n, 8), "float32")):
+    with T.Kernel(T.ceildiv(n, 4), threads=128) as bx:
+        for i, j in T.Parallel(4, 8):
+            B[bx * 4 + i, j] = A[bx * 4 + i, j] * factor
+
+
+@T.prim_func
+def staged(A: T.Tensor((n,), "float32"), B: T.Tensor((n,), "float32")):
+    W = T.alloc_global((n,), "float32")
+    with T.Kernel(n, threads=32) as bx:
+        W[bx] = A[bx]
+    with T.Kernel(n, threads=32) as bx:
+        B[bx] = W[bx]
+
+
+def scaled(words: tuple[int, ...]) -> None:
+    """What `scale` does, on the words of its parameters."""
+    a, factor, b, rows, _ = words
+    value = ctypes.c_float.from_buffer(ctypes.c_uint32(factor)).value
+    array_at(b, (rows, 8), np.float32)[...] = array_at(a, (rows, 8), np.float32) * value

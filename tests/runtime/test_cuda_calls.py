@@ -13,42 +13,18 @@ import pytest
 
 import tilewright.language as T
 from tests.execution import integers, refused
-from tests.runtime.gpu_programs import array_at, plan_of
+from tests.runtime.gpu_programs import array_at, n, plan_of, scale, scaled, staged
 from tests.runtime.mock_cupy import mock_cupy, on_gpu
 from tests.runtime.mock_driver import H100, MockDriver, MockKernel
 from tilewright.errors import Kind
 from tilewright.runtime import cuda_tensors
 from tilewright.runtime.cuda_driver import NoCudaError, use_driver
 
-n = T.dynamic("n")
-
-
-@T.prim_func
-def scale(A: T.Tensor((n, 8), "float32"), factor: T.float32, B: T.Tensor((n, 8), "float32")):
-    with T.Kernel(T.ceildiv(n, 4), threads=128) as bx:
-        for i, j in T.Parallel(4, 8):
-            B[bx * 4 + i, j] = A[bx * 4 + i, j] * factor
-
-
-@T.prim_func
-def staged(A: T.Tensor((n,), "float32"), B: T.Tensor((n,), "float32")):
-    W = T.alloc_global((n,), "float32")
-    with T.Kernel(n, threads=32) as bx:
-        W[bx] = A[bx]
-    with T.Kernel(n, threads=32) as bx:
-        B[bx] = W[bx]
-
 
 @T.prim_func
 def checked(A: T.Tensor((n,), "float32")):
     with T.Kernel(n, threads=32) as bx:
         T.device_assert(A[bx] >= 0, "no negative numbers")
-
-
-def scaled(words: tuple[int, ...]) -> None:
-    a, factor, b, rows, _ = words
-    value = ctypes.c_float.from_buffer(ctypes.c_uint32(factor)).value
-    array_at(b, (rows, 8), np.float32)[...] = array_at(a, (rows, 8), np.float32) * value
 
 
 @pytest.fixture

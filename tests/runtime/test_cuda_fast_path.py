@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 import tilewright.language as T
-from tests.runtime.gpu_programs import array_at, plan_of
+from tests.runtime.gpu_programs import plan_of, scale, scaled, staged
 from tests.runtime.mock_driver import MockDriver, MockKernel
 from tilewright.runtime import cuda_calls
 from tilewright.runtime.cuda_driver import use_driver
@@ -24,23 +23,6 @@ from tilewright.runtime.torch_tensors import TorchTensors, torch_framework
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(native_stub_obstacle() is not None, reason="no native stubs in this process")
-n = T.dynamic("n")
-
-
-@T.prim_func
-def scale(A: T.Tensor((n, 8), "float32"), factor: T.float32, B: T.Tensor((n, 8), "float32")):
-    with T.Kernel(T.ceildiv(n, 4), threads=128) as bx:
-        for i, j in T.Parallel(4, 8):
-            B[bx * 4 + i, j] = A[bx * 4 + i, j] * factor
-
-
-@T.prim_func
-def staged(A: T.Tensor((n,), "float32"), B: T.Tensor((n,), "float32")):
-    W = T.alloc_global((n,), "float32")
-    with T.Kernel(n, threads=32) as bx:
-        W[bx] = A[bx]
-    with T.Kernel(n, threads=32) as bx:
-        B[bx] = W[bx]
 
 
 class OnCpu(TorchTensors):
@@ -68,12 +50,6 @@ class Bench:
         assert fast is not None
         plan._fast, plan._bare_stub = fast, fast.stub if fast.is_bare else None
         return plan
-
-
-def scaled(words: tuple[int, ...]) -> None:
-    a, factor, b, rows, _ = words
-    value = ctypes.c_float.from_buffer(ctypes.c_uint32(factor)).value
-    array_at(b, (rows, 8), np.float32)[...] = array_at(a, (rows, 8), np.float32) * value
 
 
 _stream = [0]

@@ -9,37 +9,19 @@ overflow; what may wrap (other integer dtypes, narrowing casts) gets its whole d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import gcd
 from typing import Any
 
 from tilewright.arith import value_range as vr
 from tilewright.arith.linear import LinearForm, Linearizer, is_exact
-from tilewright.arith.value_range import BOOLEAN, UNLIMITED, ValueRange, exactly, value_range
+from tilewright.arith.value_range import BOOLEAN, OPERATIONS, UNLIMITED, ValueRange, dtype_range, exactly, value_range
 from tilewright.dtypes import DType
 from tilewright.ir.buffer import Extent
 from tilewright.ir.expr import COMPARISONS, Expr, Op, as_expr, binary
 from tilewright.ir.visit import subexpressions
 
 NEGATED_COMPARISONS = {Op.EQ: Op.NE, Op.NE: Op.EQ, Op.LT: Op.GE, Op.GE: Op.LT, Op.GT: Op.LE, Op.LE: Op.GT}
-_OPERATIONS: dict[Op, Callable[[ValueRange, ValueRange], ValueRange]] = {
-    Op.ADD: vr.add,
-    Op.SUB: vr.subtract,
-    Op.MUL: vr.multiply,
-    Op.FLOORDIV: vr.floordiv,
-    Op.FLOORMOD: vr.floormod,
-    Op.TRUNCDIV: vr.truncdiv,
-    Op.TRUNCMOD: vr.truncmod,
-    Op.MIN: vr.minimum,
-    Op.MAX: vr.maximum,
-    Op.BIT_AND: vr.bit_and,
-    Op.BIT_OR: vr.bit_or,
-    Op.BIT_XOR: vr.bit_xor,
-    Op.SHIFT_LEFT: vr.shift_left,
-    Op.SHIFT_RIGHT: vr.shift_right,
-}
-
-
 _MAX_NESTING = 6
 _MAX_ROUNDS = 2
 
@@ -336,7 +318,7 @@ class Facts:
                 if missing:
                     stack.extend(missing)
                     continue
-                found = _OPERATIONS[node.op](known[node.args[0]], known[node.args[1]])
+                found = OPERATIONS[node.op](known[node.args[0]], known[node.args[1]])
             else:
                 found = self._of_node(node)
             found = _fitted(found, node.dtype)
@@ -357,8 +339,8 @@ class Facts:
             return UNLIMITED
         if op in COMPARISONS:
             return self._of_comparison(op, args[0], args[1])
-        if op in _OPERATIONS:
-            return _OPERATIONS[op](self.range_of(args[0]), self.range_of(args[1]))
+        if op in OPERATIONS:
+            return OPERATIONS[op](self.range_of(args[0]), self.range_of(args[1]))
         match op:
             case Op.NEG:
                 return vr.negate(self.range_of(args[0]))
@@ -420,8 +402,8 @@ def _fitted(exact: ValueRange, dtype: DType) -> ValueRange:
         return exact if exact.is_inside(0, 1) else BOOLEAN
     if not dtype.is_integer or dtype.lanes != 1:
         return UNLIMITED
-    low, high = int(dtype.minimum), int(dtype.maximum)
-    return exact if exact.is_inside(low, high) else value_range(low, high)
+    whole = dtype_range(dtype)
+    return exact if exact.is_inside(whole.low, whole.high) else whole
 
 
 def _has_unstable_value(expr: Expr, *, may_load: bool = False) -> bool:

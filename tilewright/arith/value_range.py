@@ -6,8 +6,12 @@ range that contains all results for operands taken from the operands' ranges.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import gcd, inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from tilewright.dtypes import DType
+from tilewright.ir.expr import Op
 
 Limit = int | None
 
@@ -285,3 +289,27 @@ def bit_xor(a: ValueRange, b: ValueRange) -> ValueRange:
 
 def bit_not(a: ValueRange) -> ValueRange:
     return add(negate(a), exactly(-1))
+
+
+def dtype_range(dtype: DType) -> ValueRange:
+    """All values of an integer or bool dtype."""
+    return BOOLEAN if dtype.is_bool else value_range(int(dtype.minimum), int(dtype.maximum))
+
+
+# Of exact integers: whoever uses it looks at what wraps.
+OPERATIONS: Final[Mapping[Op, Callable[[ValueRange, ValueRange], ValueRange]]] = {
+    Op.ADD: add,
+    Op.SUB: subtract,
+    Op.MUL: multiply,
+    Op.FLOORDIV: floordiv,
+    Op.FLOORMOD: floormod,
+    Op.TRUNCDIV: truncdiv,
+    Op.TRUNCMOD: truncmod,
+    Op.MIN: minimum,
+    Op.MAX: maximum,
+    Op.BIT_AND: bit_and,
+    Op.BIT_OR: bit_or,
+    Op.BIT_XOR: bit_xor,
+    Op.SHIFT_LEFT: shift_left,
+    Op.SHIFT_RIGHT: shift_right,
+}

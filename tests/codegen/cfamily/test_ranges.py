@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.codegen.cuda.thread_programs import at, tensor
-from tilewright.arith.value_range import UNLIMITED, value_range
-from tilewright.codegen.cfamily.ranges import Ranges, dtype_range, fits_int32
+from tilewright.arith.value_range import UNLIMITED, dtype_range, value_range
+from tilewright.codegen.cfamily.ranges import Ranges, fits_int32
 from tilewright.dtypes import int32, int64, uint8
 from tilewright.ir.expr import cast, maximum, select, var
 

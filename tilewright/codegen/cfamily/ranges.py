@@ -6,41 +6,17 @@ exact by the promise of the language; all other arithmetic wraps, and has the ra
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tilewright.arith import value_range as vr
-from tilewright.arith.value_range import BOOLEAN, UNLIMITED, ValueRange, exactly, value_range
-from tilewright.dtypes import DType
+from tilewright.arith.value_range import BOOLEAN, OPERATIONS, UNLIMITED, ValueRange, dtype_range, exactly
 from tilewright.ir.expr import COMPARISONS, LOGICAL, Expr, Op
 
 INT32 = ValueRange(-(1 << 31), (1 << 31) - 1)
 
-_OPERATIONS: dict[Op, Callable[[ValueRange, ValueRange], ValueRange]] = {
-    Op.ADD: vr.add,
-    Op.SUB: vr.subtract,
-    Op.MUL: vr.multiply,
-    Op.FLOORDIV: vr.floordiv,
-    Op.FLOORMOD: vr.floormod,
-    Op.TRUNCDIV: vr.truncdiv,
-    Op.TRUNCMOD: vr.truncmod,
-    Op.MIN: vr.minimum,
-    Op.MAX: vr.maximum,
-    Op.BIT_AND: vr.bit_and,
-    Op.BIT_OR: vr.bit_or,
-    Op.BIT_XOR: vr.bit_xor,
-    Op.SHIFT_LEFT: vr.shift_left,
-    Op.SHIFT_RIGHT: vr.shift_right,
-}
 _EXACT = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.FLOORMOD, Op.MIN, Op.MAX, Op.NEG})
 
 
 def fits_int32(known: ValueRange) -> bool:
     return known.is_inside(INT32.low, INT32.high)
-
-
-def dtype_range(dtype: DType) -> ValueRange:
-    """All values of an integer or bool dtype."""
-    return BOOLEAN if dtype.is_bool else value_range(int(dtype.minimum), int(dtype.maximum))
 
 
 class Ranges:
@@ -108,8 +84,8 @@ class Ranges:
             return self._variables.get(node, UNLIMITED)
         if op in COMPARISONS or op in LOGICAL:
             return BOOLEAN
-        if op in _OPERATIONS:
-            return _OPERATIONS[op](self._known[args[0]], self._known[args[1]])
+        if op in OPERATIONS:
+            return OPERATIONS[op](self._known[args[0]], self._known[args[1]])
         match op:
             case Op.NEG:
                 return vr.negate(self._known[args[0]])

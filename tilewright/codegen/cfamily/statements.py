@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tilewright.arith.value_range import UNLIMITED, ValueRange, value_range
+from tilewright.arith.value_range import UNLIMITED, ValueRange, dtype_range, value_range
 from tilewright.codegen.cfamily import types
 from tilewright.codegen.cfamily.dialect import Dialect
 from tilewright.codegen.cfamily.expressions import Expressions
 from tilewright.codegen.cfamily.memory import Memory
-from tilewright.codegen.cfamily.ranges import dtype_range
 from tilewright.codegen.cfamily.text import OR, UNARY, Lines, Text, atom, cast, infix
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 
-from tilewright.arith.value_range import UNLIMITED, ValueRange, value_range
+from tilewright.arith.value_range import UNLIMITED, ValueRange, dtype_range, value_range
 from tilewright.codegen.cfamily import types
 from tilewright.codegen.cfamily.expressions import Expressions
 from tilewright.codegen.cfamily.memory import Memory, Place
 from tilewright.codegen.cfamily.names import Names, identifier
-from tilewright.codegen.cfamily.ranges import Ranges, dtype_range
+from tilewright.codegen.cfamily.ranges import Ranges
 from tilewright.codegen.cfamily.statements import Sites, Statements
 from tilewright.codegen.cfamily.usage import Usage, usage_of
 from tilewright.codegen.cuda.dialect import CudaDialect
