@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tilewright import dtypes, language, layout
@@ -41,7 +42,7 @@ def __getattr__(name: str) -> Any:
         from tilewright.reference import run_reference
 
         return run_reference
-    raise AttributeError(f"module 'tilewright' has no attribute {name!r}")
+    raise AttributeError(f"module 'tilewright' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 __all__ = [

@@ -261,6 +261,8 @@ def _has_launch(node: ast.FunctionDef) -> bool:
 class _Specialised:
     """What both styles share: a function, its signature, and the kernels made so far."""
 
+    _HELP_WITH_TENSORS = "write `{name}: T.Tensor(...)` in {function}, which makes it an argument of each call"
+
     def __init__(self, func: Callable[..., Any], target: Any, options: Mapping[str, Any] | None = None) -> None:
         self.func, self.target, self.options = func, target, dict(options or {})
         self.signature = inspect.signature(func)
@@ -282,7 +284,7 @@ class _Specialised:
                 f"the argument {name} of {self.func.__name__} is {describe_operand(values[name])}, which cannot be hashed",
                 span_of_caller(),
                 because="compile-time arguments are the key under which a kernel is kept",
-                help=f"write `{name}: T.Tensor(...)` in {self.func.__name__}, which makes it an argument of each call"
+                help=self._HELP_WITH_TENSORS.format(name=name, function=self.func.__name__)
                 if hasattr(values[name], "shape")
                 else "pass a tuple, a number, a string or a dtype",
             )
@@ -306,6 +308,8 @@ def _is_hashable(value: Any) -> bool:
 
 class LazyFactory(_Specialised):
     """A function that returns a prim_func: calling it gives the compiled kernel."""
+
+    _HELP_WITH_TENSORS = "call {function} with sizes and options, and then call what it returns with the tensors"
 
     def __init__(
         self, func: Callable[..., Any], out_idx: Any, target: Any, options: Mapping[str, Any] | None = None, target_argument: str | None = None

@@ -85,6 +85,12 @@ def test_an_unexpected_exception_inside_tilewright_counts_as_ours(tmp_path: Path
     assert describe_failure(caught.value, script).startswith("Traceback")
 
 
+def test_a_misspelt_name_of_the_package_is_the_users(tmp_path: Path) -> None:
+    done = run(tmp_path, "import tilewright\ntilewright.compil(3)\n")
+    assert done.returncode == 1 and done.stderr.startswith("Traceback") and "line 2" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("AttributeError: module 'tilewright' has no attribute 'compil'")
+
+
 def test_a_traceback_shows_causes_too() -> None:
     with pytest.raises(ValueError) as caught:
         try:

@@ -88,6 +88,19 @@ def test_which_thread_holds_what() -> None:
     assert fragment.is_equal(by_parts) and not fragment.is_equal(rows().repeat((1, 1), repeat_on_thread=True).replicate(2))
 
 
+def test_registers_are_counted_where_only_threads_are_given() -> None:
+    assert T.Fragment((8, 16), forward_thread_fn=lambda i, j: i * 4 + j % 4).is_equal(rows())
+    pairs = T.Fragment((8, 128), forward_thread_fn=lambda i, j: i // 2 * 32 + j % 32)
+    i, j = np.indices((8, 128))
+    np.testing.assert_array_equal(pairs.index[..., 0], i % 2 * 4 + j // 32)
+    twice = T.Fragment((4, 2), forward_thread_fn=lambda i, j, copy: i % 2 + 2 * copy, replicate=2)
+    np.testing.assert_array_equal(twice.index, np.array([[[0, 0], [1, 1]]] * 2 + [[[2, 2], [3, 3]]] * 2))
+    one = T.Fragment((3,), forward_thread_fn=lambda i, copy: i * 0, replicate=2)  # copies in one thread are one
+    np.testing.assert_array_equal(one.index[:, 1], [0, 1, 2])
+    with refused(Kind.LAYOUT_SHAPE, "a thread function returns one coordinate"):
+        T.Fragment((4,), forward_thread_fn=lambda i: (i, 0))
+
+
 @pytest.mark.parametrize("lower_dim_first", [True, False])
 @pytest.mark.parametrize("repeat_on_thread", [True, False])
 def test_a_fragment_repeated(repeat_on_thread: bool, lower_dim_first: bool) -> None:

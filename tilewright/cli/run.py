@@ -6,7 +6,6 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
-from types import TracebackType
 
 import click
 
@@ -70,7 +69,7 @@ def _is_shown(file: str) -> bool:
 
 def _was_raised_by_us(error: Exception) -> bool:
     """Whether code of tilewright raised it. A failed assertion is not meant: profiler and testing raise those on behalf of the user."""
-    last: TracebackType | None = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and not isinstance(error, AssertionError) and not is_user_file(last.tb_frame.f_code.co_filename)
+    places = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, AttributeError) and places and places[-1].co_name == "__getattr__":
+        places.pop()  # a name that the module does not have is a fault of who asked for it
+    return bool(places) and not isinstance(error, AssertionError) and not is_user_file(places[-1].co_filename)

@@ -15,8 +15,16 @@ def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int =
     """Prints a value, or all elements of a buffer, when the kernel runs; `obj=None` prints the message alone."""
     builder = program_builder()
     span = builder.here()
-    if isinstance(obj, str) and not msg:
-        obj, msg = None, obj
+    if isinstance(obj, str):
+        if not isinstance(msg, str):
+            fail(
+                Kind.OPTION_VALUE,
+                f"T.print was given the text {obj!r} before {describe_operand(msg)}",
+                span,
+                because="it takes the value first, then the text",
+                help=f"write T.print({msg.name if isinstance(msg, Buffer) else msg}, {obj!r})",
+            )
+        obj, msg = (None, obj) if not msg else (obj, msg)
     _check_message(msg, span)
     if isinstance(obj, Buffer) and obj.scope is not Scope.VARIABLE:
         builder.emit(Print(span, msg or obj.name, tuple(n for n in obj.shape if isinstance(n, Expr)), obj))

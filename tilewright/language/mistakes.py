@@ -30,6 +30,16 @@ _ATTRIBUTES: dict[type, tuple[str, ...]] = {
     Expr: ("dtype", "astype"),
     DType: ("bits", "bytes", "itemsize", "lanes", "as_torch", "is_float", "is_integer", "is_signed", "minimum", "maximum"),
 }
+# Keywords of numpy and torch, and what they are called here.
+_SYNONYMS = {
+    "axis": "dim",
+    "axes": "dim",
+    "dimension": "dim",
+    "trans_A": "transpose_A",
+    "trans_B": "transpose_B",
+    "stages": "num_stages",
+    "num_threads": "threads",
+}
 _MODULE_ALIASES = {"np": "import numpy as np", "T": "import tilewright.language as T"}
 
 
@@ -170,7 +180,8 @@ def _refuse_arguments(error: Exception, frame: FrameType, span: Span) -> None:
         )
     unexpected = re.match(r"an unexpected keyword argument '(\w+)'", detail)
     if unexpected:
-        close = difflib.get_close_matches(unexpected[1], known, 1, 0.5)
+        synonym = _SYNONYMS.get(unexpected[1])
+        close = [synonym] if synonym in known else difflib.get_close_matches(unexpected[1], known, 1, 0.5)
         fail(
             Kind.UNKNOWN_ARGUMENT,
             f"{callee} has no argument `{unexpected[1]}`",

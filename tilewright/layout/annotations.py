@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tilewright.errors import Kind, Span, fail
 from tilewright.layout.digits import LayoutError, tile_axes
 from tilewright.layout.embedding import MemoryLayout
-from tilewright.layout.interop import CollisionError, evaluate, fragment_from_function, from_function
+from tilewright.layout.interop import CollisionError, evaluate, fragment_from_function, from_function, registers_by_thread
 from tilewright.layout.layout import Layout
 from tilewright.layout.swizzle import SwizzleMode, swizzled_tile
 from tilewright.layout.table import Collision, TableLayout
@@ -190,8 +190,24 @@ class LayoutAnnotation:
         return f"T.Layout({self.shape})"
 
 
+def _from_parts(shape: tuple[int, ...], thread_of: Callable[..., Any], index_of: Callable[..., Any] | None, replicate: int) -> Callable[..., tuple[Any, Any]]:
+    """The function of a fragment of which thread and register are given apart, or the thread alone."""
+    registers = registers_by_thread(shape, thread_of, replicate) if index_of is None else None
+
+    def both(*indices: Any) -> tuple[Any, Any]:
+        if registers is not None:
+            return thread_of(*indices), registers[indices]
+        assert index_of is not None
+        return thread_of(*indices), index_of(*indices)
+
+    return both
+
+
 class FragmentAnnotation:
-    """`T.Fragment(shape, forward_fn=...)`: which thread holds element (i, j, ...), and in which of its registers."""
+    """`T.Fragment(shape, forward_fn=...)`: which thread holds element (i, j, ...), and in which of its registers.
+
+    With `forward_thread_fn` alone the elements of a thread take its registers in row-major order.
+    """
 
     def __init__(
         self,
@@ -223,17 +239,12 @@ class FragmentAnnotation:
         for function in (forward_fn,) if forward_fn is not None else filter(None, (forward_thread_fn, forward_index_fn)):
             _check_function(function, indices, "T.Fragment", span)
         self.function: Callable[..., Any]
-        if forward_fn is not None:
-            self.function = forward_fn
-        else:
-            thread_of, index_of = forward_thread_fn, forward_index_fn
-
-            def both(*indices: Any) -> tuple[Any, Any]:
-                assert thread_of is not None
-                return thread_of(*indices), index_of(*indices) if index_of is not None else 0
-
-            self.function = both
         try:
+            if forward_fn is not None:
+                self.function = forward_fn
+            else:
+                assert forward_thread_fn is not None
+                self.function = _from_parts(self.shape, forward_thread_fn, forward_index_fn, replicate)
             threads = int(evaluate((*self.shape, replicate)[: len(self.shape) + (replicate > 1)], self.function)[..., 0].max(initial=0)) + 1
             self.fragment: Layout | TableLayout = fragment_from_function(self.shape, self.function, threads, replicate)
         except CollisionError as error:

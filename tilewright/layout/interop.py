@@ -195,6 +195,23 @@ def _named_axes(extents: Sequence[int], names: Sequence[str] | None) -> tuple[Ax
     return axes if names is None else tuple(Axis(name, axis.digits) for name, axis in zip(names, axes, strict=True))
 
 
+def registers_by_thread(extents: Sequence[int], thread_of: IndexFunction, replicate: int = 1) -> Ints:
+    """The registers of a fragment of which only the threads are given: those of each thread are numbered in row-major order of its elements.
+
+    Returns an array of shape (*extents, replicate), or extents without replicas; `thread_of` takes the same indices.
+    Raises: LayoutError if the function gives more than a thread, or as `evaluate`.
+    """
+    shape = (*extents, replicate) if replicate > 1 else tuple(extents)
+    threads = evaluate(shape, thread_of)
+    if threads.shape[-1] != 1:
+        raise LayoutError(f"a thread function returns one coordinate, this one returns {threads.shape[-1]}")
+    elements = np.arange(threads.size) // replicate
+    held, of_place = np.unique(threads.reshape(-1) * threads.size + elements, return_inverse=True)  # by thread, then by element; each pair once
+    owners = held // threads.size
+    registers = np.arange(held.size) - np.searchsorted(owners, owners)
+    return np.asarray(registers[of_place.reshape(-1)].reshape(shape), dtype=np.int64)
+
+
 def fragment_from_function(
     extents: Sequence[int], function: IndexFunction, num_threads: int, replicate: int = 1, names: Sequence[str] | None = None
 ) -> Layout | TableLayout:
