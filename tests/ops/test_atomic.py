@@ -53,6 +53,38 @@ def test_maximum_minimum_and_bits(dtype: str) -> None:
     np.testing.assert_array_equal(run(kernel, A=a, B=b)["B"], np.array(wanted, a.dtype))
 
 
+@pytest.mark.parametrize("place", ["alone", "serial", "branch", "shared", "pair"])
+def test_outside_parallel_loops_every_thread_adds(place: str) -> None:
+    """The reference, the CPU and the simulated GPU agree: only what gives the same when it is done again is done once."""
+
+    @T.prim_func
+    def kernel(A: T.Tensor((4,), "int32"), B: T.Tensor((4,), "int32")):
+        with T.Kernel(2, threads=(16, 3)) as bx:
+            if place == "alone":
+                T.atomic_add(B[bx], 1)
+            elif place == "serial":
+                for i in T.serial(4):
+                    T.atomic_add(B[i], A[i])
+            elif place == "branch":
+                if A[2] > bx:
+                    T.atomic_add(B[2], 5)
+            elif place == "shared":
+                held = T.alloc_shared((4,), "int32")
+                T.clear(held)
+                T.atomic_add(held[1], 1)
+                T.atomic_max(held[2], 7)
+                T.atomic_add(B[0:4], held)
+            else:
+                T.atomic_addx2(B[2], A[1])
+
+    a = np.arange(4, dtype=np.int32)
+    expected = {"alone": [48, 48, 0, 0], "serial": 96 * a, "branch": [0, 0, 96 * 5, 0], "shared": [0, 96, 14, 0], "pair": [0, 0, 96, 192]}[place]
+    np.testing.assert_array_equal(run(kernel, A=a, B=np.zeros(4, np.int32))["B"], expected)
+    report = tilewright.compile(kernel, target="simulate").simulate(a, np.zeros(4, np.int32))
+    assert not report.findings
+    np.testing.assert_array_equal(report.outputs["B"], expected)
+
+
 def test_the_previous_value_gives_tickets() -> None:
     """Every block takes a number of its own: the places are a permutation, whatever the order."""
 

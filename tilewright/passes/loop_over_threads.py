@@ -10,6 +10,7 @@ per thread. Afterwards the launch is an ordinary tile program.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 from tilewright.dtypes import DType, bool_, int32
@@ -18,6 +19,8 @@ from tilewright.ir.buffer import Buffer, Scope
 from tilewright.ir.expr import Expr, Op, as_condition, cast, const, load, logical, select, unary, var
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import (
+    AtomicKind,
+    AtomicUpdate,
     Barrier,
     BlockReduce,
     Break,
@@ -25,6 +28,8 @@ from tilewright.ir.stmt import (
     For,
     If,
     Let,
+    LoopKind,
+    ParallelFor,
     ReduceKind,
     ReduceLoop,
     Seq,
@@ -40,16 +45,33 @@ from tilewright.passes.expand_threads import Region, expand_threads, flat_thread
 from tilewright.passes.thread_variance import Variance, is_cooperative, is_private
 from tilewright.passes.walk import may_leave_loop
 
+# Done once or once per thread, the element is the same afterwards.
+_IDEMPOTENT = frozenset({AtomicKind.MAX, AtomicKind.MIN, AtomicKind.AND, AtomicKind.OR, AtomicKind.EXCHANGE, AtomicKind.LOAD})
+
 
 def loop_over_threads(program: Program, context: PassContext) -> Program:
-    """The program without threads; barriers of launches that have no thread-level code go, since a block's statements run one after the other."""
-    return dataclasses.replace(program, launches=tuple(_Launch(x).lowered() if x.is_thread_level else _without_barriers(x) for x in program.launches))
+    """The program without threads.
+
+    In launches without thread-level code, whose statements run one after the other with the same values on every thread, barriers go, and atomics outside
+    parallel loops are repeated: every thread of the block does them.
+    """
+    return dataclasses.replace(program, launches=tuple(_Launch(x).lowered() if x.is_thread_level else _without_threads(x) for x in program.launches))
 
 
-def _without_barriers(launch: Launch) -> Launch:
-    if not any(isinstance(s, Barrier) for s in statements(launch.body)):
+def _without_threads(launch: Launch) -> Launch:
+    if not any(isinstance(s, (Barrier, AtomicUpdate)) for s in statements(launch.body)):
         return launch
-    return dataclasses.replace(launch, body=rewrite(launch.body, post=lambda s: None if isinstance(s, Barrier) else s))
+    count = math.prod(launch.threads)
+    of_iterations = {inner for s in statements(launch.body) if isinstance(s, ParallelFor) for inner in statements(s.body)}
+
+    def change(stmt: Stmt) -> Stmt | None:
+        if isinstance(stmt, Barrier):
+            return None
+        if isinstance(stmt, AtomicUpdate) and stmt.kind not in _IDEMPOTENT and count > 1 and stmt not in of_iterations:
+            return For(stmt.span, var("thread"), const(count), LoopKind.SERIAL, stmt)
+        return stmt
+
+    return dataclasses.replace(launch, body=rewrite(launch.body, post=change))
 
 
 @dataclass

@@ -160,7 +160,7 @@ class _Lowering:
                 return dataclasses.replace(node, condition=self.scalar(node.condition), body=self.stmt(node.body))
             case Print() if node.buffer is not None:
                 return self.print_tile(node)
-            case AtomicUpdate() | Print() if not self.launch.is_thread_level:
+            case Print() if not self.launch.is_thread_level:
                 return If(node.span, self.is_first_thread, self.body(node, None, every_thread(self.num_threads), _ALONE))
         return self.body(node, None, every_thread(self.num_threads), _ALONE)
 
