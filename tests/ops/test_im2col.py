@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tilewright
 import tilewright.language as T
 from tests.execution import integers, refused, run
 from tilewright.errors import Kind
@@ -42,6 +43,24 @@ def test_every_tile(kernel: int, stride: int, dilation: int, pad: int, rows: int
     found = run(main, A=image, B=np.ones((across * rows, down * columns), np.float16))["B"]
     padded = np.pad(want, ((0, across * rows - want.shape[0]), (0, down * columns - want.shape[1])))
     np.testing.assert_array_equal(found, padded)
+
+
+@pytest.mark.parametrize("target", ["cpu", "simulate"])
+@pytest.mark.parametrize("shape", [(1, 1, 5, 2), (1, 5, 1, 2), (1, 1, 1, 2), (1, 5, 5, 0)])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_filter_larger_than_the_image_is_nowhere(shape: tuple[int, ...], is_known: bool, target: str) -> None:
+    declared = shape if is_known else (1, *T.dynamic("h, w, c"))
+
+    @T.prim_func
+    def main(A: T.Tensor(declared, "float32"), B: T.Tensor((4, 6), "float32")):
+        with T.Kernel(1, threads=32):
+            tile = T.alloc_shared((4, 6), "float32")
+            T.im2col(A, tile, 0, 0, 3, 1, 1, 0)
+            T.copy(tile, B)
+
+    found = np.ones((4, 6), np.float32)
+    tilewright.compile(main, target=target)(integers(shape), found)
+    np.testing.assert_array_equal(found, 0)
 
 
 def test_a_convolution_of_unknown_size() -> None:

@@ -11,7 +11,7 @@ from tilewright.dtypes import int64
 from tilewright.errors import Kind, Label, Span, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Region, Scope, format_shape
-from tilewright.ir.expr import Expr, Op, as_expr, as_integer, binary, cast, const, describe_operand, load, logical, select, var
+from tilewright.ir.expr import Expr, Op, as_expr, as_integer, binary, cast, const, describe_operand, load, logical, maximum, select, var
 from tilewright.ir.stmt import Let, ParallelFor, Seq, Stmt, Store
 from tilewright.ir.tileop import Effects, LoweringContext, ReferenceEnvironment, TileOp
 from tilewright.ops.operand import as_region, fixed, place, write_box
@@ -73,13 +73,15 @@ class Im2Col(TileOp):
 
         m, k = let("m", cast(self.row, int64) + i), let("k", cast(self.column, int64) + j)
         out_height, out_width = self._out(height), self._out(width)
-        pixels = out_height * out_width
+        sizes = out_height, out_width, channels
+        # Nothing is inside where one of them is not positive, but nothing may be divided by it either.
+        out_width, channels, pixels = (maximum(n, 1) for n in (out_width, channels, out_height * out_width))
         pixel, tap = let("pixel", m % pixels), let("tap", k // channels)
         n, kh = let("n", m // pixels), let("kh", tap // self.kernel)
         y = let("y", pixel // out_width * self.stride + kh * self.dilation - self.pad)
         x = let("x", pixel % out_width * self.stride + tap % self.kernel * self.dilation - self.pad)
         inside: Expr = const(True)
-        for test in (n < batch, kh < self.kernel, y >= 0, binary(Op.LT, y, height), x >= 0, binary(Op.LT, x, width)):
+        for test in (*(size > 0 for size in sizes), n < batch, kh < self.kernel, y >= 0, binary(Op.LT, y, height), x >= 0, binary(Op.LT, x, width)):
             inside = logical(Op.AND, inside, test)
         element = load(self.image.buffer, (n, y, x, k % channels))
         value = cast(select(inside, element, const(0, element.dtype), is_lazy=True), self.col.dtype)
