@@ -93,7 +93,8 @@ class Case:
             if parameter.kind is ParameterKind.SCALAR and parameter.variable is not None:
                 made[parameter.name] = symbols[parameter.variable].item()
             elif parameter.buffer is not None and not parameter.is_output:
-                shape = tuple(integer(n, symbols) for n in parameter.buffer.shape)
+                lanes = parameter.buffer.dtype.lanes
+                shape = (*(integer(n, symbols) for n in parameter.buffer.shape), *([lanes] if lanes > 1 else []))
                 elements = _integers(rng, shape, parameter.buffer.dtype, self.ranges.get(parameter.name))
                 strides = parameter.buffer.given_strides
                 made[parameter.name] = elements if strides is None else _spread(elements, tuple(integer(s, symbols) for s in strides))

@@ -7,11 +7,21 @@ nothing overflows a float. What may be inexact is bounded, and the bound is the 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tilewright import dtypes
-from tilewright.dtypes import DType
-from tilewright.testing import bounds, loop_statements, other_statements, product_statements, region_statements, thread_statements, tile_statements
+from tilewright.dtypes import DType, as_dtype
+from tilewright.testing import (
+    bounds,
+    load_statements,
+    loop_statements,
+    other_statements,
+    product_statements,
+    region_statements,
+    thread_statements,
+    tile_statements,
+    vector_statements,
+)
 from tilewright.testing.bounds import Bound
 from tilewright.testing.expressions import Expressions, Index, Term
 from tilewright.testing.loop_statements import Leaves, parallel_loop
@@ -46,6 +56,11 @@ STATEMENTS = (
     (other_statements.nibble_tile, 1),
     (other_statements.counted_while, 1),
     (other_statements.macro_call, 1),
+    (load_statements.async_copies, 1),
+    (load_statements.patches, 2),
+    (vector_statements.vector_tile, 2),
+    (vector_statements.byte_products, 1),
+    (vector_statements.narrow_load, 2),
 )
 THREAD_STATEMENTS = ((thread_statements.thread_code, 2),)
 _ATOMIC_DTYPES = (dtypes.int32, dtypes.float32, dtypes.uint32, dtypes.int64)
@@ -75,6 +90,8 @@ class _Program:
         self.scale = rng.choice((1,) * 9 + (4,))
         self.symbols: list[Size] = []
         self.inputs: list[Tensor] = []
+        self.vectors: list[Tensor] = []
+        self.narrow: list[Tensor] = []
         self.limits: dict[str, tuple[int, int]] = {}
         self.outputs: list[Tensor] = []
         self.scalars = [Size("count", rng.choice((0, 1, 2, 3, 5)))] if rng.random() < 0.25 else []
@@ -85,6 +102,7 @@ class _Program:
         self.counter = 0
         self.domain = self._domain()
         self._add_inputs()
+        self._add_rare_inputs()
         if len(self.domain) == 2 and rng.random() < 0.35:
             self._add_factors()
         self.remaining = rng.choice((1, 1, 1, 2, 3))
@@ -115,11 +133,40 @@ class _Program:
         for shape in shapes:
             tensor = self._tensor("ABCDE"[len(self.inputs)], shape, self.rng.choice(TILE_DTYPES))
             self.inputs.append(tensor)
-            if len(shape) == 2 and self.rng.random() < 0.15:
-                step = shape[1].value + self.rng.choice((0, 1, 3, 8))
-                if self.rng.random() < 0.5:
-                    self.symbols.append(Size(f"step_{tensor.name}", step))
-                self.strides[tensor.name] = f"step_{tensor.name}" if self.symbols and self.symbols[-1].text == f"step_{tensor.name}" else str(step)
+            if self.rng.random() < 0.15:
+                self.strides[tensor.name] = self._strides(tensor)
+
+    def _strides(self, tensor: Tensor) -> str:
+        """Steps between the elements of a tensor, in elements: with gaps, with the first axis innermost, with a symbol for one of them."""
+        rng = self.rng
+        axes = list(range(len(tensor.sizes)))
+        if rng.random() < 0.25:
+            rng.shuffle(axes)
+        step, steps = rng.choice((1, 1, 1, 2)), dict[int, int]()
+        for axis in reversed(axes):
+            steps[axis] = step
+            step = step * tensor.sizes[axis].value + rng.choice((0, 0, 1, 3, 8))
+        texts = [str(steps[axis]) for axis in range(len(axes))]
+        if rng.random() < 0.5:
+            symbol = Size(f"step_{tensor.name}", steps[0])
+            self.symbols.append(symbol)
+            texts[0] = symbol.text
+        return f"({', '.join(texts)}{',' * (len(texts) == 1)})"
+
+    def _add_rare_inputs(self) -> None:
+        """Now and then an image, a tensor of vectors, or one of 4-bit elements."""
+        rng = self.rng
+        if rng.random() < 0.12:
+            sizes = tuple(Size(str(n), n) for n in (rng.randrange(1, 4), rng.randrange(1, 10), rng.randrange(1, 10), rng.randrange(1, 6)))
+            self.inputs.append(self._tensor("I", sizes, rng.choice(TILE_DTYPES)))
+        if rng.random() < 0.12:
+            kind, lanes = rng.choice(vector_statements.VECTOR_DTYPES)
+            scalar = self._tensor("V", tuple(self._size(33) for _ in range(rng.choice((1, 2)))), as_dtype(kind))
+            self.vectors.append(replace(scalar, dtype=as_dtype(f"{kind}x{lanes}")))
+        if rng.random() < 0.12:
+            columns = 2 * rng.randrange(1, 20)
+            dtype = rng.choice(other_statements.NIBBLES)
+            self.narrow.append(self._tensor("N", (self._size(33), Size(str(columns), columns)), dtype))
 
     def _add_factors(self) -> None:
         """Two tensors whose product has the domain's shape, each possibly transposed."""
@@ -164,9 +211,11 @@ class _Program:
         grid = [f"T.ceildiv({a.size.text}, {a.block})" for a in reversed(axes)] + ([str(batch.extent)] if batch else [])
         indices = [Index(a.variable, a.count) for a in axes] + ([batch] if batch else [])
         readable = [t for t in (*self.inputs, *self.outputs, *self.workspaces) if t.bound is not None]
-        threads = rng.choice((32, 64, 96, 128, 256))
+        threads = rng.choice((32, 64, 96, 128, 128, 256, rng.choice((1, 17, 40, 100, 160, 224))))
+        columns = rng.choice([n for n in (1, 2, 4, 8, 16, 32, 64) if threads % n == 0]) if rng.random() < 0.15 else threads
         statements = (*STATEMENTS, *THREAD_STATEMENTS) if self.has_threads else STATEMENTS
         scene = Scene(rng, axes, batch, indices, readable, statements, self.scalars, self.scale, counter=self.counter, threads=threads)
+        scene.columns, scene.vectors, scene.narrow = columns, self.vectors, self.narrow
         is_persistent = len(axes) == 2 and batch is None and rng.random() < 0.12
         scene.indent += is_persistent
         first = len(self.outputs)
@@ -191,7 +240,8 @@ class _Program:
             tensor.bound = bounds_after.get(tensor.name, tensor.bound)
         target = f"({', '.join(names)})" if len(names) > 1 else names[0]
         workers = rng.choice((1, 2, 3, 5))
-        self.body.append(f"    with T.Kernel({workers if is_persistent else ', '.join(grid)}, threads={threads}) as {'worker' if is_persistent else target}:")
+        shape = threads if columns == threads else (columns, threads // columns)
+        self.body.append(f"    with T.Kernel({workers if is_persistent else ', '.join(grid)}, threads={shape}) as {'worker' if is_persistent else target}:")
         self.body += [f"        {line}" for line in (*hints, *scene.allocations)]
         if is_persistent:
             self.body.append(f"        for {names[1]}, {names[0]} in T.Persistent([{grid[1]}, {grid[0]}], {workers}, worker, {rng.choice((1, 2, 8))}):")
@@ -288,7 +338,8 @@ class _Program:
         """The module's text: the kernel, and what a run needs."""
         sizes = {s.text: s.value for s in (*self.symbols, *self.scalars)}
         tolerances = {t.name: t.bound.error if t.bound else 0.0 for t in self.outputs}
-        parameters = [f"{t.name}: {self._declaration(t)}" for t in (*self.inputs, *self.outputs)] + [f"{s.text}: T.int32" for s in self.scalars]
+        parameters = [f"{t.name}: {self._declaration(t)}" for t in (*self.inputs, *self.vectors, *self.narrow, *self.outputs)]
+        parameters += [f"{s.text}: T.int32" for s in self.scalars]
         workspaces = [f"    {t.name} = T.alloc_global({_shape(t.sizes)}, '{t.dtype}')" for t in self.workspaces]
         lines = [
             "import tilewright.language as T",
@@ -309,7 +360,7 @@ class _Program:
 
     def _declaration(self, tensor: Tensor) -> str:
         if tensor.name in self.strides:
-            return f"T.StridedTensor({_shape(tensor.sizes)}, ({self.strides[tensor.name]}, 1), '{tensor.dtype}')"
+            return f"T.StridedTensor({_shape(tensor.sizes)}, {self.strides[tensor.name]}, '{tensor.dtype}')"
         return f"T.Tensor({_shape(tensor.sizes)}, '{tensor.dtype}')"
 
 

@@ -11,7 +11,7 @@ from tilewright.testing.loop_statements import Leaves, parallel_loop
 from tilewright.testing.scene import Scene, Tile
 
 _COUNTERS = (dtypes.int32, dtypes.float32, dtypes.int32, dtypes.uint32)
-_NIBBLES = (as_dtype("int4"), as_dtype("uint4"), as_dtype("float4_e2m1fn"))
+NIBBLES = (as_dtype("int4"), as_dtype("uint4"), as_dtype("float4_e2m1fn"))
 
 
 def _expressions(scene: Scene, own: list[Index], without: Tile | None = None) -> Expressions:
@@ -158,7 +158,7 @@ def nibble_tile(scene: Scene) -> bool:
     """A tile of 4-bit elements written from small values and read back."""
     rng = scene.rng
     shape = scene.small_shape()
-    dtype = rng.choice(_NIBBLES)
+    dtype = rng.choice(NIBBLES)
     tile, target = scene.tile(shape, dtype, "shared"), scene.tile(shape, rng.choice((dtypes.float32, dtypes.int32, dtypes.int8, dtypes.float16)))
     with parallel_loop(scene, shape) as own:
         low, high = (0, 15) if str(dtype) == "uint4" else (-8, 7) if str(dtype) == "int4" else (-3, 3)

@@ -85,7 +85,10 @@ class Scene:
     scalars     runtime parameters that a loop may turn by.
     scale       how much larger than usual its tiles may be.
     threads     threads of a block.
+    columns     those along its first axis; all of them in most blocks.
     statements  what a statement may be, with weights; each writes itself into the scene, or gives False.
+    vectors     tensors whose elements are vectors; `dtype.scalar` is that of `bound`.
+    narrow      tensors of two axes whose elements have 4 bits.
     turns       how often the statement being written runs at most in one block.
     hidden      tiles that may not be touched: accumulators of the open loops.
     writable    None: every tile; else those that the open loop or branch may write.
@@ -110,6 +113,9 @@ class Scene:
     depth: int = 0
     counter: int = 0
     threads: int = 128
+    columns: int = 128
+    vectors: list[Tensor] = field(default_factory=list)
+    narrow: list[Tensor] = field(default_factory=list)
 
     def emit(self, line: str) -> None:
         self.lines.append("    " * self.indent + line)

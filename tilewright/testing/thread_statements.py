@@ -24,7 +24,10 @@ def thread_code(scene: Scene) -> bool:
         return False
     tile = scene.tile((threads,), dtypes.int32, "shared")
     code = _Code(scene, scene.name("tx"), tile.name)
-    scene.emit(f"{code.thread} = T.get_thread_binding(0)")
+    if scene.columns == threads:
+        scene.emit(f"{code.thread} = T.get_thread_binding(0)")
+    else:
+        scene.emit(f"{code.thread} = T.get_thread_binding(0) + T.get_thread_binding(1) * {scene.columns}")
     scene.emit(f"{tile.name}[{code.thread}] = {code.thread} % {rng.choice((3, 7, 10))}")
     code.own = [scene.variable(dtypes.int32) for _ in range(rng.randrange(1, 3))]
     code.array = scene.name("a")
@@ -71,6 +74,7 @@ class _Code:
         atoms = [self.thread, str(rng.randrange(6)), *self.own, *self.common, *(i.text for i in self.scene.indices)]
         if self.array:
             atoms.append(f"{self.array}[{rng.randrange(2)}]")
+        atoms += ["T.get_lane_idx()", "T.get_warp_idx()"] * (rng.random() < 0.2)
         if self.own:
             atoms += [f"{self.tile}[{self.place()}]", f"{self.tile}[{rng.randrange(self.scene.threads)}]"]
         if depth == 0:
@@ -83,6 +87,8 @@ class _Code:
         if is_common:
             known = [*self.common, *(i.text for i in self.scene.indices), f"{self.tile}[{rng.randrange(self.scene.threads)}]"]
             return f"{rng.choice(known)} % {rng.randrange(2, 4)} == {rng.randrange(2)}"
+        if rng.random() < 0.1:
+            return f"T.shuffle_elect({rng.choice((0, 32, 64))})"
         own = rng.choice((self.thread, f"{self.thread} % 32", f"{self.thread} // 32", *self.own, self.value()))
         return rng.choice((f"{own} < {rng.randrange(self.scene.threads)}", f"{own} % {rng.randrange(2, 5)} == 0", f"{self.tile}[{self.place()}] % 2 == 0"))
 
@@ -136,8 +142,10 @@ class _Code:
         """Something that all threads do together."""
         rng, scene, name = self.rng, self.scene, self.rng.choice(self.own)
         draw = rng.random()
-        if draw < 0.4:
+        if draw < 0.3:
             scene.emit("T.sync_threads()")
+        elif draw < 0.4:
+            self._reduction(name)
         elif draw < 0.6:
             kind, index = rng.choice(("count", "and", "or")), scene.name("n")
             scene.emit(f"{index} = T.syncthreads_{kind}({name} % 3 == 0)")
@@ -152,6 +160,21 @@ class _Code:
             scene.allocations.append(f"{copied} = T.alloc_{rng.choice(('fragment', 'shared'))}(({scene.threads},), 'int32')")
             scene.emit(f"T.copy({self.tile}, {copied})")
             scene.emit(f"{name} = {copied}[{self.place()}]")
+
+    def _reduction(self, name: str) -> None:
+        """A value combined over the threads of the block, or over those of a row or column of it."""
+        rng, scene = self.rng, self.scene
+        combine, identity = rng.choice((("x + y", 0), ("T.max(x, y)", -(2**31)), ("T.min(x, y)", 2**31 - 1), ("x | y", 0), ("x ^ y", 0)))
+        result = scene.name("r")
+        scene.allocations.append(f"{result} = T.alloc_local((1,), 'int32')")
+        axes = ["T.get_thread_binding(0)"] if scene.columns == scene.threads else [f"T.get_thread_binding({k})" for k in rng.choice(((0,), (1,), (0, 1)))]
+        condition = rng.choice(("True", f"{self.thread} % 3 == 0"))
+        with scene.block(
+            f"with T.attr(T.comm_reducer(lambda x, y: {combine}, [T.int32({identity})]), 'reduce_scope', T.reinterpret(T.uint64(0), dtype='handle')):"
+        ):
+            arguments = f"T.uint32(1), {self.value()} % {_MODULUS}, {condition}, {result}[0], {', '.join(axes)}, dtype='handle'"
+            scene.emit(f"T.evaluate(T.tvm_thread_allreduce({arguments}))")
+        scene.emit(f"{name} = {result}[0] % {_MODULUS}")
 
     def _branch(self, depth: int, is_common: bool) -> None:
         rng, scene = self.rng, self.scene
