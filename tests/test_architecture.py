@@ -188,6 +188,7 @@ TESTED_THROUGH: dict[str, str] = {
     "sim/shadow.py": "sim/test_findings.py",
     "backends/cpu_pipeline.py": "backends/test_cpu.py",
     "testing/expressions.py": "testing/test_generate.py",
+    "testing/load_statements.py": "testing/test_generate.py",
     "testing/loop_statements.py": "testing/test_generate.py",
     "testing/other_statements.py": "testing/test_generate.py",
     "testing/product_statements.py": "testing/test_generate.py",
@@ -195,6 +196,7 @@ TESTED_THROUGH: dict[str, str] = {
     "testing/scene.py": "testing/test_generate.py",
     "testing/thread_statements.py": "testing/test_generate.py",
     "testing/tile_statements.py": "testing/test_generate.py",
+    "testing/vector_statements.py": "testing/test_generate.py",
 }
 
 

@@ -69,3 +69,19 @@ def test_passes_can_be_watched() -> None:
 def test_generation_is_deterministic() -> None:
     first, second = generate(double.program, host_target()), generate(double.program, host_target())
     assert first.generated.text == second.generated.text and first.generated.entry_name == second.generated.entry_name
+
+
+def test_blocks_may_share_a_byte_of_two_elements() -> None:
+    count = 20_000_000  # of bytes, each written by two blocks that run at the same time
+
+    @T.prim_func
+    def kernel(A: T.Tensor((2 * count,), "uint4")):
+        with T.Kernel(2) as b:
+            for i in T.serial(count):
+                A[i * 2 + b] = 5 + b
+
+    compiled = tilewright.compile(kernel)
+    assert "atomicrmw xor" in compiled.source
+    found = np.zeros(count, np.uint8)
+    compiled(found)
+    assert (found == 0x65).all()

@@ -277,6 +277,8 @@ class _Program:
             counts = [_quotient(a) for a in scene.axes]
             sizes = tuple(Size(str(n), n) for n in tile.shape)
             starts, extents = ["0"] * len(tile.shape), tile.shape
+        if dtype.is_packed and sizes[-1].value % 2:  # only whole bytes can be given to a GPU
+            dtype, value = dtypes.int8, bounds.with_dtype(value, dtypes.int8)
         batch_sizes = [Size(str(b.extent), b.extent) for b in batch]
         leading_sizes = tuple(batch_sizes) if tile.shape == blocks else (*counts, *batch_sizes)
         output = self._result((*leading_sizes, *sizes), dtype)

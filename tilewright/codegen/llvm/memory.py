@@ -240,7 +240,8 @@ class Memory(Addressing):
         for lane in range(lanes):
             number = self.lane_address(location, lane)
             address, shift = self._byte_address(location, number), self._nibble_shift(number)
-            old = f.load("i8", address, 1)
-            kept = f.binary("and", old, f.binary("lshr", constant(0xF0, "i8"), shift))
-            new = f.binary("shl", f.binary("and", task.lane(raw, lane), constant(15, "i8")), shift)
-            f.store(f.binary("or", kept, new), address, 1)
+            # Another block may be writing the other half of the byte on another thread: only the bits of this half may change, and in one step.
+            old = f.emit("i8", f"load atomic i8, ptr {address.text} monotonic, align 1")
+            flipped = f.binary("xor", old, f.binary("shl", task.lane(raw, lane), shift))
+            mask = f.binary("shl", constant(15, "i8"), shift)
+            f.emit("i8", f"atomicrmw xor ptr {address.text}, {f.binary('and', flipped, mask)} monotonic, align 1")
