@@ -181,7 +181,7 @@ TESTED_THROUGH: dict[str, str] = {
     "sim/registers.py": "sim/test_simulate.py",
     "sim/rows.py": "sim/test_simulate.py",
     "ir/foreign.py": "language/test_foreign.py",
-    "ir/foreign_code.py": "language/test_foreign.py",
+    "ir/only_on_gpus.py": "language/test_foreign.py",
     "sim/steps.py": "sim/test_simulate.py",
     "sim/structures.py": "sim/test_simulate.py",
     "sim/unset.py": "sim/test_findings.py",

@@ -19,8 +19,8 @@ from tilewright.driver import compile_program
 from tilewright.errors import Kind
 from tilewright.ir.fingerprint import fingerprint
 from tilewright.ir.foreign import ForeignCall, ForeignKind
-from tilewright.ir.foreign_code import foreign_calls
 from tilewright.ir.memory_use import memory_use
+from tilewright.ir.only_on_gpus import foreign_calls
 from tilewright.ir.printer import print_program
 from tilewright.ir.program_bytes import program_from_bytes, program_to_bytes
 from tilewright.language.function import PrimFunc

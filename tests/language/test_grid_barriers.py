@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+import pytest
+
+import tilewright
 import tilewright.language as T
 from tests.execution import refused, run
+from tilewright.backends.compiled import CompileOptions
+from tilewright.backends.cuda import generate_cuda
+from tilewright.driver import compile_program
 from tilewright.errors import Kind
+from tilewright.ir.stmt import Barrier, BarrierScope
+from tilewright.ir.visit import statements
+from tilewright.runtime.nvrtc import is_nvrtc_installed
+from tilewright.sim import simulate
+from tilewright.target.nvidia import SM_80, SM_90A
+from tilewright.testing.barrier_removal import without
 
 RNG = np.random.default_rng(8)
 
@@ -64,14 +77,105 @@ def test_blocks_of_tile_programs_keep_their_tiles() -> None:
     np.testing.assert_array_equal(run(kernel, X=x, S=np.zeros(12, np.float32), Y=np.zeros_like(x))["Y"], x + x.sum())
 
 
-def test_a_launch_is_not_cut_inside_a_statement() -> None:
-    with refused(Kind.GRID_BARRIER, "branch or a loop"):
+n = T.dynamic("n")
+
+
+@T.prim_func
+def neighbours(A: T.Tensor((n, 64), "int32"), steps: T.int32, B: T.Tensor((n, 64), "int32")):
+    with T.Kernel(n, threads=64) as b:
+        own, tx, last = T.alloc_var("int32"), T.get_thread_binding(), steps - 1
+        own = A[b, tx]
+        for k in T.serial(steps):
+            B[b, tx] = own
+            T.sync_grid()
+            own = own + B[(b + 1) % n, tx]
+            if k < last:
+                T.sync_grid()
+        T.sync_grid()
+        B[b, tx] = own
+
+
+def neighbours_in_numpy(a: np.ndarray, steps: int) -> np.ndarray:
+    for _ in range(steps):
+        a = a + np.roll(a, -1, axis=0)
+    return a
+
+
+def test_blocks_meet_in_every_turn_of_a_loop() -> None:
+    (launch,) = neighbours.program.launches
+    assert launch.grid_barrier is not None and launch.grid_barrier in neighbours.program.workspaces
+    a = RNG.integers(-9, 9, (5, 64)).astype(np.int32)
+    kernel = tilewright.compile(neighbours, target="simulate")
+    for steps in (0, 1, 4):
+        b = np.zeros_like(a)
+        kernel(a, steps, b)
+        np.testing.assert_array_equal(b, neighbours_in_numpy(a, steps))
+
+
+def test_a_barrier_of_the_grid_that_is_missing_is_noticed() -> None:
+    lowered = tilewright.compile(neighbours, target="simulate").compiled.lowered
+    first = next(s for s in statements(lowered.launches[0].body) if isinstance(s, Barrier) and s.scope is BarrierScope.GRID)
+    a = RNG.integers(-9, 9, (5, 64)).astype(np.int32)
+    arguments = {"A": a, "steps": 3, "B": np.zeros_like(a)}
+    assert not simulate(lowered, arguments).findings and simulate(without(lowered, first), arguments).findings
+
+
+@pytest.mark.parametrize("run", ["cpu", "reference"])
+def test_blocks_that_run_one_after_the_other_cannot_wait_for_each_other(run: str) -> None:
+    with refused(Kind.GRID_BARRIER, "neighbours", "cannot run", "simulate"):
+        if run == "cpu":
+            tilewright.compile(neighbours, target="cpu")
+        else:
+            tilewright.run_reference(neighbours.program, {})
+
+
+def test_the_gpu_counts_the_blocks() -> None:
+    module = generate_cuda(neighbours.program, SM_80, CompileOptions()).module
+    (kernel,) = module.kernels
+    assert kernel.counter is not None and module.slots[kernel.counter].workspace is neighbours.program.launches[0].grid_barrier
+    assert module.text.count("tw_grid_barrier(blocks_arrived);") == 3 and "__restrict__" not in module.text
+    if is_nvrtc_installed():
+        assert compile_program(neighbours.program, SM_90A).binary.image.startswith(b"\x7fELF")
+
+
+def branch_of_a_block(b: Any, X: Any) -> None:
+    if b < 4:
+        T.sync_global()
+
+
+def loop_of_a_loaded_length(b: Any, X: Any) -> None:
+    for _ in T.serial(T.cast(X[0], "int32")):
+        T.sync_grid()
+
+
+def named_length(b: Any, X: Any) -> None:
+    length = T.max(b, 3)
+    for k in T.serial(2):
+        for _ in T.serial(length + k):
+            T.sync_grid()
+
+
+def loop_that_is_left(b: Any, X: Any) -> None:
+    for _ in T.serial(4):
+        if X[b] > 3:
+            break
+        T.sync_grid()
+
+
+def condition(b: Any, X: Any) -> None:
+    while X[b] < 3:
+        T.sync_grid()
+
+
+@pytest.mark.parametrize("body", [branch_of_a_block, loop_of_a_loaded_length, named_length, loop_that_is_left, condition], ids=lambda body: body.__name__)
+def test_all_blocks_must_come_alike(body: Any) -> None:
+    trace = T.macro(body)
+    with refused(Kind.GRID_BARRIER, "depends on", "all blocks wait there"):
 
         @T.prim_func
         def kernel(X: T.Tensor((8,), "float32")):
             with T.Kernel(8, threads=32) as b:
-                if b < 4:
-                    T.sync_global()
+                trace(b, X)
                 X[b] = 1
 
 

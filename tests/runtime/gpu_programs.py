@@ -33,7 +33,16 @@ def plan_of(prim_func: PrimFunc, outputs: tuple[int, ...] = (), shared_bytes: in
     slots, one = slots_of(program), const(1, as_dtype("int32"))
     asserts = tuple(stmt for launch in program.launches for stmt in statements(launch.body) if isinstance(stmt, Assert))
     kernels = tuple(
-        KernelLaunch(f"k{n}", tuple(range(len(slots))), (*launch.grid, one, one, one)[:3], launch.threads, shared_bytes, cluster, launch)
+        KernelLaunch(
+            f"k{n}",
+            tuple(range(len(slots))),
+            (*launch.grid, one, one, one)[:3],
+            launch.threads,
+            shared_bytes,
+            cluster,
+            launch,
+            next((k for k, slot in enumerate(slots) if slot.workspace is not None and slot.workspace is launch.grid_barrier), None),
+        )
         for n, launch in enumerate(program.launches)
     )
     text = emit_launcher(program, CudaModule("", SM_90, slots, kernels, asserts), host_target())

@@ -14,6 +14,7 @@ from tilewright.runtime.cuda_driver import CudaError, GpuDevice
 
 H100 = GpuDevice(0, "Mock H100", (9, 0), 132, 80 << 30, 50 << 20, 227 * 1024)
 _I32, _PTR = ctypes.c_int32, ctypes.c_void_p
+_COOPERATIVE, _CLUSTER = 2, 4
 _CLUSTER_AT = 8 + 0  # of CUlaunchAttribute: the value
 
 
@@ -37,6 +38,7 @@ class Launched:
     words: tuple[int, ...]
     context: int
     cluster: tuple[int, int, int] = (1, 1, 1)
+    is_cooperative: bool = False
 
 
 class MockDriver:
@@ -60,6 +62,7 @@ class MockDriver:
         self._names: dict[int, str] = {}
         self._functions = {
             "cuLaunchKernel": ctypes.CFUNCTYPE(_I32, _PTR, *[ctypes.c_uint32] * 7, _PTR, _PTR, _PTR)(self._launch),
+            "cuMemsetD32Async": ctypes.CFUNCTYPE(_I32, _PTR, ctypes.c_uint32, ctypes.c_size_t, _PTR)(self._memset),
             "cuLaunchKernelEx": ctypes.CFUNCTYPE(_I32, _PTR, _PTR, _PTR, _PTR)(self._launch_ex),
             "cuCtxGetCurrent": ctypes.CFUNCTYPE(_I32, _PTR)(self._get_context),
             "cuCtxPushCurrent_v2": ctypes.CFUNCTYPE(_I32, _PTR)(self._push),
@@ -106,6 +109,9 @@ class MockDriver:
 
     def allow_cluster(self, function: int) -> None:
         self.calls.append(("allow_cluster", self._names[function]))
+
+    def blocks_per_multiprocessor(self, function: int, threads: int, shared_bytes: int) -> int:
+        return 2048 // threads
 
     def is_capturing(self, stream: int) -> bool:
         return self.capturing
@@ -168,15 +174,24 @@ class MockDriver:
     def _launch_ex(self, configuration: int, function: int, parameters: int, _: int) -> int:
         numbers = list((ctypes.c_uint32 * 7).from_address(configuration))
         stream, attribute = ctypes.c_uint64.from_address(configuration + 32).value, ctypes.c_uint64.from_address(configuration + 40).value
-        assert ctypes.c_uint32.from_address(configuration + 48).value == 1 and ctypes.c_uint32.from_address(attribute).value == 4
-        cluster = tuple((ctypes.c_uint32 * 3).from_address(attribute + _CLUSTER_AT))
-        return self._run(function, numbers, stream, parameters, cluster)
+        found = {}
+        for start in range(attribute, attribute + 72 * ctypes.c_uint32.from_address(configuration + 48).value, 72):
+            found[ctypes.c_uint32.from_address(start).value] = tuple((ctypes.c_uint32 * 3).from_address(start + _CLUSTER_AT))
+        assert found and found.keys() <= {_COOPERATIVE, _CLUSTER} and found.get(_COOPERATIVE, (1,))[0] == 1
+        return self._run(function, numbers, stream, parameters, found.get(_CLUSTER, (1, 1, 1)), is_cooperative=_COOPERATIVE in found)
 
-    def _run(self, function: int, numbers: list[int], stream: int, parameters: int, cluster: Any) -> int:
+    def _memset(self, address: int, value: int, words: int, stream: int) -> int:
+        self.calls.append(("memset", address, value, words, stream or 0))
+        (ctypes.c_uint32 * words).from_address(address)[:] = [value] * words
+        return 0
+
+    def _run(self, function: int, numbers: list[int], stream: int, parameters: int, cluster: Any, *, is_cooperative: bool = False) -> int:
         kernel = self.kernels[self._names[function]]
         pointers = list((ctypes.c_uint64 * kernel.parameter_count).from_address(parameters)) if kernel.parameter_count else []
         words = tuple(ctypes.c_uint64.from_address(p).value for p in pointers)
-        self.launches.append(Launched(self._names[function], tuple(numbers[:3]), tuple(numbers[3:6]), numbers[6], stream, words, self.context, cluster))  # type: ignore[arg-type]
+        grid, block = tuple(numbers[:3]), tuple(numbers[3:6])
+        launched = Launched(self._names[function], grid, block, numbers[6], stream, words, self.context, cluster, is_cooperative)  # type: ignore[arg-type]
+        self.launches.append(launched)
         if not self.launch_error:
             kernel.body(words)
         return self.launch_error

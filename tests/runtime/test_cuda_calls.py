@@ -236,3 +236,29 @@ def test_a_failed_assert_is_raised_by_its_call_and_only_by_it(driver: MockDriver
 def test_without_a_gpu_a_call_says_so() -> None:
     with use_driver(NoCudaError("no NVIDIA driver was found", "install it")), mock_cupy(), refused(Kind.GPU_MISSING, "a call of scale"):
         plan_of(scale)(on_gpu(integers((4, 8))), 1.0, on_gpu(integers((4, 8))))
+
+
+@T.prim_func
+def waiting(A: T.Tensor((n,), "float32"), B: T.Tensor((n,), "float32")):
+    with T.Kernel(n, threads=256) as b:
+        for _ in T.serial(3):
+            B[b] = A[b]
+            T.sync_grid()
+            A[b] = B[(b + 1) % n]
+
+
+def test_blocks_that_wait_for_each_other_are_counted_from_zero_and_run_at_the_same_time(driver: MockDriver) -> None:
+    driver.kernels = {"k0": MockKernel(5, lambda words: ctypes.c_uint64.from_address(words[2]).__setattr__("value", 77))}
+    plan, a, b = plan_of(waiting), on_gpu(integers((6,))), on_gpu(integers((6,)))
+    for number in range(2):
+        plan(a, b)
+        launch, (_, address, value, words, stream) = driver.launches[number], [c for c in driver.calls if c[0] == "memset"][number]
+        assert launch.is_cooperative and launch.grid == (6, 1, 1) and (address, value, words, stream) == (launch.words[2], 0, 2, launch.stream)
+    plan_of(waiting, cluster=(2, 1, 1))(a, b)
+    assert driver.launches[-1].is_cooperative and driver.launches[-1].cluster == (2, 1, 1)
+
+
+def test_more_blocks_than_have_room_cannot_wait_for_each_other(driver: MockDriver) -> None:
+    driver.kernels, driver.launch_error = {"k0": MockKernel(5)}, 720
+    with refused(Kind.GRID_EXTENT, "the grid (n)", "Mock H100", "1056 have room", "each of 132 multiprocessors has room for 8", "at most 1056 blocks"):
+        plan_of(waiting)(on_gpu(integers((5000,))), on_gpu(integers((5000,))))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from tilewright.codegen.llvm.program import GeneratedModule, emit_program
-from tilewright.ir.foreign_code import refuse_foreign_code
+from tilewright.ir.only_on_gpus import refuse_foreign_code, refuse_waiting_blocks
 from tilewright.ir.program import Program
 from tilewright.passes import CPU_PASSES, PassContext, PassRecord, run_passes
 from tilewright.target.cpu import CpuTarget
@@ -27,6 +27,7 @@ def generate(program: Program, target: CpuTarget, records: list[PassRecord] | No
     """Runs the passes and generates code; `records`, where given, receives the program after each pass."""
     start = perf_counter()
     refuse_foreign_code(program, "a CPU")
+    refuse_waiting_blocks(program, "a CPU")
     context = PassContext(target)
     lowered = run_passes(program, context, CPU_PASSES, records)
     middle = perf_counter()

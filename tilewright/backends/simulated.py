@@ -16,8 +16,8 @@ from tilewright.backends.compiled import CompiledProgram, StageTimes
 from tilewright.backends.lowering import ThreadProgram, lower_to_threads
 from tilewright.codegen.llvm.program import slots_of
 from tilewright.errors import TileError
-from tilewright.ir.foreign_code import refuse_foreign_code
 from tilewright.ir.memory_use import used_parameters
+from tilewright.ir.only_on_gpus import refuse_foreign_code
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Program
 from tilewright.passes import PassRecord, Remark

@@ -64,6 +64,7 @@ class Launch:
     cluster: tuple[int, int, int] = (1, 1, 1)
     is_thread_level: bool = False  # the body asks which thread it is on
     shared_memory: SharedMemoryPlan | None = None  # set by the GPU passes
+    grid_barrier: Buffer | None = None  # where blocks that wait for each other are counted, a uint64 that is 0 when the launch begins: all run at once
     hints: tuple[Hint, ...] = ()
 
 

@@ -2,19 +2,25 @@
 
 Launches of a function run one after the other, which is all that a barrier of the grid asks for. What a block keeps across it (tiles, per-thread
 memory, named values) goes through a workspace with a place per block, and per thread where it is a thread's own.
+
+A barrier inside a loop or branch cannot be cut at. Such a launch stays whole, and its blocks have to run at the same time: GPUs do that, up to as many
+blocks as they have room for. All blocks must come to the barrier alike, so the loop or branch may depend on nothing but what the caller gives.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import NoReturn
 
+from tilewright.dtypes import uint64
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir.buffer import Buffer, Extent, Region, Scope
 from tilewright.ir.expr import Expr, Op, as_expr, const, load
 from tilewright.ir.program import Launch
-from tilewright.ir.stmt import Barrier, BarrierScope, Seq, Stmt, Store
-from tilewright.ir.visit import names_made, own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute
+from tilewright.ir.stmt import Barrier, BarrierScope, Break, Continue, For, If, Let, Seq, Stmt, Store
+from tilewright.ir.thread import Address
+from tilewright.ir.visit import inner_statements, names_made, own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute
 from tilewright.ops.copy import Copy
 
 _PRIVATE = (Scope.LOCAL, Scope.VARIABLE)
@@ -23,29 +29,60 @@ _PRIVATE = (Scope.LOCAL, Scope.VARIABLE)
 def split_at_grid_barriers(launch: Launch) -> tuple[list[Launch], list[Buffer]]:
     """The launches that a launch becomes, and the workspaces that they need.
 
-    Raises TileError (grid-barrier) for barriers inside branches and loops, and for reducers that are in use across one.
+    Raises TileError (grid-barrier) for barriers to which not all blocks come alike, and for reducers that are in use across one.
     """
-    if not any(_is_grid_barrier(s) for s in statements(launch.body)):
+    if not any(map(is_grid_barrier, statements(launch.body))):
         return [launch], []
     parts: list[list[Stmt]] = [[]]
     for stmt in _flat(launch.body):
-        if _is_grid_barrier(stmt):
+        if is_grid_barrier(stmt):
             parts.append([])
-            continue
-        inner = next((s for s in statements(stmt) if _is_grid_barrier(s)), None)
-        if inner is not None:
-            fail(
-                Kind.GRID_BARRIER,
-                "a barrier of the grid stands inside a branch or a loop",
-                (Label(inner.span), Label(stmt.span, "opened here"), Label(launch.span, "the launch")),
-                because="the launch is cut in two there, which works between its statements, not in the middle of one",
-                help="move it to the level of the launch, or make each turn of the loop a launch of its own",
-            )
-        parts[-1].append(stmt)
+        elif any(map(is_grid_barrier, statements(stmt))):
+            return _kept_whole(launch)
+        else:
+            parts[-1].append(stmt)
     return _Split(launch, parts).launches()
 
 
-def _is_grid_barrier(stmt: Stmt) -> bool:
+def _kept_whole(launch: Launch) -> tuple[list[Launch], list[Buffer]]:
+    """The launch with a counter of the blocks that have come, in a workspace."""
+    _check_alike(launch, launch.body, (), {*launch.block_variables, *launch.thread_variables})
+    counter = Buffer("blocks_arrived", uint64, (1,), Scope.GLOBAL, launch.span)
+    return [dataclasses.replace(launch, grid_barrier=counter)], [counter]
+
+
+def _check_alike(launch: Launch, node: Stmt, around: tuple[Stmt, ...], own: set[Expr]) -> None:
+    """Raises TileError where blocks may come to a barrier in `node` a different number of times. `own` are the names that have no one value for the grid."""
+    if is_grid_barrier(node):
+        for outer in around:
+            header = outer.extent if isinstance(outer, For) else outer.condition if isinstance(outer, If) else None
+            if header is None or (isinstance(outer, For) and any(isinstance(s, (Break, Continue)) for s in statements(outer.body))):
+                _refuse_barrier(launch, node, outer, "when each block leaves it")
+            if _differs(header, own):
+                _refuse_barrier(launch, node, outer, f"`{header}`")
+    if not isinstance(node, Let) or _differs(node.value, own):
+        own |= set(names_made(node))
+    for inner in inner_statements(node):
+        _check_alike(launch, inner, around if isinstance(node, Seq) else (*around, node), own)
+
+
+def _differs(value: Expr, own: set[Expr]) -> bool:
+    """Whether blocks may see different values."""
+    return any(n in own or n.op in (Op.LOAD, Op.CALL) for n in subexpressions(value))
+
+
+def _refuse_barrier(launch: Launch, barrier: Stmt, outer: Stmt, reason: str) -> NoReturn:
+    fail(
+        Kind.GRID_BARRIER,
+        f"a barrier of the grid stands in a {'branch' if isinstance(outer, If) else 'loop'} that depends on {reason}",
+        (Label(barrier.span), Label(outer.span, "opened here"), Label(launch.span, "the launch")),
+        because="all blocks wait there for each other, so all must come there as often: blocks may differ in what they compute and load",
+        help="let the loop or branch depend on constants and on sizes and numbers that the caller gives, or move the barrier out of it",
+    )
+
+
+def is_grid_barrier(stmt: Stmt) -> bool:
+    """Whether a statement is a barrier of all blocks."""
     return isinstance(stmt, Barrier) and stmt.scope is BarrierScope.GRID
 
 
@@ -143,7 +180,7 @@ def _moved(body: Stmt, copies: dict[Buffer, Buffer]) -> Stmt:
 def _buffers(stmt: Stmt) -> Iterable[Buffer]:
     for value in vars(stmt).values():
         for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, (Buffer, Region)):
+            if isinstance(item, (Address, Buffer, Region)):
                 yield item if isinstance(item, Buffer) else item.buffer
     for expression in own_expressions(stmt):
         for node in subexpressions(expression):

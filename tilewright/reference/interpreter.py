@@ -17,7 +17,7 @@ from tilewright.execution.arguments import bind_arguments, require_bound, result
 from tilewright.execution.memory import Array, Memory, poison
 from tilewright.ir.buffer import Buffer, Extent, Region, Scope
 from tilewright.ir.expr import Expr
-from tilewright.ir.foreign_code import refuse_foreign_code
+from tilewright.ir.only_on_gpus import refuse_foreign_code, refuse_waiting_blocks
 from tilewright.ir.printer import print_stmt
 from tilewright.ir.program import Launch, ParameterKind, Program
 from tilewright.ir.stmt import (
@@ -82,6 +82,7 @@ def run_reference(
     Raises TileError for arguments that do not fit, failed asserts, indices outside tiles, races, barriers that some threads of a block miss, foreign code.
     """
     refuse_foreign_code(program, "the reference")
+    refuse_waiting_blocks(program, "the reference")
     with np.errstate(all="ignore"):
         return _Interpreter(program, arguments, options or ReferenceOptions(), pointees).run()
 

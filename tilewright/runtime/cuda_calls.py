@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
@@ -27,6 +28,9 @@ from tilewright.runtime.llvm_jit import LoadedCode
 from tilewright.runtime.stub import Stub, make_stub
 from tilewright.runtime.tensors import Framework, Place, TorchTensors
 from tilewright.runtime.torch_layout import TorchLayout, find_torch_layout, torch_layout
+
+# Source: CUDA Driver API, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE.
+_TOO_MANY_BLOCKS = 720
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +221,7 @@ class CudaCallPlan:
         else:
             status = self._entry(*words, stream, loaded.context, *loaded.functions)
         if status is not None:
-            self.fail_status(status)
+            self.fail_status(status, loaded)
 
     def bound_launch(self, prepared: _Prepared, stream: int | None) -> Stub | None:
         """A launch with these words as a function without arguments; None where Python must look at asserts, or for the stream."""
@@ -241,8 +245,8 @@ class CudaCallPlan:
     def _clear_status(self) -> None:
         ctypes.c_int32.from_address(self._status[0]).value = 0
 
-    def fail_status(self, status: Any) -> NoReturn:
-        """Raises what a status of the launcher means."""
+    def fail_status(self, status: Any, loaded: LoadedKernels | None = None) -> NoReturn:
+        """Raises what a status of the launcher means; `loaded` are the kernels that it launched, where they are known."""
         program, asserts = self._gpu.program, self._gpu.asserts
         if status is NotImplemented:
             raise CompilerBug(f"the slots of {program.name} are no 64-bit words")
@@ -264,9 +268,28 @@ class CudaCallPlan:
                 because=f"a grid has at most {' x '.join(map(str, MAX_GRID))} blocks",
                 help="give the largest extent first, or let each block do more",
             )
+        if status == -_TOO_MANY_BLOCKS:
+            self._fail_waiting_blocks(loaded or next(reversed(self._loaded.values())))
         if OVERSIZED_GRID < status < 0:
             fail_driver(CudaError("cuLaunchKernel", self._driver.error_name(-status), -status), f"launching {program.name}")
         raise CompilerBug(f"{program.name} ended with the unknown status {status}")
+
+    def _fail_waiting_blocks(self, loaded: LoadedKernels) -> NoReturn:
+        """Raises TileError (grid-extent) for a launch whose blocks wait for each other, and do not all have room on the device."""
+        program, device = self._gpu.program, self._driver.devices()[loaded.ordinal]
+        found = []
+        for launch, needs, function in zip(program.launches, self._gpu.kernels, loaded.functions, strict=True):
+            if launch.grid_barrier is not None:
+                count = self._driver.blocks_per_multiprocessor(function, math.prod(launch.threads), needs.dynamic_shared_bytes)
+                found.append((count * device.multiprocessors, count, launch))
+        room, count, launch = min(found, key=lambda item: item[0])
+        fail(
+            Kind.GRID_EXTENT,
+            f"the grid ({', '.join(map(str, launch.grid))}) of {program.name} has more blocks than wait for each other on {device.name}: {room} have room",
+            launch.span,
+            because=f"blocks that wait for each other run at the same time, and each of {device.multiprocessors} multiprocessors has room for {count}",
+            help=f"launch at most {room} blocks, and let each of them loop over several parts of the work",
+        )
 
 
 class BoundCall:

@@ -22,6 +22,7 @@ from tilewright.spans import span_of_caller
 LAUNCH_FUNCTIONS = {
     "cuLaunchKernel": "cuLaunchKernel",
     "cuLaunchKernelEx": "cuLaunchKernelEx",
+    "cuMemsetD32Async": "cuMemsetD32Async",
     "cuCtxGetCurrent": "cuCtxGetCurrent",
     "cuCtxPushCurrent_v2": "cuCtxPushCurrent",
     "cuCtxPopCurrent_v2": "cuCtxPopCurrent",
@@ -97,6 +98,10 @@ class CudaDriver(Protocol):
 
     def allow_cluster(self, function: int) -> None:
         """Lets launches have clusters of more than 8 blocks."""
+        ...
+
+    def blocks_per_multiprocessor(self, function: int, threads: int, shared_bytes: int) -> int:
+        """How many blocks of a kernel one multiprocessor runs at the same time."""
         ...
 
     def is_capturing(self, stream: int) -> bool:
@@ -224,6 +229,9 @@ class BoundDriver:
 
     def allow_cluster(self, function: int) -> None:
         self._set_attribute(function, "NON_PORTABLE_CLUSTER_SIZE_ALLOWED", 1)
+
+    def blocks_per_multiprocessor(self, function: int, threads: int, shared_bytes: int) -> int:
+        return int(self._call("cuOccupancyMaxActiveBlocksPerMultiprocessor", function, threads, shared_bytes))
 
     def _set_attribute(self, function: int, name: str, value: int) -> None:
         self._call("cuFuncSetAttribute", function, getattr(self._driver.CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}"), value)

@@ -15,8 +15,8 @@ from tilewright.execution.arguments import bind_arguments, integer, result_array
 from tilewright.execution.memory import Array, Memory, Storage
 from tilewright.ir.buffer import Buffer, Extent, Scope
 from tilewright.ir.expr import Expr, Op
-from tilewright.ir.foreign_code import refuse_foreign_code
 from tilewright.ir.instruction import Access, AddressOperand
+from tilewright.ir.only_on_gpus import refuse_foreign_code
 from tilewright.ir.program import Launch, ParameterKind, Program
 from tilewright.ir.stmt import WARP_THREADS, AtomicUpdate, Barrier, BarrierScope, Print, Stmt, Store
 from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy

@@ -25,6 +25,7 @@ from tilewright.ir.stmt import (
     AtomicKind,
     AtomicUpdate,
     Barrier,
+    BarrierScope,
     Break,
     Continue,
     For,
@@ -72,11 +73,24 @@ class Statements:
     status       the name of the pointer to the status word.
     is_trapping  whether a failed assert ends the whole kernel: threads that wait for a fixed number of others would wait for ever for one that left.
     has_line_directives   `#line` directives in place of comments.
+    grid_barrier          where the launch counts the blocks that wait for each other.
     """
 
-    def __init__(self, expressions: Expressions, memory: Memory, dialect: Dialect, sites: Sites, status: str, *, is_trapping: bool, has_line_directives: bool):
+    def __init__(
+        self,
+        expressions: Expressions,
+        memory: Memory,
+        dialect: Dialect,
+        sites: Sites,
+        status: str,
+        *,
+        is_trapping: bool,
+        has_line_directives: bool,
+        grid_barrier: Buffer | None = None,
+    ):
         self.expressions, self.memory, self.dialect, self.sites = expressions, memory, dialect, sites
         self.status, self.is_trapping, self.has_line_directives = status, is_trapping, has_line_directives
+        self.grid_barrier = grid_barrier
         self.foreign: list[ForeignCall] = []
         self._place = ("", 0)
         self._handlers: dict[type[Stmt], Callable[[Any], None]] = {
@@ -90,7 +104,7 @@ class Statements:
             Break: lambda node: self._line("break;", node),
             Continue: lambda node: self._line("continue;", node),
             AtomicUpdate: self._atomic,
-            Barrier: lambda node: self._line(self.dialect.barrier(node), node),
+            Barrier: self._barrier,
             WarpExchange: self._exchange,
             ForeignCall: self._foreign,
             Print: self._print,
@@ -258,6 +272,14 @@ class Statements:
             operand = self.expressions.index(node.operand).at(32) if node.operand is not None else None
             text = self.dialect.exchange(node, self.expressions.value(node.value), operand, self.expressions.value(node.mask))
             self._result(node.result, text, node, _whole(node.result.dtype), is_index=False)
+
+    def _barrier(self, node: Barrier) -> None:
+        if node.scope is not BarrierScope.GRID:
+            self._line(self.dialect.barrier(node), node)
+        elif self.grid_barrier is None:
+            raise CompilerBug(f"a barrier of the grid at {node.span} in a launch without a place to count blocks")
+        else:
+            self._line(f"{self.dialect.grid_barrier(self.memory.base(self.grid_barrier))};", node)
 
     # -- code of the user's
     def _foreign(self, node: ForeignCall) -> None:

@@ -37,6 +37,9 @@ def usage_of(launch: Launch) -> Usage:
     addressed: set[Buffer] = set()
     has_partial_barriers = False
     seen: set[Expr] = set()
+    if launch.grid_barrier is not None:
+        buffers[launch.grid_barrier] = None
+        written.add(launch.grid_barrier)
     for node in statements(launch.body):
         for buffer in _named(node):
             buffers[buffer] = None

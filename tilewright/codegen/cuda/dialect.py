@@ -12,7 +12,7 @@ from tilewright.codegen.cuda.exchange import Exchanges
 from tilewright.codegen.cuda.math import Functions
 from tilewright.codegen.cuda.operators import Operators
 from tilewright.dtypes import DType
-from tilewright.errors import Kind, fail
+from tilewright.errors import CompilerBug
 from tilewright.intrin.nvidia.inline_asm import inline_asm
 from tilewright.ir.expr import Op, Rounding
 from tilewright.ir.intrinsic import Intrinsic
@@ -51,6 +51,28 @@ _FLOOR = {32: _floor_helpers("int"), 64: _floor_helpers("long long")}
 
 
 _SHARED_ADDRESS = Helper("tw_shared", f"{FUNCTION} unsigned tw_shared(const void* p) {{ return (unsigned)__cvta_generic_to_shared(p); }}")
+
+
+# Each block counts itself once per barrier; the last one of a round makes the count a multiple of the number of blocks. What the threads of a block wrote
+# is ordered before its count by the barrier of the block and the fence, and what they read afterwards behind the last count of the round.
+# Source: PTX ISA, "Memory Consistency Model", causality order.
+_GRID_BARRIER = Helper(
+    "tw_grid_barrier",
+    f"""{FUNCTION} void tw_grid_barrier(unsigned long long* counter) {{
+    __syncthreads();
+    if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {{
+        const unsigned long long blocks = (unsigned long long)gridDim.x * gridDim.y * gridDim.z;
+        __threadfence();
+        const unsigned long long all = (atomicAdd(counter, 1ull) / blocks + 1) * blocks;
+        unsigned long long arrived;
+        do {{
+            asm volatile("ld.acquire.gpu.u64 %0, [%1];" : "=l"(arrived) : "l"(counter) : "memory");
+        }} while (arrived < all);
+        __threadfence();
+    }}
+    __syncthreads();
+}}""",
+)
 
 
 class CudaDialect:
@@ -126,14 +148,11 @@ class CudaDialect:
                 return f'asm volatile("bar.sync {node.barrier_id}, {node.num_threads};" ::: "memory");'
             case BarrierScope.BLOCK:
                 return "__syncthreads();" if node.barrier_id == 0 else f'asm volatile("bar.sync {node.barrier_id};" ::: "memory");'
-            case _:
-                fail(
-                    Kind.TARGET_FEATURE,
-                    "a barrier of the whole grid is not supported on GPUs by this version",
-                    node.span,
-                    because="blocks that do not run at the same time cannot wait for each other",
-                    help="split the kernel into two launches, one T.Kernel after the other",
-                )
+            case BarrierScope.GRID:
+                raise CompilerBug(f"a barrier of the grid at {node.span} was printed as one of a block")
+
+    def grid_barrier(self, counter: Text) -> Text:
+        return self.prelude.call(_GRID_BARRIER, counter)
 
     def exchange(self, node: WarpExchange, value: Text, operand: Text | None, mask: Text) -> Text:
         return self._exchanges.exchange(node, value, operand, mask)

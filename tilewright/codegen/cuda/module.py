@@ -26,6 +26,7 @@ class KernelLaunch:
     dynamic_shared_bytes  more than 48 KiB need CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.
     cluster               blocks of a cluster in x, y, z; (1, 1, 1) needs no launch attribute.
     launch                the launch as it was printed.
+    counter               the slot of a uint64 that is to be 0 when the kernel begins; with one, all blocks have to run at the same time: a cooperative launch.
     """
 
     entry_name: str
@@ -35,6 +36,7 @@ class KernelLaunch:
     dynamic_shared_bytes: int
     cluster: tuple[int, int, int]
     launch: Launch
+    counter: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

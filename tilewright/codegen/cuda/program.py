@@ -74,9 +74,16 @@ class _KernelEmitter:
         indices = self._bind_indices()
         self._declare_shared()
         self._declare_private()
-        trapping = self.usage.has_partial_barriers
-        has_directives = self.options.has_line_directives
-        statements = Statements(self.expressions, self.memory, self.dialect, self.sites, _STATUS, is_trapping=trapping, has_line_directives=has_directives)
+        statements = Statements(
+            self.expressions,
+            self.memory,
+            self.dialect,
+            self.sites,
+            _STATUS,
+            is_trapping=self.usage.has_partial_barriers or self.launch.grid_barrier is not None,
+            has_line_directives=self.options.has_line_directives,
+            grid_barrier=self.launch.grid_barrier,
+        )
         before = len(self.sites.asserts)
         statements.emit(self.launch.body)
         self.foreign = statements.foreign
@@ -95,7 +102,8 @@ class _KernelEmitter:
         x, y, z = (*self.launch.grid, const(1), const(1))[:3]
         plan = self.launch.shared_memory
         size_bytes = plan.size_bytes if plan is not None else 0
-        return KernelLaunch(self.name, self.parameters, (x, y, z), self.launch.threads, size_bytes, self.launch.cluster, self.launch)
+        counter = next((n for n, slot in enumerate(self.slots) if slot.workspace is not None and slot.workspace is self.launch.grid_barrier), None)
+        return KernelLaunch(self.name, self.parameters, (x, y, z), self.launch.threads, size_bytes, self.launch.cluster, self.launch, counter)
 
     # -- what the host gives
     def _bind_slot(self, number: int, slot: Slot) -> None:
@@ -133,8 +141,9 @@ class _KernelEmitter:
         return f"{constant}{types.storage_type(buffer.dtype)}*{restrict} {name}"
 
     def _is_restricted(self, buffer: Buffer) -> bool:
-        """Tensors of a call do not overlap where one of them is written, unless the user says that they may; an address that was made can lie anywhere."""
-        if self.usage.has_made_pointers:
+        """Tensors of a call do not overlap where one of them is written, unless the user says that they may; an address that was made can lie anywhere.
+        Behind a barrier of the grid, other blocks have written to them."""
+        if self.usage.has_made_pointers or self.launch.grid_barrier is not None:
             return False
         return not any(hint.kind is HintKind.RESTRICT and any(value is buffer for value in hint.values) for hint in self.program.hints)
 

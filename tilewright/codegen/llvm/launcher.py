@@ -19,7 +19,8 @@ OVERSIZED_GRID = -(1 << 20)
 MAX_GRID = ((1 << 31) - 1, 65535, 65535)
 # Source: CUDA Driver API, cuda.h of version 12: CUlaunchConfig, CUlaunchAttribute and CUlaunchAttributeID.
 _CONFIG_BYTES, _STREAM_AT, _ATTRIBUTES_AT, _ATTRIBUTE_COUNT_AT = 56, 32, 40, 48
-_ATTRIBUTE_BYTES, _ATTRIBUTE_VALUE_AT, _CLUSTER_DIMENSION = 72, 8, 4
+_ATTRIBUTE_BYTES, _ATTRIBUTE_VALUE_AT, _COOPERATIVE, _CLUSTER_DIMENSION = 72, 8, 2, 4
+_COUNTER_WORDS = 2
 _I32_ZERO = constant(0, "i32")
 
 
@@ -97,28 +98,37 @@ class _LauncherEmitter:
         grid = [f.convert("trunc", extent, "i32") for extent in extents]
         block = [constant(extent, "i32") for extent in kernel.block]
         shared, null = constant(kernel.dynamic_shared_bytes, "i32"), Value("null", "ptr")
-        if kernel.cluster == (1, 1, 1):
+        if kernel.counter is not None:
+            self.succeed(f, f.intrinsic("cuMemsetD32Async", "i32", self.word(f, kernel.counter), _I32_ZERO, constant(_COUNTER_WORDS, "i64"), stream))
+        if kernel.cluster == (1, 1, 1) and kernel.counter is None:
             status = f.intrinsic("cuLaunchKernel", "i32", function, *grid, *block, shared, stream, parameters, null)
         else:
-            status = f.intrinsic("cuLaunchKernelEx", "i32", self.configuration(f, [*grid, *block, shared], stream, kernel.cluster), function, parameters, null)
+            status = f.intrinsic("cuLaunchKernelEx", "i32", self.configuration(f, [*grid, *block, shared], stream, kernel), function, parameters, null)
         self.succeed(f, status)
         f.start(skipped)
 
-    def configuration(self, f: Function, leading: list[Value], stream: Value, cluster: tuple[int, int, int]) -> Value:
-        """A CUlaunchConfig with one attribute: the size of a cluster."""
+    def configuration(self, f: Function, leading: list[Value], stream: Value, kernel: KernelLaunch) -> Value:
+        """A CUlaunchConfig with the attributes that a kernel needs: the size of a cluster, and that all blocks run at the same time."""
+        attributes: list[tuple[int, tuple[int, ...]]] = []
+        if kernel.cluster != (1, 1, 1):
+            attributes.append((_CLUSTER_DIMENSION, kernel.cluster))
+        if kernel.counter is not None:
+            attributes.append((_COOPERATIVE, (1,)))
 
         def place(base: Value, offset: int) -> Value:
             return f.element_address(base, "i8", constant(offset, "i64"))
 
-        attribute, configuration = f.alloca("i8", _ATTRIBUTE_BYTES, align=8), f.alloca("i8", _CONFIG_BYTES, align=8)
-        f.store(constant(_CLUSTER_DIMENSION, "i32"), attribute, 4)
-        for axis, extent in enumerate(cluster):
-            f.store(constant(extent, "i32"), place(attribute, _ATTRIBUTE_VALUE_AT + 4 * axis), 4)
+        attribute, configuration = f.alloca("i8", _ATTRIBUTE_BYTES * len(attributes), align=8), f.alloca("i8", _CONFIG_BYTES, align=8)
+        for number, (key, values) in enumerate(attributes):
+            start = _ATTRIBUTE_BYTES * number
+            f.store(constant(key, "i32"), place(attribute, start), 4)
+            for axis, part in enumerate(values):
+                f.store(constant(part, "i32"), place(attribute, start + _ATTRIBUTE_VALUE_AT + 4 * axis), 4)
         for position, value in enumerate(leading):
             f.store(value, place(configuration, 4 * position), 4)
         f.store(stream, place(configuration, _STREAM_AT), 8)
         f.store(attribute, place(configuration, _ATTRIBUTES_AT), 8)
-        f.store(constant(1, "i32"), place(configuration, _ATTRIBUTE_COUNT_AT), 4)
+        f.store(constant(len(attributes), "i32"), place(configuration, _ATTRIBUTE_COUNT_AT), 4)
         return configuration
 
     def check_asserts(self, f: Function, stream: Value) -> None:
