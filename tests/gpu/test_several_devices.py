@@ -16,9 +16,7 @@ from tilewright.errors import Kind
 from tilewright.runtime.cuda_driver import find_driver
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.skipif(
-    torch.cuda.device_count() < 2 or torch.cuda.get_device_capability(0) != torch.cuda.get_device_capability(1), reason="needs two NVIDIA GPUs of one kind"
-)
+pytestmark = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
 FIRST, SECOND = "cuda:0", "cuda:1"
 IN_TURN = (FIRST, SECOND, SECOND, FIRST, SECOND, FIRST)
 
@@ -47,6 +45,8 @@ def products(A: T.Tensor((256, 256), "float16"), B: T.Tensor((256, 256), "float1
 @pytest.fixture(autouse=True)
 def same_device_afterwards() -> Iterator[None]:
     """Whatever is launched, the thread keeps its device: as torch sees it, and as the driver does."""
+    if torch.cuda.get_device_capability(0) != torch.cuda.get_device_capability(1):
+        pytest.skip("needs two GPUs of one architecture")
     torch.cuda.set_device(0)
     torch.zeros(1, device=FIRST)
     before = find_driver().current_context()
