@@ -23,6 +23,7 @@ import tilewright.language as T
 from benchmarks.empty_call import EmptyCalls
 from benchmarks.machine import describe_machine
 from benchmarks.measure import Plan, Spread, measure
+from benchmarks.pages import RESULTS, write_tables
 from benchmarks.report import print_settings
 
 try:
@@ -30,7 +31,6 @@ try:
 except ImportError:
     torch = None  # type: ignore[assignment]
 
-RESULTS = Path(__file__).resolve().parent / "results"
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("third parties", "import", "back end", "decorate", "trace", "passes", "emission", "LLVM", "link", "front to end", "first call")
 COLD_GOALS_MS = {"gemm": 150.0, "attention": 300.0}
@@ -167,6 +167,8 @@ def main(rounds: int, csv_path: Path) -> None:
         writer.writeheader()
         writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     console.print(f"written to {csv_path}", highlight=False, soft_wrap=True)
+    if csv_path.resolve().parent == RESULTS:
+        write_tables()
 
 
 if __name__ == "__main__":

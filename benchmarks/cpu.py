@@ -20,7 +20,7 @@ from rich.console import Console
 from benchmarks.cases import GROUPS, Case, Peer, select_cases, torch
 from benchmarks.machine import describe_machine, describe_processor, describe_versions
 from benchmarks.measure import Clock, Plan, Spread, measure, ratio
-from benchmarks.plot import draw_where_possible
+from benchmarks.plot import show_everywhere
 from benchmarks.report import Result, print_results, print_scaling, print_settings, write_csv
 from tilewright.runtime.pool import available_cpu_count, shared_pool
 
@@ -181,7 +181,7 @@ def main(groups: list[str], threads: list[int], rounds: int, batch_ms: float, cl
     print_scaling(console, results)
     write_csv(csv_path, results)
     console.print(f"written to {csv_path}", highlight=False, soft_wrap=True)
-    draw_where_possible(csv_path, "cpu", console)
+    show_everywhere(csv_path, "cpu", console)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from rich.table import Table
 import tilewright
 from benchmarks.gpu_cases import Case, attention_cases, compiled, gemm_cases, memory_cases
 from benchmarks.measure import Spread, ratio
-from benchmarks.plot import draw_where_possible
+from benchmarks.plot import show_everywhere
 
 RESULTS = Path(__file__).parent / "results"
 GROUPS: dict[str, Callable[[], list[Case]]] = {"memory": memory_cases, "gemm": gemm_cases, "attention": attention_cases}
@@ -210,7 +210,7 @@ def main(only: str, wanted: str, target: str, rounds: int, turn_ms: float, seed:
         writer = csv.DictWriter(file, [f.name for f in dataclasses.fields(Result)])
         writer.writeheader()
         writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in dataclasses.asdict(r).items()} for r in results)
-    draw_where_possible(csv_path, "gpu", console)
+    show_everywhere(csv_path, "gpu", console)
     sys.exit(1 if failures else 0)
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.plot`: charts of the results beside their CSVs; `benchmarks.cpu` and `benchmarks.gpu` draw them too, where matplotlib is installed.
+"""`python -m benchmarks.plot`: charts of the results beside their CSVs, and the tables of `docs/performance`. `benchmarks.cpu` and `.gpu` end with it.
 
 One chart per group. A case has a bar for ours and one for each peer, in what its rate is counted in, and a dashed line where its goal is. A peer's bar is
 our rate divided by the median of the ratios, which is what goals are about, so a bar of ours that reaches the line has met the goal.
@@ -16,7 +16,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-RESULTS = Path(__file__).resolve().parent / "results"
+from benchmarks.pages import RESULTS, write_tables
+
 _OURS = "tilewright"
 _COLORS = {_OURS: "#1f77b4", "torch": "#ff7f0e", "numpy": "#2ca02c", "cublas": "#ff7f0e", "flash": "#ff7f0e", "ours, float32": "#9ecae1"}
 _NAMES = {"cublas": "cuBLAS", "flash": "FlashAttention of torch"}
@@ -166,10 +167,13 @@ def draw_all(csv_path: Path, kind: str) -> list[Path]:
     return paths
 
 
-def draw_where_possible(csv_path: Path, kind: str, console: Console) -> None:
-    """The charts, or a line that says what they need."""
+def show_everywhere(csv_path: Path, kind: str, console: Console) -> None:
+    """The charts, or a line that says what they need; and the tables of the documentation, where it is the CSV that these show."""
+    if csv_path.resolve().parent == RESULTS:
+        write_tables()
     if importlib.util.find_spec("matplotlib") is None:
-        console.print("no charts: pip install 'tilewright[bench]' brings matplotlib, python -m benchmarks.plot draws them", markup=False, highlight=False)
+        text = "no charts: pip install 'tilewright[bench]' brings matplotlib, python -m benchmarks.plot draws them"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
     for path in draw_all(csv_path, kind):
         console.print(f"drawn: {path}", highlight=False, soft_wrap=True)
@@ -179,9 +183,9 @@ def draw_where_possible(csv_path: Path, kind: str, console: Console) -> None:
 @click.argument("kinds", nargs=-1, type=click.Choice(list(CHARTS)))
 @click.option("--results", default=RESULTS, show_default="benchmarks/results", type=click.Path(path_type=Path, exists=True), help="Where the CSVs are.")
 def main(kinds: tuple[str, ...], results: Path) -> None:
-    """Draw the charts of cpu.csv and gpu.csv again."""
+    """Draw the charts of cpu.csv and gpu.csv again, and write the tables of docs/performance."""
     for kind in kinds or tuple(k for k in CHARTS if (results / f"{k}.csv").exists()):
-        draw_where_possible(results / f"{kind}.csv", kind, Console())
+        show_everywhere(results / f"{kind}.csv", kind, Console())
 
 
 if __name__ == "__main__":

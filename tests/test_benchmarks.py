@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu, report
+from benchmarks import gpu, pages, report
 from benchmarks.cases import GROUPS
 from benchmarks.plot import CHARTS, RESULTS, cpu_charts, draw_all
 from tilewright.runtime.cuda_driver import has_driver
@@ -59,6 +59,12 @@ def test_charts_say_who_met_the_goal() -> None:
         assert len(bars) == len(rows) and len({(c.name, b.panel, b.label) for c in charts for b in c.bars}) == len(rows)
         assert sum(b.goal is not None and b.rates["tilewright"] >= b.goal for b in bars) == sum(row["is_met"] == "True" for row in rows)
         assert all(rows[0]["device"] in chart.title and len({b.unit for b in chart.bars}) == 1 for chart in charts)
+
+
+@pytest.mark.parametrize("page", sorted(pages.PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_the_tables_of_the_documentation_are_those_of_the_results(page: Path) -> None:
+    text = page.read_text()
+    assert pages.with_tables(text) == text, "python -m benchmarks.plot writes them"
 
 
 def test_every_group_of_the_benchmarks_has_a_chart() -> None:
