@@ -11,10 +11,11 @@ import pytest
 from tilewright.arith.bounds import Facts
 from tilewright.arith.evaluate import evaluate
 from tilewright.arith.linear import Linearizer
-from tilewright.arith.lower_layout import lower_layout, lower_memory_layout
+from tilewright.arith.lower_layout import is_below, lower_layout, lower_memory_layout
 from tilewright.arith.simplify import simplify
-from tilewright.ir.expr import Expr, var
+from tilewright.ir.expr import Expr, Op, var
 from tilewright.layout.digits import Axis, LayoutError, tile_axes
+from tilewright.layout.distribute import distribute
 from tilewright.layout.embedding import MemoryLayout
 from tilewright.layout.layout import Layout
 from tilewright.layout.swizzle import swizzled_tile
@@ -99,3 +100,31 @@ def test_a_swizzle_leaves_the_low_digits_contiguous() -> None:
 def test_coordinates_must_name_the_axes() -> None:
     with pytest.raises(LayoutError, match="the inputs are"):
         lower_layout(Layout.row_major(tile_axes((4, 4))), {"d0": var("i")})
+
+
+@pytest.mark.parametrize("extents, threads", [((7, 229), 96), ((5, 77), 160), ((33,), 32), ((3, 40), 64), ((16, 333), 128)])
+def test_a_coordinate_below_an_extent(extents: tuple[int, ...], threads: int) -> None:
+    layout = distribute(extents, threads).layout
+    coordinates = coordinates_of(layout)
+    for axis, extent in enumerate(extents):
+        condition = is_below(layout, coordinates, f"d{axis}", extent)
+        assert np.array_equal(values_at_all_points(condition, layout, coordinates), layout.table()[..., axis] < extent)
+
+
+def test_registers_decide_alone_where_they_can() -> None:
+    layout = distribute((7, 229), 96).layout
+    coordinates = coordinates_of(layout)
+    condition = is_below(layout, coordinates, "d1", 229)
+    assert condition.op is Op.OR
+    first = values_at_all_points(condition.args[0], layout, coordinates)
+    assert 0.5 < first.mean() < 1
+    assert (first == first[:, :1, :1]).all()
+
+
+def test_registers_that_mix_with_threads_decide_nothing() -> None:
+    ins = (Axis("reg", (2, 2)), Axis("lane", (2,)), Axis("warp", ()))
+    layout = Layout(ins, tile_axes((8,)), (0b100, 0b011, 0b001))
+    coordinates = coordinates_of(layout)
+    condition = is_below(layout, coordinates, "d0", 6)
+    assert condition.op is Op.LT
+    assert np.array_equal(values_at_all_points(condition, layout, coordinates), layout.table()[..., 0] < 6)

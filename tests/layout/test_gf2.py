@@ -7,7 +7,7 @@ import random
 from hypothesis import given, settings
 
 from tests.layout.random_layouts import SEEDS
-from tilewright.layout.gf2 import Span, combine, null_space, rank, remap, set_bits
+from tilewright.layout.gf2 import Span, combine, null_space, rank, remap, set_bits, union
 
 
 def random_vectors(seed: int) -> list[int]:
@@ -57,3 +57,8 @@ def test_bit_helpers() -> None:
     assert list(set_bits(0b101001)) == [0, 3, 5]
     assert list(set_bits(0)) == []
     assert remap(0b101, [4, 9, 1]) == 0b10010
+
+
+def test_union() -> None:
+    assert union([0b0011, 0b0110, 0]) == 0b0111
+    assert union([]) == 0

@@ -61,6 +61,50 @@ def test_rows_are_reduced_by_one_warp_where_there_are_as_many(rows: int, exchang
     assert not [b for b in launch.buffers if b.scope is Scope.FRAGMENT]
 
 
+def softmax_rows(rows: int, columns: int, threads: int) -> Any:
+    """A tile whose rows are scaled to the sum one."""
+
+    @T.prim_func
+    def main(A: T.Tensor((rows, columns), "float32"), B: T.Tensor((rows, columns), "float32")):
+        with T.Kernel(1, threads=threads):
+            x, total = T.alloc_fragment((rows, columns), "float32"), T.alloc_fragment((rows,), "float32")
+            T.copy(A, x)
+            T.reduce_sum(x, total, dim=1)
+            for i, j in T.Parallel(rows, columns):
+                x[i, j] = x[i, j] / total[i]
+            T.copy(x, B)
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "threads", "barriers"),
+    [
+        (4, 229, 128, 0),  # padded columns
+        (8, 1000, 128, 0),
+        (7, 229, 96, 0),  # padded rows too
+        (6, 64, 64, 0),  # a warp has every other row
+        (5, 77, 160, 0),
+        (2, 512, 128, 2),  # four rows for two would be too many
+    ],
+)
+def test_rows_of_odd_numbers_and_lengths_stay_in_their_warps(rows: int, columns: int, threads: int, barriers: int) -> None:
+    kernel = softmax_rows(rows, columns, threads)
+    program, context = lowered(kernel)
+    assert sum(isinstance(s, Barrier) for s in statements(program.launches[0].body)) == barriers
+    assert not context.remarks
+    a = np.random.default_rng(0).integers(1, 5, (rows, columns)).astype(np.float32)
+    b = np.zeros_like(a)
+    tilewright.compile(kernel, target="simulate")(a, b)
+    np.testing.assert_array_equal(b, a / a.sum(1, keepdims=True))
+
+
+def test_guards_that_registers_decide_test_no_thread() -> None:
+    """Of five registers along 229 columns, the last one alone may lie outside."""
+    text = print_program(lowered(softmax_rows(16, 229, 64))[0])
+    assert " or " in text
+
+
 def test_neighbouring_lanes_read_neighbouring_vectors() -> None:
     text = print_program(lowered(row_maximum(4))[0])
     assert "vectorized(8)" in text

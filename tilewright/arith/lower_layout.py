@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tilewright.ir.expr import Expr, Op, binary, const
-from tilewright.layout.digits import Axis, LayoutError
+from tilewright.ir.expr import Expr, Op, binary, const, logical
+from tilewright.layout.digits import LANE, WARP, Axis, LayoutError
 from tilewright.layout.embedding import MemoryLayout
-from tilewright.layout.gf2 import set_bits
+from tilewright.layout.gf2 import set_bits, union
 from tilewright.layout.layout import Layout
 
 
@@ -28,6 +28,24 @@ def lower_layout(layout: Layout, coordinates: Mapping[str, Expr]) -> dict[str, E
             weights[digit] = place
         images[axis.name] = _weighted(layout, coordinates, weights, 0)
     return images
+
+
+def is_below(layout: Layout, coordinates: Mapping[str, Expr], axis: str, extent: int) -> Expr:
+    """Whether the coordinate on an output axis is below `extent`, as a bool expression.
+
+    Where the registers decide alone, whatever the thread, a test of them stands first: once a loop over registers is unrolled, only the others test anything.
+    """
+    inside = binary(Op.LT, lower_layout(layout, coordinates)[axis], const(extent))
+    digits = layout.out_digits(axis)
+    of_threads = [c for name in (LANE, WARP) if layout.has_input(name) for c in layout.columns_of(name)]
+    of_registers = [c for a in layout.ins if a.name not in (LANE, WARP) for c in layout.columns_of(a.name)]
+    shared = union(of_threads) & union(of_registers)
+    places = zip(digits, layout.out_axis(axis).digits, layout.out_axis(axis).places, strict=True)
+    largest = sum(place * (radix - 1) for digit, radix, place in places if union(of_threads) >> digit & 1)
+    if any(shared >> digit & 1 for digit in digits) or extent <= largest:
+        return inside
+    zero = {name: const(0) for name in (LANE, WARP) if layout.has_input(name)}
+    return logical(Op.OR, binary(Op.LT, lower_layout(layout, {**coordinates, **zero})[axis], const(extent - largest)), inside)
 
 
 def lower_memory_layout(memory: MemoryLayout, coordinates: Mapping[str, Expr]) -> Expr:

@@ -33,6 +33,14 @@ def combine(mask: int, vectors: Sequence[int]) -> int:
     return total
 
 
+def union(masks: Iterable[int]) -> int:
+    """All bits that some mask has."""
+    total = 0
+    for mask in masks:
+        total |= mask
+    return total
+
+
 class Span:
     """The span of the vectors inserted so far; answers rank, membership, and which inserted vectors sum to a given one."""
 

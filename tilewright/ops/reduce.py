@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tilewright import dtypes
-from tilewright.arith.lower_layout import lower_layout
+from tilewright.arith.lower_layout import is_below, lower_layout
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Kind, Label, fail
 from tilewright.ir import build
@@ -200,10 +200,10 @@ class Reduce(TileOp):
         def fold(step: Expr, is_whole: bool) -> Stmt:
             at = (lower_layout(renaming, {REG: step})[REG],)
             value = self._operand(cast(load(source, (step,)), dtype), wide)
-            places = {} if is_whole else lower_layout(layout, {REG: step, LANE: context.lane, WARP: context.warp})
             for number, extent in enumerate(extents):
                 if not is_whole and layout.out_axis(f"d{number}").extent > extent:
-                    value = select(places[f"d{number}"] < extent, value, cast(start, wide), is_lazy=True)
+                    inside = is_below(layout, {REG: step, LANE: context.lane, WARP: context.warp}, f"d{number}", extent)
+                    value = select(inside, value, cast(start, wide), is_lazy=True)
             return Store(self.span, partials, at, self._merge(load(partials, at), value))
 
         count, num_padded = partials.static_shape[0], layout.in_axis(REG).extent - num_whole
@@ -269,10 +269,9 @@ class Reduce(TileOp):
             if not self.clear:
                 value = self._merge(self._operand(load(result, (r,)), partials.dtype), value)
             body: Stmt = Store(self.span, result, (r,), cast(value, self.dst.dtype))
-            places = lower_layout(wanted, {REG: r, LANE: context.lane, WARP: context.warp})
             for number, extent in enumerate(self.dst.extents):  # what pads the tile holds nothing to combine with
-                if wanted.out_axis(f"d{number}").extent > int(extent):
-                    body = If(self.span, places[f"d{number}"] < int(extent), body)
+                if not self.clear and wanted.out_axis(f"d{number}").extent > int(extent):
+                    body = If(self.span, is_below(wanted, {REG: r, LANE: context.lane, WARP: context.warp}, f"d{number}", int(extent)), body)
             return body
 
         return each(wanted.in_axis(REG).extent, store)

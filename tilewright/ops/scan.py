@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tilewright import dtypes
-from tilewright.arith.lower_layout import lower_layout
+from tilewright.arith.lower_layout import is_below, lower_layout
 from tilewright.errors import Kind, Label, fail
 from tilewright.ir import build
 from tilewright.ir.buffer import Buffer, Region, format_shape, whole
@@ -235,8 +235,8 @@ class _ThreadScan:
             if self.op.kind is not ReduceKind.SUM:  # a number beats NaN, the least of all too
                 value = self.merged(self.identity, value)
             if not is_whole:
-                places = lower_layout(self.layout, {REG: r, LANE: self.context.lane, WARP: self.context.warp})
-                value = select(places[f"d{axis}"] < extents[axis], value, self.identity, is_lazy=True)
+                inside = is_below(self.layout, {REG: r, LANE: self.context.lane, WARP: self.context.warp}, f"d{axis}", extents[axis])
+                value = select(inside, value, self.identity, is_lazy=True)
             return self.store(self.scan, r, value)
 
         self.emit(self.unrolled(num_whole, lambda r: element(r, True)), self.unrolled(count - num_whole, lambda r: element(r + num_whole, False)))

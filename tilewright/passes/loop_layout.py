@@ -23,6 +23,7 @@ from tilewright.ir.stmt import AtomicUpdate, For, ParallelFor, Stmt, Store
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.layout import LANE, REG, WARP, Axis, Layout, LayoutError, distribute, factor, register_renaming, tile_axes
 from tilewright.layout.digits import log2_exact
+from tilewright.layout.gf2 import remap
 
 Ints = npt.NDArray[np.int64]
 VECTOR = "vector"  # the low registers of a loop layout, which touch neighbouring elements
@@ -129,21 +130,34 @@ def spread(loop: ParallelFor, extents: tuple[int, ...], num_threads: int) -> Loo
 
 
 def spread_rows(loop: ParallelFor, extents: tuple[int, ...], num_threads: int, warp_size: int = 32) -> LoopPlan | None:
-    """The plan that gives every row, along the last axis, to one warp, so that a reduction of rows needs no other; None where rows do not divide."""
+    """The plan that gives every row, along the last axis, to one warp, so that a reduction of rows needs no other; None where rows do not divide, and padding
+    them or the columns would take a quarter more registers than spreading freely."""
     if len(extents) < 2 or num_threads % warp_size:
         return None
     warps = num_threads // warp_size
     *outer, rows, columns = extents
-    if rows % warps or factor(rows // warps) + factor(warps) != factor(rows):
+    inner = spread(loop, (*outer, -(-rows // warps), columns), warp_size)
+    if inner.num_threads != warp_size or not inner.layout.is_injective:
         return None
-    inner = spread(loop, (*outer, rows // warps, columns), warp_size)
-    if inner.num_threads != warp_size or inner.guarded_axes or not inner.layout.is_injective:
-        return None
-    axis = Axis(f"d{len(extents) - 2}", factor(warps))
-    repeat = Layout((Axis(WARP, factor(warps)),), (axis,), tuple(1 << digit for digit in range(len(axis.digits))))
+    if inner.guarded_axes or rows % warps:
+        free = spread(loop, extents, num_threads).layout
+        if 4 * inner.layout.in_axis(REG).extent > 5 * free.in_axis(REG).extent:
+            return None
+    name = f"d{len(extents) - 2}"
+    mine, axis = inner.layout.out_axis(name), Axis.of(name, inner.layout.out_axis(name).extent * warps)
+    free_digits = list(enumerate(axis.digits))
+    places = []  # of the digits of a warp's rows, then of the warps, among those of all rows: the lowest of the same radix that is left
+    for radix in (*mine.digits, *factor(warps)):
+        place = next(entry for entry in free_digits if entry[1] == radix)
+        free_digits.remove(place)
+        places.append(place[0])
     one_warp = inner.layout.drop_input(WARP)
-    layout = repeat * one_warp
-    layout = layout.reorder(ins=[REG, LANE, WARP], outs=[f"d{a}" for a in range(len(extents))])
+    outs = tuple(axis if a.name == name else a for a in one_warp.outs)
+    start, grown = one_warp.out_digits(name).start, len(axis.digits) - len(mine.digits)
+    positions = [start + places[k - start] if k in one_warp.out_digits(name) else k + (grown if k >= start else 0) for k in range(len(one_warp.out_radices))]
+    columns_of_warps = tuple(1 << start + place for place in places[len(mine.digits) :])
+    ins = (*one_warp.ins, Axis(WARP, factor(warps)))
+    layout = Layout(ins, outs, (*(remap(c, positions) for c in one_warp.columns), *columns_of_warps)).reorder(ins=[REG, LANE, WARP])
     return LoopPlan(layout, extents, inner.vector_elements)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from tilewright.arith.lower_layout import lower_layout, lower_memory_layout
+from tilewright.arith.lower_layout import is_below, lower_layout, lower_memory_layout
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug, Span
 from tilewright.ir.buffer import Buffer, Scope
@@ -225,7 +225,9 @@ class _Lowering:
         for place, extent in zip(places, loop.extents, strict=True):
             if not extent.is_const:
                 body = If(span, binary(Op.LT, place, self.scalar(extent)), body)
-        guards = [binary(Op.LT, places[a], const(plan.extents[a])) for a in plan.guarded_axes]
+        # No vector is cut by the end of the tile, so its first element stands for it.
+        first_elements = {VECTOR: const(0), REG: r, LANE: self.lane, WARP: self.warp}
+        guards = [is_below(layout, first_elements, f"d{a}", plan.extents[a]) for a in plan.guarded_axes]
         # The first registers may lie inside in every thread: only the others are guarded.
         num_whole = whole_registers(plan.layout, plan.extents) // plan.vector_elements if guards else num_vectors
         parts: list[Stmt] = []
