@@ -585,7 +585,7 @@ def maximum(left: Any, right: Any) -> Expr:
 
 
 def ceildiv(left: Any, right: Any) -> Any:
-    """The quotient rounded up; Python ints give a Python int."""
+    """The quotient rounded up; Python ints give a Python int. A divisor that only the kernel knows is positive: it is the size of a tile."""
     if isinstance(left, int) and isinstance(right, int) and right != 0:
         return -(-left // right)
     a, b = as_expr(left), as_expr(right)
@@ -605,6 +605,8 @@ def ceildiv(left: Any, right: Any) -> Any:
             because="it counts how many tiles cover a size: both are integers",
             help="write T.ceil(x / y) for floats",
         )
+    if b.is_const and b.value < 0:
+        a, b = -a, -b
     return (a + (b - 1)) // b
 
 
