@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import ml_dtypes
@@ -11,6 +12,7 @@ import pytest
 import tilewright
 import tilewright.language as T
 from tests.execution import assert_same, integers, refused, run
+from tests.ops.test_relayout import of_element, random_fragment
 from tilewright.errors import Kind
 
 NUMPY: dict[str, Any] = {
@@ -310,3 +312,26 @@ def test_what_is_refused(kind: Kind, reduction: str, dim: Any, result: tuple[int
         def kernel(A: T.Tensor((4, 5), "int32")):
             with T.Kernel(1):
                 T.reduce(A, T.alloc_fragment(result, dtype), reduction, dim)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_a_fragment_in_any_layout_on_a_gpu(seed: int) -> None:
+    """Where the axis runs over XORs of registers, lanes and warps together, the fragment is brought out of them; no thread reduces a row alone."""
+    rng = random.Random(seed)
+    layout, dim = of_element(random_fragment(rng, (16, 16))), seed % 2
+
+    @T.prim_func
+    def kernel(A: T.Tensor((16, 16), "int32"), B: T.Tensor((16,), "int32")):
+        with T.Kernel(1, threads=64):
+            x, total = T.alloc_fragment((16, 16), "int32"), T.alloc_fragment((16,), "int32")
+            T.annotate_layout({x: T.Fragment((16, 16), forward_fn=layout)})
+            T.copy(A, x)
+            T.reduce_sum(x, total, dim=dim)
+            T.copy(total, B)
+
+    a = integers((16, 16), np.int32)
+    compiled = tilewright.compile(kernel, target="simulate")
+    assert " serial(" not in compiled.source
+    found = np.zeros(16, np.int32)
+    compiled(a, found)
+    np.testing.assert_array_equal(found, a.sum(dim))

@@ -373,11 +373,11 @@ class _Inference:
         return moved
 
     def reduce(self, op: Reduce) -> Stmt:
-        """A reduction whose result lies elsewhere than its destination goes into a tile of its own first; one over mixed digits runs in shared memory."""
+        """A reduction whose result lies elsewhere than its destination goes into a tile of its own first; a source in mixed digits is brought out of them."""
         if not can_reduce_in_registers(op, self.fragments[op.src.buffer]):
-            tile = self.scratch.scratch("reduced_tile", op.src.dtype, op.src.buffer.static_shape, op.span)
-            loops = self.stage(expand_op(dataclasses.replace(op, src=whole(tile)), self.scratch), {})
-            return Seq(op.span, (self.stage(_copy(op.src.buffer, tile, op.span), {}), loops))
+            source = self.scratch.make("reduced_tile", op.src.dtype, op.src.buffer.static_shape, Scope.FRAGMENT, op.span)
+            self.fragments[source] = distribute(source.static_shape, self.num_threads, max(1, 128 // source.dtype.bits)).layout
+            return Seq(op.span, (self.stage(_copy(op.src.buffer, source, op.span), {}), self.reduce(dataclasses.replace(op, src=whole(source)))))
         found, wanted = result_layout(op, self.fragments[op.src.buffer]), self.fragments[op.dst.buffer]
         try:
             if found.outs == wanted.outs and plan_relayout(found, wanted).reach is Reach.REGISTERS:
