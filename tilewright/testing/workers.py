@@ -144,6 +144,8 @@ def spread(
                         yield number, Lost(Loss.HUNG)
     finally:
         for worker in workers:
+            worker.process.kill()  # all of them before the first is waited for
+        for worker in workers:
             worker.end()
 
 
