@@ -212,7 +212,7 @@ def test_a_thread_that_meets_others_in_a_branch_is_refused() -> None:
             s[tx] = A[tx]
             T.call_extern("handle", "f", s)
 
-    with refused(Kind.DIVERGENT_BARRIER, "only some threads come here", "threads part here"):
+    with refused(Kind.DIVERGENT_BARRIER, "no barrier can put them in order", "threads part here"):
         module_of(threads_with(T.macro(branch)))
 
 

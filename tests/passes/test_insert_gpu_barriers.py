@@ -217,5 +217,5 @@ def test_a_barrier_in_a_branch_of_some_threads_is_refused() -> None:
             A[tx] = s[47 - tx]
 
     assert _outline(gpu_threads(before_the_branch).body) == "-{}"
-    with refused(Kind.DIVERGENT_BARRIER, "threads may touch s here", "threads part here"):
+    with refused(Kind.DIVERGENT_BARRIER, "threads may meet in an element of s", "threads part here"):
         gpu_threads(exchange)

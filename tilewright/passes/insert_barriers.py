@@ -354,12 +354,22 @@ class _Inserter:
         if node in self.inserted and split is not None:
             first, second = self.inserted[node]
             name = first.buffer.name
+            what = ["writes" if access.is_write else "reads" for access in (first, second)]
+            labels = [Label(second.stmt.span, f"{what[1]} {name}"), Label(first.stmt.span, f"{what[0]} {name}, on another thread")]
+            if first.stmt is second.stmt:
+                labels = [Label(second.stmt.span, f"{' and '.join(dict.fromkeys(what))} {name}: other threads' elements too")]
+            foreign = any(isinstance(access.stmt, ForeignCall) for access in (first, second))
             fail(
                 Kind.DIVERGENT_BARRIER,
-                f"threads may touch {name} here before others have done so, and only some threads come here",
-                (Label(second.stmt.span, f"{'writes' if second.is_write else 'reads'} {name}"), Label(first.stmt.span), Label(split.span, "threads part here")),
+                f"threads may meet in an element of {name} that one of them writes, where no barrier can put them in order",
+                (*labels, Label(split.span, "threads part here")),
                 because="a barrier between the two would wait for all threads of the block, and those that do not come there never let the others go on",
-                help="end the branch between the two accesses, so that a barrier can stand there, or let each thread use elements of its own",
+                help="end the branch or loop between the two accesses, so that a barrier can stand there; or let each thread use elements of its own"
+                + (
+                    "; T.access_ptr(x[i], extent=1) declares that a function touches one element"
+                    if foreign
+                    else ", or, around T.sync_warp(), those of its warp"
+                ),
             )
         inside = node if self.variance.splits(node) else split
         for inner in inner_statements(node):
