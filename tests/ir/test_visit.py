@@ -12,8 +12,19 @@ from tilewright.errors import Span
 from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, const, load, var
 from tilewright.ir.printer import print_stmt
-from tilewright.ir.stmt import For, If, LoopKind, ParallelFor, Seq, Stmt, Store
-from tilewright.ir.visit import inner_statements, own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute, substitute_expr
+from tilewright.ir.stmt import For, If, Let, LoopKind, ParallelFor, ReduceKind, ReduceLoop, Seq, Stmt, Store
+from tilewright.ir.visit import (
+    inner_statements,
+    names_bound,
+    names_made,
+    own_expressions,
+    rewrite,
+    rewrite_expr,
+    statements,
+    subexpressions,
+    substitute,
+    substitute_expr,
+)
 from tilewright.ops.copy import Copy
 from tilewright.ops.fill import Fill
 
@@ -38,6 +49,16 @@ def test_statements_come_in_program_order() -> None:
     assert kinds == ["For", "Seq", "If", "Store", "Store", "ParallelFor", "Store"]
     loop = nest()
     assert list(inner_statements(loop)) == [loop.body] and [type(s) for s in inner_statements(loop.body)] == [If, ParallelFor]
+
+
+def test_names_for_the_rest_of_a_sequence_and_all_that_are_bound() -> None:
+    loop = nest()
+    (parallel,) = (s for s in statements(loop) if isinstance(s, ParallelFor))
+    total, axis = var("total"), var("axis")
+    reduction = ReduceLoop(HERE, total, ReduceKind.SUM, const(0), axis, Y, load(A, (axis,)))
+    let = Let(HERE, Z, X + Y)
+    assert [names_made(s) for s in (loop, parallel, reduction, let)] == [(), (), (total,), (Z,)]
+    assert [names_bound(s) for s in (loop, parallel, reduction, let)] == [(loop.variable,), parallel.variables, (total, axis), (Z,)]
 
 
 def test_expressions_of_a_statement_itself() -> None:

@@ -18,7 +18,7 @@ from tilewright.ir.stmt import Break, Continue, For, If, LoopKind, Seq, Store, W
 from tilewright.ir.visit import own_expressions, statements, subexpressions
 from tilewright.language.function import PrimFunc
 from tilewright.ops.copy import Copy
-from tilewright.passes.walk import buffers_of, covers_matrix, fills_whole, launch_facts, may_leave_loop, statements_with_facts, viewed_tiles
+from tilewright.passes.walk import buffers_of, covers_matrix, fills_whole, launch_facts, may_leave_loop, statements_with_facts, users_of, viewed_tiles
 
 HERE = Span("kernel.py", 1)
 
@@ -146,6 +146,8 @@ def test_buffers_and_views() -> None:
     names = [[b.name for b in buffers_of(stmt)] for stmt in statements(launch.body) if not isinstance(stmt, Seq)]
     assert names == [["A", "s"], ["<view>"], ["B", "t", "s"]]
     assert {b.name for b in viewed_tiles(launch)} == {"<view>", "s"}
+    copy, clear, store = (stmt for stmt in statements(launch.body) if not isinstance(stmt, Seq))
+    assert {b.name: users for b, users in users_of(launch).items()} == {"A": [copy], "s": [copy, store], "<view>": [clear], "B": [store], "t": [store]}
     assert all(own_expressions(stmt) is not None for stmt in statements(launch.body))
 
 

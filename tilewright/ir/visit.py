@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from tilewright.ir.buffer import Buffer, Region
 from tilewright.ir.expr import Expr, rebuild
 from tilewright.ir.foreign import ForeignCall
-from tilewright.ir.stmt import AtomicUpdate, BlockReduce, Let, ReduceLoop, Seq, Stmt, WarpExchange
+from tilewright.ir.stmt import AtomicUpdate, BlockReduce, For, Let, ParallelFor, ReduceLoop, Seq, Stmt, WarpExchange
 from tilewright.ir.thread import Address, Registers
 
 Node = TypeVar("Node")
@@ -73,6 +73,18 @@ def names_made(node: Stmt) -> tuple[Expr, ...]:
     if isinstance(node, ForeignCall) and node.result is not None:
         return (node.result,)
     return ()
+
+
+def names_bound(node: Stmt) -> tuple[Expr, ...]:
+    """Variables that a statement gives values to: for the rest of its sequence, or only within itself."""
+    match node:
+        case For():
+            return (node.variable,)
+        case ParallelFor():
+            return node.variables
+        case ReduceLoop():
+            return node.result, node.axis
+    return names_made(node)
 
 
 def subexpressions(root: Expr) -> Iterator[Expr]:

@@ -16,7 +16,7 @@ from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import AtomicUpdate, BlockReduce, For, Let, ParallelFor, ReduceLoop, Seq, Stmt, WarpExchange
 from tilewright.ir.thread import Address
-from tilewright.ir.visit import names_made, own_expressions, statements, subexpressions
+from tilewright.ir.visit import names_bound, own_expressions, statements, subexpressions
 
 _Variables = frozenset[Expr]
 
@@ -50,7 +50,7 @@ class _Check:
             self.tiles.update(dict.fromkeys(launch.buffers, here))
             for stmt in statements(launch.body):
                 noun = "loop" if isinstance(stmt, (For, ParallelFor)) else "block"
-                self.homes.update(dict.fromkeys(_defined(stmt), _Home(noun, stmt.span)))
+                self.homes.update(dict.fromkeys(names_bound(stmt), _Home(noun, stmt.span)))
 
     def run(self) -> None:
         program = self.program
@@ -72,9 +72,9 @@ class _Check:
             for inner in stmt.body:
                 self._walk(inner, scope, launch)
                 if isinstance(inner, (Let, ReduceLoop, AtomicUpdate, BlockReduce, ForeignCall, WarpExchange)):
-                    scope = scope.union(_defined(inner))
+                    scope = scope.union(names_bound(inner))
             return
-        inside = scope.union(_defined(stmt))
+        inside = scope.union(names_bound(stmt))
         used: set[Expr] = set()
         buffers: dict[Buffer, None] = dict.fromkeys(_named_buffers(stmt))
         for expression in own_expressions(stmt):
@@ -147,17 +147,6 @@ class _Check:
             loaded = frozenset(n.buffer for n in nodes if n.op is Op.LOAD)
             found = self.free[expression] = frozenset(n for n in nodes if n.op is Op.VAR), loaded
         return found
-
-
-def _defined(stmt: Stmt) -> tuple[Expr, ...]:
-    match stmt:
-        case For():
-            return (stmt.variable,)
-        case ParallelFor():
-            return stmt.variables
-        case ReduceLoop():
-            return stmt.result, stmt.axis
-    return names_made(stmt)
 
 
 def _children(stmt: Stmt) -> list[Stmt]:

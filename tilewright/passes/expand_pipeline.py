@@ -27,10 +27,10 @@ from tilewright.ir.buffer import Buffer, Region, Scope
 from tilewright.ir.expr import Expr, Op, binary, const, load, logical, var
 from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import AtomicUpdate, Barrier, Break, For, If, Let, LoopKind, ParallelFor, Print, ReduceLoop, Seq, Stmt, Store, WarpExchange, While
+from tilewright.ir.stmt import AtomicUpdate, Barrier, Break, For, If, Let, LoopKind, Print, Seq, Stmt, Store, While
 from tilewright.ir.thread import Address
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import inner_statements, names_made, own_expressions, rewrite_expr, statements, subexpressions, substitute, substitute_expr
+from tilewright.ir.visit import inner_statements, names_bound, own_expressions, rewrite_expr, statements, subexpressions, substitute, substitute_expr
 from tilewright.ops.async_copy import CommitGroup, WaitGroup
 from tilewright.ops.copy import Copy
 from tilewright.passes.context import GpuPassContext, TileVersions
@@ -236,7 +236,7 @@ class _LoopAnalysis:
         self.written = storages_written_by(loop.body)
         self.is_anything_written = any(b.pointer is not None for b in self.written)  # a raw pointer may lead into any tensor
         self.lets = {s.variable: s for s in body if isinstance(s, Let)}
-        self.computed = {v for s in statements(loop.body) for v in _names_bound(s)} - self.lets.keys()
+        self.computed = {v for s in statements(loop.body) for v in names_bound(s)} - self.lets.keys()
 
     def reason_against(self, tile: Buffer, copies: list[Copy]) -> str | None:
         """Why copies that together fill a tile may not run in an earlier turn, as far as the loop itself decides."""
@@ -285,23 +285,6 @@ class _LoopAnalysis:
             if node in self.lets and not self._is_known_ahead(self.lets[node].value):
                 return False
         return True
-
-
-def _names_bound(stmt: Stmt) -> tuple[Expr, ...]:
-    """Variables that a statement binds."""
-    match stmt:
-        case Let():
-            return (stmt.variable,)
-        case ReduceLoop() | WarpExchange():
-            return (stmt.result,)
-        case AtomicUpdate() | ForeignCall():
-            return names_made(stmt)
-        case For():
-            return (stmt.variable,)
-        case ParallelFor():
-            return stmt.variables
-        case _:
-            return ()
 
 
 def _sequence(body: Stmt) -> tuple[Stmt, ...]:

@@ -18,7 +18,7 @@ from tilewright.ir.visit import rewrite, statements
 from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import Gemm, compute_dtype
 from tilewright.passes.context import PassContext
-from tilewright.passes.walk import buffers_of, fills_whole, statements_with_facts, viewed_tiles, written_storages
+from tilewright.passes.walk import fills_whole, statements_with_facts, users_of, viewed_tiles, written_storages
 
 
 def forward_operands(program: Program, context: PassContext) -> Program:
@@ -30,10 +30,7 @@ def _forward_launch(launch: Launch, context: PassContext) -> Launch:
     written = written_storages(launch)
     if any(b.pointer is not None for b in written):  # a raw pointer may lead into any tensor
         return launch
-    users: dict[Buffer, list[Stmt]] = {}
-    for stmt in statements(launch.body):
-        for buffer in buffers_of(stmt):
-            users.setdefault(buffer, []).append(stmt)
+    users = users_of(launch)
     views = viewed_tiles(launch)
     sources: dict[Buffer, Region] = {}
     for stmt, facts in statements_with_facts(launch):

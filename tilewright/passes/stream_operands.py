@@ -22,7 +22,7 @@ from tilewright.ops.gemm import Gemm
 from tilewright.ops.operand import same_extent
 from tilewright.passes.context import PassContext
 from tilewright.passes.plan_tiles import is_packable
-from tilewright.passes.walk import buffers_of, fills_whole, statements_with_facts, viewed_tiles, written_storages
+from tilewright.passes.walk import fills_whole, statements_with_facts, users_of, viewed_tiles, written_storages
 
 
 def stream_operands(program: Program, context: PassContext) -> Program:
@@ -34,10 +34,7 @@ def _stream_launch(launch: Launch, context: PassContext) -> Launch:
     written = written_storages(launch)
     if any(b.pointer is not None for b in written):  # a raw pointer may lead into any tensor
         return launch
-    users: dict[Buffer, list[Stmt]] = {}
-    for stmt in statements(launch.body):
-        for buffer in buffers_of(stmt):
-            users.setdefault(buffer, []).append(stmt)
+    users = users_of(launch)
     fixed = written | {b for b, _ in launch.safe_values}
     most_rows = context.target.register_count // 2  # one sum for each row, and as much again for what is multiplied
     views = viewed_tiles(launch)

@@ -81,6 +81,15 @@ def buffers_of(stmt: Stmt) -> tuple[Buffer, ...]:
     return tuple(found)
 
 
+def users_of(launch: Launch) -> dict[Buffer, list[Stmt]]:
+    """The statements that name each buffer, in program order."""
+    users: dict[Buffer, list[Stmt]] = {}
+    for stmt in statements(launch.body):
+        for buffer in buffers_of(stmt):
+            users.setdefault(buffer, []).append(stmt)
+    return users
+
+
 def written_storages(launch: Launch) -> set[Buffer]:
     """Buffers that own memory which some statement of a launch may write."""
     return storages_written_by(launch.body)

@@ -22,16 +22,14 @@ from tilewright.ir.stmt import (
     Barrier,
     BarrierScope,
     BlockReduce,
-    For,
     ParallelFor,
     ReduceKind,
-    ReduceLoop,
     Stmt,
     WarpExchange,
     WarpExchangeKind,
 )
 from tilewright.ir.tileop import ReferenceEnvironment, TileOp
-from tilewright.ir.visit import inner_statements, names_made, own_expressions, statements, subexpressions
+from tilewright.ir.visit import inner_statements, names_bound, own_expressions, statements, subexpressions
 from tilewright.reference.access import ElementAccess
 from tilewright.reference.reduce import identity, reduce_values
 
@@ -104,7 +102,7 @@ class ThreadStatements:
             parts = tuple(_nested(stmt))
             roots = [b for b in {b.storage for inner in parts for b in _buffers(inner)} if b.scope in _PRIVATE]
             used = {n for inner in parts for e in own_expressions(inner) for n in subexpressions(e) if n.op is Op.VAR}
-            found = self._own[stmt] = roots, used - {n for inner in parts for n in _bound(inner)}
+            found = self._own[stmt] = roots, used - {n for inner in parts for n in names_bound(inner)}
         return found
 
     def _one(self, values: Array, name: str, span: Span, lane: int | None) -> Any:
@@ -279,18 +277,6 @@ def _works_on_threads(stmt: TileOp) -> bool:
 
 def _nested(stmt: Stmt) -> Iterable[Stmt]:
     return statements(stmt) if any(inner_statements(stmt)) else (stmt,)
-
-
-def _bound(stmt: Stmt) -> tuple[Expr, ...]:
-    """Names that a statement gives values to."""
-    match stmt:
-        case For():
-            return (stmt.variable,)
-        case ParallelFor():
-            return stmt.variables
-        case ReduceLoop():
-            return stmt.result, stmt.axis
-    return names_made(stmt)
 
 
 def _buffers(stmt: Stmt) -> Iterable[Buffer]:

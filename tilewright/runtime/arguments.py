@@ -107,14 +107,7 @@ class CallPlan:
         return outputs
 
     def _call_checked(self, arguments: tuple[Any, ...], frame: CallFrame) -> Sequence[Any]:
-        found, checked = self._reader.read(arguments)
-        words = [word for _, word, _ in found]
-        for position, mask in checked.masks:
-            if words[position] & mask:
-                self._callee.fail_alignment(self._callee.inputs[position], words[position] & mask)
-        for written, other, low, high in checked.pairs:
-            if low < words[other] - words[written] < high:
-                self._callee.check_overlap(self._callee.inputs[written], self._callee.inputs[other], (arguments[written], arguments[other]))
+        found, words, checked = self._reader.read_words(arguments)
         staged = {position: pack_nibbles(found[position][2]) for position in checked.staged} if checked.staged else {}
         for position, octets in staged.items():
             words[position] = array_address(octets)

@@ -117,6 +117,18 @@ class CallReader:
         self.check(arguments)
         raise CompilerBug(f"an argument of {self._program.name} cannot be read ({type(cause).__name__}: {cause})") from cause
 
+    def read_words(self, arguments: tuple[Any, ...]) -> tuple[list[Reading], list[int], CheckedCall]:
+        """As `read`, with the words by themselves; addresses are aligned, and tensors apart where they must be. Raises TileError."""
+        found, checked = self.read(arguments)
+        words, callee = [word for _, word, _ in found], self._callee
+        for position, mask in checked.masks:
+            if words[position] & mask:
+                callee.fail_alignment(callee.inputs[position], words[position] & mask)
+        for written, other, low, high in checked.pairs:
+            if low < words[other] - words[written] < high:
+                callee.check_overlap(callee.inputs[written], callee.inputs[other], (arguments[written], arguments[other]))
+        return found, words, checked
+
     def _readers_of(self, kinds: tuple[Any, ...]) -> tuple[_Reader, ...]:
         readers = self._readers.get(kinds)
         if readers is None:

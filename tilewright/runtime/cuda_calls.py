@@ -171,14 +171,7 @@ class CudaCallPlan:
         return None
 
     def _prepare(self, arguments: tuple[Any, ...], stream: Any) -> _Prepared:
-        found, checked = self._reader.read(arguments)
-        words = [word for _, word, _ in found]
-        for position, mask in checked.masks:
-            if words[position] & mask:
-                self._callee.fail_alignment(self._callee.inputs[position], words[position] & mask)
-        for written, other, low, high in checked.pairs:
-            if low < words[other] - words[written] < high:
-                self._callee.check_overlap(self._callee.inputs[written], self._callee.inputs[other], (arguments[written], arguments[other]))
+        found, words, checked = self._reader.read_words(arguments)
         ordinal = int(checked.device.split(":")[1])
         loaded = self._load(ordinal)
         # Memory is freed in the order of the stream that it was allocated on, which must be the one that the kernels run on.
