@@ -120,6 +120,29 @@ def test_one_access_of_a_loop_moves_while_another_stays() -> None:
     np.testing.assert_array_equal(b, a + 2 * a.T)
 
 
+def test_the_result_moves_where_it_is_narrower_than_what_it_is_made_of() -> None:
+    """Accumulators become the fp8 operand of the next product: four elements make one word once they are rounded."""
+
+    @T.prim_func
+    def main(A: T.Tensor((16, 32), "float32"), B: T.Tensor((16, 32), "float8_e4m3fn")):
+        with T.Kernel(1, threads=32):
+            x, z, y = T.alloc_fragment((16, 32), "float32"), T.alloc_fragment((16, 32), "float32"), T.alloc_fragment((16, 32), "float8_e4m3fn")
+            accumulator = T.Fragment((16, 32), forward_fn=lambda i, j: (i % 8 * 4 + j // 2 % 4, j % 2 + i // 8 * 2 + j // 8 * 4))
+            operand = T.Fragment((16, 32), forward_fn=lambda i, j: (i % 8 * 4 + j // 4 % 4, j % 4 + i // 8 * 4 + j // 16 * 8))
+            T.annotate_layout({x: accumulator, z: accumulator, y: operand})
+            T.copy(A, x)
+            T.copy(A, z)
+            for i, j in T.Parallel(16, 32):
+                y[i, j] = x[i, j] + z[i, j]
+            T.copy(y, B)
+
+    assert "y is computed by other threads than hold it: 4 shuffles move it here" in lowered(main)[1]
+    a = numbers((16, 32), "float32") % 7
+    b = np.zeros((16, 32), as_dtype("float8_e4m3fn").numpy)
+    tilewright.compile(main, target="simulate")(a, b)
+    np.testing.assert_array_equal(b.astype(np.float32), 2 * a)
+
+
 def test_a_tile_that_the_loop_also_writes_keeps_to_shared_memory() -> None:
     @T.prim_func
     def main(A: T.Tensor((16, 16), "float32"), B: T.Tensor((16, 16), "float32")):

@@ -46,6 +46,7 @@ from tilewright.passes.loop_layout import (
     LoopPlan,
     accesses_of,
     carry_into_fragment,
+    carry_into_loop,
     every_thread,
     follow,
     match_registers,
@@ -81,6 +82,15 @@ class _Unit:
 
     stmt: Stmt
     loops: Mapping[Expr, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """A fragment that a loop touches in another layout, and the shuffles between that and its own."""
+
+    buffer: Buffer
+    layout: Layout
+    shuffles: ShufflePlan
 
 
 class _Inference:
@@ -325,7 +335,16 @@ class _Inference:
         ]
         if not missed:
             return node
-        moved = {} if plan is None else self.between_lanes(loop, plan, missed, {a.buffer for a in accesses if a.is_store}, loops)
+        moves = {} if plan is None else self.between_lanes(loop, plan, missed, {a.buffer for a in accesses if a.is_store}, loops)
+        result = None if node is not loop else self.result_between_lanes(loop, missed[0], loops)
+        if result is not None and (
+            any((a.buffer, a.indices) not in moves for a in missed)
+            or result.shuffles.cost(result.buffer.dtype.bits) < sum(m.shuffles.cost(m.buffer.dtype.bits) for m in moves.values())
+        ):
+            made = self.moved(result, node.span, "computed")
+            target = result.buffer
+            return Seq(node.span, (rewrite(node, on_buffer=lambda b: made if b is target else b), Relayout(node.span, whole(made), whole(target))))
+        moved = {key: self.moved(move, node.span, "read") for key, move in moves.items()}
         failing = dict.fromkeys(a.buffer for a in missed if (a.buffer, a.indices) not in moved)
         tiles = {b: self.scratch.scratch(f"{b.name}_tile", b.dtype, b.static_shape, node.span) for b in failing}
         for buffer in failing:
@@ -349,10 +368,9 @@ class _Inference:
 
     def between_lanes(
         self, loop: ParallelFor, plan: LoopPlan, missed: list[Access], written: set[Buffer], loops: Mapping[Expr, int]
-    ) -> dict[tuple[Buffer, tuple[Expr, ...]], Buffer]:
-        """Fragments in the layout that a loop reads them in, per access; without those that it writes, and those that shared memory moves as cheaply."""
-        moved: dict[tuple[Buffer, tuple[Expr, ...]], Buffer] = {}
-        plans: dict[tuple[Buffer, tuple[Expr, ...]], ShufflePlan] = {}
+    ) -> dict[tuple[Buffer, tuple[Expr, ...]], _Move]:
+        """How fragments come to the layout that a loop reads them in, per access; without those that it writes, or that shared memory moves as cheaply."""
+        moves: dict[tuple[Buffer, tuple[Expr, ...]], _Move] = {}
         left: set[Buffer] = set(written)
         for access in missed:
             buffer = access.buffer
@@ -362,15 +380,38 @@ class _Inference:
             if wanted is None or shuffles is None or match_registers(loop, plan, access, wanted, loops) is None:
                 left.add(buffer)
                 continue
-            made = Buffer(f"{buffer.name}_moved", buffer.dtype, buffer.shape, Scope.FRAGMENT, loop.span)
-            self.fragments[made] = wanted
-            moved[buffer, access.indices], plans[buffer, access.indices] = made, shuffles
-        moved = {key: made for key, made in moved.items() if key[0] not in left}
-        self.scratch.buffers += moved.values()
-        for key in moved:
-            by = f"{plans[key].num_shuffles} shuffles move it here" if plans[key].num_shuffles else "its registers change places here"
-            self.context.remark(loop.span, f"{key[0].name} is read by other threads than hold it: {by}")
-        return moved
+            moves[buffer, access.indices] = _Move(buffer, wanted, shuffles)
+        return {key: move for key, move in moves.items() if move.buffer not in left}
+
+    def result_between_lanes(self, loop: ParallelFor, missed: Access, loops: Mapping[Expr, int]) -> _Move | None:
+        """How a loop that makes one fragment of others can run as one that it misses lies, and its result be moved: it may be narrower, or made of several."""
+        store = loop.body.body[0] if isinstance(loop.body, Seq) and len(loop.body.body) == 1 else loop.body
+        extents = static_extents(loop)
+        if missed.is_store or not isinstance(store, Store) or extents is None:
+            return None
+        target, accesses = Access(store.buffer, store.indices, True), list(accesses_of(loop.body))
+        if any(a.buffer.scope is not Scope.FRAGMENT or (a.buffer is target.buffer and not a.is_store) for a in accesses):
+            return None
+        plan = carry_into_loop(loop, extents, missed, self.fragments[missed.buffer])
+        layout = None if plan is None else carry_into_fragment(loop, plan, target)
+        if layout is None or not layout.is_onto:
+            return None
+        layout = layout.drop_redundant(REG)
+        plan = carry_into_loop(loop, extents, target, layout)
+        shuffles = cheapest_shuffles(layout, self.fragments[target.buffer], target.buffer.dtype)
+        known = {**self.fragments, target.buffer: layout}
+        if plan is None or shuffles is None or any(match_registers(loop, plan, a, known[a.buffer], loops) is None for a in accesses):
+            return None
+        return _Move(target.buffer, layout, shuffles)
+
+    def moved(self, move: _Move, span: Span, use: str) -> Buffer:
+        """The fragment in the other layout; tells the user."""
+        made = self.scratch.make(f"{move.buffer.name}_moved", move.buffer.dtype, move.buffer.static_shape, Scope.FRAGMENT, span)
+        self.fragments[made] = move.layout
+        count = move.shuffles.num_shuffles
+        by = f"{count} shuffle{'s' * (count != 1)} move{'s' * (count == 1)} it here" if count else "its registers change places here"
+        self.context.remark(span, f"{move.buffer.name} is {use} by other threads than hold it: {by}")
+        return made
 
     def reduce(self, op: Reduce) -> Stmt:
         """A reduction whose result lies elsewhere than its destination goes into a tile of its own first; a source in mixed digits is brought out of them."""
