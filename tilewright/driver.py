@@ -34,11 +34,11 @@ def compile_program(
 
     records        receives the program after each pass, where given.
     program_name   the program's fingerprint, where it is known.
-    options        what the caller asks of compilers of GPU code; the others have no use for it.
+    options        what the caller asks of compilers of GPU code; the CPU's has no use for it.
     """
     compile_for = load_back_end(target)
     named: dict[str, Any] = {} if isinstance(target, SimulatedTarget) else {"program_name": program_name}
-    if isinstance(target, NvidiaTarget):
+    if isinstance(target, (NvidiaTarget, SimulatedTarget)):
         named["options"] = options
     compiled: CompiledProgram = compile_for(program, target, records, **named)
     return compiled

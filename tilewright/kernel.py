@@ -239,7 +239,7 @@ def check_call(kernel: Kernel, args: Sequence[Any]) -> Any:
     Raises TileError (check-mismatch) naming the tensor, the first differing element and both values; what the reference finds wrong with the program,
     such as an index outside a tile (index-range), before the kernel runs.
     """
-    program = kernel.prim_func.program
+    program = kernel.compiled.for_reference(kernel.prim_func.program)
     inputs = [p for k, p in enumerate(program.parameters) if k not in kernel.out_idx]
     # Parameters named by out_idx alone are the reference's to allocate, like those made by T.empty.
     program = replace(program, parameters=tuple(replace(p, is_output=k in kernel.out_idx) for k, p in enumerate(program.parameters)))

@@ -1,4 +1,4 @@
-"""Compiler switches of TileLang programs (floor 0): accepted by name; the CPU needs none of them."""
+"""Compiler switches of TileLang programs and our own (floor 0): accepted by name; the CPU needs none of them."""
 
 from __future__ import annotations
 
@@ -39,4 +39,6 @@ class PassConfigKey(str, Enum):
     TL_STORAGE_REWRITE_DETECT_INPLACE = "tl.storage_rewrite_detect_inplace"
     TL_EMIT_LINE_DIRECTIVES = "tl.emit_line_directives"
     TL_LAYOUT_COST_MODEL = "tl.layout_cost_model"
+    # Products of float32 tiles on tensor cores, operands rounded to the 10 bits of mantissa that tf32 has. Without it they are exact.
+    TL_FLOAT32_AS_TF32 = "tl.float32_as_tf32"
     CUDA_KERNELS_OUTPUT_DIR = "cuda.kernels_output_dir"

@@ -96,6 +96,10 @@ class CompiledProgram(ABC):
     def call_plan(self, outputs: tuple[int, ...]) -> Callable[..., Any]:
         """The program as a function of its parameters in order, those at the positions `outputs` left out and returned."""
 
+    def for_reference(self, program: Program) -> Program:
+        """The program as the reference is to run it beside this one: with what the caller's options change in the results."""
+        return program
+
     # -- what only some targets have
     @property
     def assembly(self) -> str:

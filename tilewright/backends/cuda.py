@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 
 from tilewright.backends.compiled import CompiledProgram, CompileOptions, StageTimes
-from tilewright.backends.lowering import ThreadProgram, lower_to_threads
+from tilewright.backends.lowering import ThreadProgram, allows_tf32, lower_to_threads
 from tilewright.backends.refused_source import explain_refusal
 from tilewright.backends.resources import LaunchResources, resources_of
 from tilewright.codegen.cuda.module import CudaModule
@@ -28,6 +28,7 @@ from tilewright.ir.stmt import Assert
 from tilewright.ir.visit import statements
 from tilewright.options import environment
 from tilewright.passes import PassRecord, Remark
+from tilewright.passes.round_to_tf32 import with_rounded_products
 from tilewright.runtime.cuda_calls import CudaCallPlan, GpuProgram
 from tilewright.runtime.cuda_driver import GpuDevice
 from tilewright.runtime.cuda_modules import KernelNeeds
@@ -66,7 +67,7 @@ class CudaBinary:
 
 def generate_cuda(program: Program, target: NvidiaTarget, options: CompileOptions, records: list[PassRecord] | None = None) -> CudaCompilation:
     """Runs the passes and prints the source."""
-    threads = lower_to_threads(program, target, records)
+    threads = lower_to_threads(program, target, records, options)
     start = perf_counter()
     module = emit_program(threads.program, target, options_of(threads.program, options.with_flags()))
     if len(module.slots) != len(slots_of(program)):
@@ -97,6 +98,9 @@ class CudaProgram(CompiledProgram):
     @cached_property
     def compilation(self) -> CudaCompilation:
         return generate_cuda(self.program, self.target, self.options)
+
+    def for_reference(self, program: Program) -> Program:
+        return with_rounded_products(program) if allows_tf32(self.program, self.options) else program
 
     @property
     def lowered(self) -> Program:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.compiled import CompiledProgram, StageTimes
+from tilewright.backends.compiled import CompiledProgram, CompileOptions, StageTimes
 from tilewright.backends.lowering import ThreadProgram, lower_to_threads
 from tilewright.codegen.llvm.program import slots_of
 from tilewright.errors import TileError
@@ -21,6 +21,7 @@ from tilewright.ir.only_on_gpus import refuse_foreign_code
 from tilewright.ir.printer import print_program
 from tilewright.ir.program import Program
 from tilewright.passes import PassRecord, Remark
+from tilewright.passes.round_to_tf32 import with_rounded_products
 from tilewright.runtime.argument_checks import Callee
 from tilewright.runtime.call_reader import CallReader
 from tilewright.runtime.host_arrays import as_array
@@ -51,6 +52,9 @@ class SimulatedProgram(CompiledProgram):
         self.program, self.target, self.threads, self.times = program, target, threads, times
         self.is_from_cache = False
 
+    def for_reference(self, program: Program) -> Program:
+        return with_rounded_products(program) if self.threads.context.is_rounding_to_tf32 else program
+
     @property
     def lowered(self) -> Program:
         return self.threads.program
@@ -71,11 +75,13 @@ class SimulatedProgram(CompiledProgram):
         return simulate_call(self.program, self.lowered, arguments, outputs, options)
 
 
-def compile_for_simulator(program: Program, target: SimulatedTarget, records: list[PassRecord] | None = None) -> SimulatedProgram:
+def compile_for_simulator(
+    program: Program, target: SimulatedTarget, records: list[PassRecord] | None = None, options: CompileOptions | None = None
+) -> SimulatedProgram:
     """The thread-level program as the simulator runs it."""
     start = perf_counter()
     refuse_foreign_code(program, "the simulator")
-    threads = lower_to_threads(program, target.nvidia, records)
+    threads = lower_to_threads(program, target.nvidia, records, options)
     return SimulatedProgram(program, target, threads, StageTimes(threads.passes_ms, 0.0, 0.0, 0.0, 1e3 * (perf_counter() - start)))
 
 

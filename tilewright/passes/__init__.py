@@ -37,6 +37,7 @@ from tilewright.passes.plan_shared_memory import plan_shared_memory
 from tilewright.passes.plan_tiles import plan_tiles
 from tilewright.passes.reuse_tiles import reuse_tiles
 from tilewright.passes.rotate_pipelines import rotate_pipelines
+from tilewright.passes.round_to_tf32 import round_to_tf32
 from tilewright.passes.settle_async_copies import settle_async_copies
 from tilewright.passes.share_viewed_fragments import share_viewed_fragments
 from tilewright.passes.split_lanes import split_lanes
@@ -71,6 +72,7 @@ CPU_PASSES: tuple[CpuPass, ...] = (
 
 GPU_PASSES: tuple[GpuPass, ...] = (
     check_program,  # the user's mistakes, on the program as the user wrote it
+    round_to_tf32,  # before products are planned
     split_lanes,  # before everything that knows elements of one lane only
     lower_thread_ops,  # an operation on a thread's own memory is that thread's
     hoist_exchanges,  # before guards, which the values of the lanes that are added need too

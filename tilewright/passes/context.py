@@ -73,6 +73,7 @@ class GpuPassContext(Remarks):
     shared     per SHARED buffer that is no view: d0, d1, … -> element; row-major where it is missing.
     carried    per SHARED tile that is no view: the variables of the loops that keep something in it from one turn to the next, filled in by `find_lifetimes`.
     tile_loops the variables of the loops that the program had before it was lowered to threads, filled in by `find_lifetimes`.
+    is_rounding_to_tf32   the caller allows products of float32 tiles with operands rounded to tf32.
     origins    per SHARED buffer of the thread-level program: the tile that it stands for; scratch memory of one operation is missing.
     """
 
@@ -83,3 +84,4 @@ class GpuPassContext(Remarks):
     carried: dict[Buffer, frozenset[Expr]] = field(default_factory=dict)
     tile_loops: set[Expr] = field(default_factory=set)
     origins: dict[Buffer, Buffer] = field(default_factory=dict)
+    is_rounding_to_tf32: bool = False

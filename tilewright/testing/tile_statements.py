@@ -198,10 +198,15 @@ def gemm(scene: Scene, accumulator: Tile | None = None) -> bool:
 
 
 def product_bound(a: Bound, b: Bound, dtype: DType, count: int, start: Bound | None) -> Bound | None:
-    """A sum of `count` products added to `start`: products are formed in float32 at least, and fused with the sum or not."""
+    """A sum of `count` products added to `start`: products are formed in float32 at least, and fused with the sum or not. Into a float16 accumulator,
+    tensor cores may round the sum after every product."""
     wide = a.dtype if a.dtype in (dtypes.float32, dtypes.float64) else dtypes.float32 if a.dtype.is_float else dtypes.int32
     product = bounds.multiply(bounds.with_dtype(a, wide), bounds.with_dtype(b, wide))
-    return product and bounds.accumulate(dtype, product, count, start)
+    made = product and bounds.accumulate(dtype, product, count, start)
+    if made is None or dtype is not dtypes.float16 or bounds.holds_exactly(dtype, made.magnitude, made.grain):
+        return made
+    made = replace(made, error=made.error + count * bounds.unit_roundoff(dtype) * made.magnitude)
+    return made if made.fits else None
 
 
 def reduce(scene: Scene, accumulator: Tile | None = None) -> bool:

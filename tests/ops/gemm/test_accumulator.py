@@ -43,16 +43,20 @@ def test_a_wide_accumulator_is_used_in_place() -> None:
 
 
 def test_a_narrow_accumulator_is_converted_once_before_and_once_after() -> None:
-    name, before, after = texts(16, 8, "float16", const(False))
-    assert name == "sums" and "sums[r] = cast(c[r], float32)" in before[0] and "c[r] = cast(sums[r], float16)" in after[0]
-    _, before, _ = texts(16, 8, "float16", const(True))
+    name, before, after = texts(16, 8, "bfloat16", const(False))
+    assert name == "sums" and "sums[r] = cast(c[r], float32)" in before[0] and "c[r] = cast(sums[r], bfloat16)" in after[0]
+    _, before, _ = texts(16, 8, "bfloat16", const(True))
     assert "c[r]" not in before[0]
+
+
+def test_a_float16_accumulator_is_added_to_in_place() -> None:
+    assert texts(16, 8, "float16", const(False)) == ("c", [], [])
 
 
 def test_padding_starts_at_zero() -> None:
     _, before, _ = texts(12, 8, "float32", const(False))
     assert len(before) == 1 and ">= 12" in before[0]
-    _, before, _ = texts(16, 6, "float16", const(False))
+    _, before, _ = texts(16, 6, "bfloat16", const(False))
     assert len(before) == 1 and ">= 6" in before[0]
 
 

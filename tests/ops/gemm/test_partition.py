@@ -73,7 +73,10 @@ def test_a_tile_is_padded_where_that_keeps_more_warps_busy() -> None:
     [
         ("float16", "float32", 64, SM_80, "mma.m16n8k16.f32.f16.f16.f32"),
         ("float16", "float32", 24, SM_80, "mma.m16n8k8.f32.f16.f16.f32"),
-        ("float16", "float16", 64, SM_80, "mma.m16n8k16.f32.f16.f16.f32"),  # sums are kept in float32
+        ("float16", "float16", 64, SM_80, "mma.m16n8k16.f16.f16.f16.f16"),
+        ("float16", "float16", 40, SM_80, "mma.m16n8k8.f16.f16.f16.f16"),
+        ("bfloat16", "bfloat16", 64, SM_80, "mma.m16n8k16.f32.bf16.bf16.f32"),  # sums are kept in float32
+        ("float16", "bfloat16", 64, SM_80, "mma.m16n8k16.f32.f16.f16.f32"),
         ("tfloat32", "float32", 12, SM_80, "mma.m16n8k4.f32.tf32.tf32.f32"),
         ("int8", "int32", 48, SM_80, "mma.m16n8k16.s32.s8.s8.s32"),
         ("uint8", "uint32", 64, SM_80, "mma.m16n8k32.s32.u8.u8.s32"),

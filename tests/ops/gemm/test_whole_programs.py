@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tilewright
 import tilewright.language as T
 from tilewright.dtypes import as_dtype
+from tilewright.intrin.nvidia.convert import nearest_tf32
 from tilewright.ir.stmt import Barrier
 from tilewright.ir.visit import statements
 from tilewright.passes import GPU_PASSES, run_passes
 from tilewright.passes.context import GpuPassContext
+from tilewright.runtime.nvrtc import is_nvrtc_installed
 from tilewright.sim.simulate import simulate
 from tilewright.target.nvidia import SM_80, SM_90, NvidiaTarget
 
@@ -43,6 +46,71 @@ def product(m: int, n: int, k: int, dtype: str, threads: int, transpose_a: bool,
             T.copy(c, C)
 
     return kernel
+
+
+def with_accumulator(dtype: str, accumulator: str) -> Any:
+    @T.prim_func
+    def kernel(A: T.Tensor((64, 96), dtype), B: T.Tensor((96, 64), dtype), C: T.Tensor((64, 64), accumulator)):
+        with T.Kernel(1, threads=128):
+            a, b, c = T.alloc_shared((64, 32), dtype), T.alloc_shared((32, 64), dtype), T.alloc_fragment((64, 64), accumulator)
+            T.clear(c)
+            for step in T.Pipelined(3, num_stages=2):
+                T.copy(A[0, step * 32], a)
+                T.copy(B[step * 32, 0], b)
+                T.gemm(a, b, c)
+            T.copy(c, C)
+
+    return kernel
+
+
+def test_float16_accumulators_stay_float16() -> None:
+    """Sums that float16 holds are exact; others are rounded after every instruction, and no farther from the truth than that explains."""
+    kernel = tilewright.compile(with_accumulator("float16", "float16"), target="simulate")
+    assert "mma.m16n8k16.f16.f16.f16.f16" in kernel.source and "cast(sums" not in kernel.source
+    rng = np.random.default_rng(0)
+    for a, b, steps in (
+        (rng.integers(-4, 5, (64, 96)), rng.integers(-4, 5, (96, 64)), 0),
+        (rng.standard_normal((64, 96)), rng.standard_normal((96, 64)), 96 // 16 + 1),
+    ):
+        a, b, c = a.astype(np.float16), b.astype(np.float16), np.zeros((64, 64), np.float16)
+        kernel(a, b, c)
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+        largest = (abs(a.astype(np.float64)) @ abs(b.astype(np.float64))).max()
+        assert abs(c - exact).max() <= steps * 2.0**-11 * largest
+
+
+def test_float32_products_go_through_tf32_where_the_caller_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = with_accumulator("float32", "float32")
+    exact_kernel = tilewright.compile(program, target="simulate")
+    kernel = tilewright.compile(program, target="simulate", pass_configs={tilewright.PassConfigKey.TL_FLOAT32_AS_TF32: True})
+    assert "mma" not in exact_kernel.source and "mma.m16n8k8.f32.tf32.tf32.f32" in kernel.source
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((64, 96)).astype(np.float32), rng.standard_normal((96, 64)).astype(np.float32)
+    exact, c, rounded = a.astype(np.float64) @ b, np.zeros((64, 64), np.float32), np.zeros((64, 64), np.float32)
+    exact_kernel(a, b, c)
+    np.testing.assert_allclose(c, exact, rtol=1e-5, atol=1e-5)
+    kernel(a, b, rounded)
+    np.testing.assert_allclose(rounded, nearest_tf32(a).astype(np.float64) @ nearest_tf32(b).astype(np.float64), rtol=1e-5, atol=1e-5)
+    assert abs(rounded - exact).max() > 1e-4  # so it was rounded
+    # The reference beside a call knows of it too.
+    monkeypatch.setenv("TILEWRIGHT_CHECK", "1")
+    tilewright.compile(program, target="simulate", pass_configs={"tl.float32_as_tf32": True})(a, b, rounded)
+
+
+def test_a_program_can_allow_tf32_itself() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((32, 32), "float32"), C: T.Tensor((32, 32), "float32")):
+        T.annotate_pass_configs({tilewright.PassConfigKey.TL_FLOAT32_AS_TF32: True})
+        with T.Kernel(1, threads=32):
+            a, c = T.alloc_shared((32, 32), "float32"), T.alloc_fragment((32, 32), "float32")
+            T.copy(A, a)
+            T.gemm(a, a, c, transpose_B=True, clear_accum=True)
+            T.copy(c, C)
+
+    assert "tf32" in tilewright.compile(kernel, target="simulate").source
+    assert "tf32" not in tilewright.compile(kernel, target="simulate", pass_configs={"tl.float32_as_tf32": False}).source
+    if is_nvrtc_installed():
+        assert "tf32" in tilewright.compile(kernel, target="sm_80").ptx
 
 
 @pytest.mark.parametrize(

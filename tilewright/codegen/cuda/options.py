@@ -23,21 +23,24 @@ class CudaOptions:
     min_blocks_per_sm: int | None = None
 
 
+def configs_of(program: Program, pass_configs: Mapping[str, object] | None = None) -> dict[str, object]:
+    """The pass configurations of a program by name: its own annotations, and over them those that the caller compiles with."""
+    given = [v for hint in program.hints if hint.kind is HintKind.PASS_CONFIGS for v in hint.values if isinstance(v, dict)]
+    return {_key(k): v for configs in (*given, pass_configs or {}) for k, v in configs.items()}
+
+
 def options_of(program: Program, pass_configs: Mapping[str, object] | None = None) -> CudaOptions:
     """The options of a program: its own annotations, and over them the `pass_configs` that the caller compiles with."""
-    configs: dict[str, object] = {}
+    configs = configs_of(program, pass_configs)
     flags: list[str] = []
     min_blocks: int | None = None
     for hint in program.hints:
         for value in hint.values:
             match hint.kind, value:
-                case HintKind.PASS_CONFIGS, dict():
-                    configs.update({_key(k): v for k, v in value.items()})
                 case HintKind.COMPILE_FLAGS, str() | list() | tuple():
                     flags += value.split() if isinstance(value, str) else map(str, value)
                 case HintKind.MIN_BLOCKS_PER_SM, int():
                     min_blocks = value
-    configs.update({_key(k): v for k, v in (pass_configs or {}).items()})
     more = configs.get(PassConfigKey.TL_DEVICE_COMPILE_FLAGS.value)
     flags += more.split() if isinstance(more, str) else map(str, more) if isinstance(more, (list, tuple)) else ()
     is_fast = bool(configs.get(PassConfigKey.TL_ENABLE_FAST_MATH.value)) and not configs.get(PassConfigKey.TL_DISABLE_FAST_MATH.value)

@@ -15,7 +15,7 @@ from tilewright import dtypes
 from tilewright.dtypes import DType, as_dtype
 from tilewright.errors import CompilerBug
 from tilewright.intrin.nvidia.inline_asm import constrained, inline_asm
-from tilewright.ir.instruction import Access, Instruction, InstructionScope, RegisterOperand, SimulatedCall
+from tilewright.ir.instruction import Access, Array, Instruction, InstructionScope, RegisterOperand, SimulatedCall
 from tilewright.target.nvidia import Feature
 
 _FP8_TYPES = {"float8_e4m3fn": "e4m3x2", "float8_e5m2": "e5m2x2"}
@@ -44,14 +44,18 @@ class Convert(Instruction):
             call.set_registers("dst", values.astype(target.numpy))
 
 
+def nearest_tf32(values: Array) -> Array:
+    """float32 numbers as the nearest tf32 ones, of two equally near ones the one farther from zero."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    rounded = ((bits.astype(np.uint64) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
+    return np.where(np.isnan(values), np.float32(np.nan), rounded)
+
+
 class RoundToTf32(Convert):
-    """The nearest tf32 number, of two equally near ones the one farther from zero."""
+    """The nearest tf32 number."""
 
     def simulate(self, call: SimulatedCall) -> None:
-        values = call.registers("src")
-        bits = np.ascontiguousarray(values).view(np.uint32)
-        rounded = ((bits.astype(np.uint64) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
-        call.set_registers("dst", np.where(np.isnan(values), np.float32(np.nan), rounded))
+        call.set_registers("dst", nearest_tf32(call.registers("src")))
 
 
 @cache

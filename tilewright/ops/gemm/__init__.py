@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.errors import CompilerBug, Kind, Label, Span, fail
+from tilewright.intrin.nvidia.convert import nearest_tf32
 from tilewright.ir import build
 from tilewright.ir.buffer import Region, Scope, format_shape
 from tilewright.ir.expr import Expr, as_condition, as_expr, describe_operand
@@ -34,7 +35,8 @@ __all__ = ["Gemm", "GemmPlan", "GemmWarpPolicy", "compute_dtype", "gemm", "panel
 class Gemm(TileOp):
     """c = op(a) @ op(b) + (0 if clear else c), with a (m, k) or (k, m), b (k, n) or (n, k), c (m, n) after leading axes of extent 1.
 
-    Products and sums are done in `compute_dtype` in any order; the result is rounded once to c's dtype.
+    Products and sums are done in `compute_dtype` in any order; the result is rounded once to c's dtype. Tensor cores that add to a float16 c round it as
+    often as they like, at most once for each product.
 
     Passes make two more forms. b may be a region of a global tensor: what lies outside the tensor counts as zeros. c may be `blocks` matrices in a
     leading axis: b then has the columns of all of them side by side.
@@ -47,6 +49,7 @@ class Gemm(TileOp):
     transpose_b: bool
     policy: GemmWarpPolicy
     clear: Expr
+    is_rounded_to_tf32: bool = False  # float32 operands are rounded to tf32 before
     depth: Expr | None = None  # how much of K counts, where the compiler made the tiles deeper than the last step needs
 
     @property
@@ -71,7 +74,10 @@ class Gemm(TileOp):
         compute = compute_dtype(self.a.dtype, self.c.dtype)
         exact = np.float64 if compute.is_float else np.int64
 
-        a, b = (read_box(environment, r).reshape(matrix_extents(r)).astype(exact) for r in (self.a, self.b))
+        a, b = (read_box(environment, r).reshape(matrix_extents(r)) for r in (self.a, self.b))
+        if self.is_rounded_to_tf32:
+            a, b = nearest_tf32(a), nearest_tf32(b)
+        a, b = a.astype(exact), b.astype(exact)
         a, b = a.T if self.transpose_a else a, b.T if self.transpose_b else b
         if self.depth is not None:
             depth = int(environment.value(self.depth))
@@ -89,7 +95,18 @@ class Gemm(TileOp):
     def plan(self, num_threads: int, target: NvidiaTarget) -> GemmPlan:
         """How the threads of a GPU's block share the product: the layouts of its fragments follow from it."""
         a, b, c = self.a.dtype, self.b.dtype, self.c.dtype
-        return choose_partition(*self.m_n_k, a, b, c, num_threads, self.policy, target, transpose_a=self.transpose_a, transpose_b=self.transpose_b)
+        return choose_partition(
+            *self.m_n_k,
+            a,
+            b,
+            c,
+            num_threads,
+            self.policy,
+            target,
+            transpose_a=self.transpose_a,
+            transpose_b=self.transpose_b,
+            float32_as_tf32=self.is_rounded_to_tf32,
+        )
 
     def lower_to_threads(self, context: ThreadContext) -> Stmt:
         """c is a whole fragment, a a whole fragment or in shared memory, b in shared memory, each fragment laid out as the plan says."""
