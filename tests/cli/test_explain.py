@@ -39,7 +39,7 @@ def test_page(code: str) -> None:
 def skip_without_what_it_needs(code: str) -> None:
     if code == Kind.ARGUMENT_DEVICE.value:
         pytest.importorskip("torch")
-    if code == Kind.COMPILE_FLAGS.value and not is_nvrtc_installed():
+    if code in (Kind.COMPILE_FLAGS.value, Kind.EXTERN_SOURCE.value, Kind.EXTERN_TARGET.value) and not is_nvrtc_installed():
         pytest.skip("NVRTC is not installed")
 
 

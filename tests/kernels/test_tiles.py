@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.codegen.cuda.nvrtc_checks import needs_nvrtc
 from tests.execution import refused
 from tilewright.errors import Kind
 from tilewright.jit import LazyFactory, jit
@@ -24,6 +25,7 @@ FACTORIES: list[tuple[LazyFactory, dict[str, Any]]] = [
 ]
 
 
+@needs_nvrtc
 @pytest.mark.parametrize(("factory", "arguments"), FACTORIES, ids=[factory.__name__ for factory, _ in FACTORIES])
 def test_a_kernel_is_compiled_for_the_target_that_it_chose_tiles_for(factory: LazyFactory, arguments: dict[str, Any]) -> None:
     on_cpu, on_gpu = factory(**arguments), factory(**arguments, dtype="float16", target=GPU)
@@ -92,6 +94,7 @@ def test_heads_first_is_the_other_order_transposed(length_q: int, length_k: int,
     np.testing.assert_allclose(rows, attention.reference(q, k, v, is_causal), rtol=1e-4, atol=2e-5)
 
 
+@needs_nvrtc
 def test_configurations_compiled_at_once_have_their_own_targets() -> None:
     kernels = gemm.matmul.par_compile([{"M": 32, "N": 32, "K": 32, "dtype": "float16", "target": target} for target in (GPU, None, "sm_80")])
     assert [kernel.target.name for kernel in kernels if kernel is not None][::2] == [GPU, "sm_80"]

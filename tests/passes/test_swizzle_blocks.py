@@ -9,6 +9,7 @@ import pytest
 
 import tilewright
 import tilewright.language as T
+from tests.codegen.cuda.nvrtc_checks import needs_nvrtc
 from tilewright.arith.evaluate import evaluate
 from tilewright.ir.expr import const, var
 from tilewright.language.function import PrimFunc
@@ -33,6 +34,7 @@ def test_a_panel_is_walked_down_its_columns() -> None:
     assert first == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
+@needs_nvrtc
 def test_every_launch_has_an_order_of_its_own() -> None:
     @T.prim_func
     def three(A: T.Tensor((1024, 1024), "float32")):
