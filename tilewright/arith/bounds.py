@@ -23,7 +23,15 @@ from tilewright.ir.visit import subexpressions
 
 NEGATED_COMPARISONS = {Op.EQ: Op.NE, Op.NE: Op.EQ, Op.LT: Op.GE, Op.GE: Op.LT, Op.GT: Op.LE, Op.LE: Op.GT}
 _MAX_NESTING = 6
+_MAX_SPLITS = 16  # choices that one choice makes to be looked at under both answers: those that define the names in its condition, and theirs
 _MAX_ROUNDS = 2
+
+
+class _Splits:
+    """How many choices are being looked at under both answers, and how many more may be; shared by all facts that come from one another."""
+
+    def __init__(self) -> None:
+        self.open, self.left = 0, 0
 
 
 class Facts:
@@ -42,6 +50,7 @@ class Facts:
         "_known",
         "_narrowed",
         "_nesting",
+        "_splits",
         "_structural",
         "conditions",
         "inequalities",
@@ -60,6 +69,7 @@ class Facts:
         self.conditions: tuple[Expr, ...] = ()
         self.is_contradictory = False
         self._nesting = 0
+        self._splits = _Splits()
         self._narrowed: set[Expr] = set()
         self._start_memos()
 
@@ -73,7 +83,7 @@ class Facts:
         facts = Facts.__new__(Facts)
         facts.linearizer, facts.ranges, facts.inequalities = self.linearizer, dict(self.ranges), self.inequalities
         facts.unequal, facts.conditions, facts.is_contradictory = self.unequal, self.conditions, self.is_contradictory
-        facts._nesting, facts._narrowed = self._nesting, set()
+        facts._nesting, facts._splits, facts._narrowed = self._nesting, self._splits, set()
         facts._start_memos()
         return facts
 
@@ -364,11 +374,21 @@ class Facts:
         decided = self.range_of(condition)
         if decided.is_constant:
             return self.range_of(if_true if decided.residue else if_false)
-        if self._nesting >= _MAX_NESTING or any(node.op in (Op.SELECT, Op.IF_THEN_ELSE) for node in subexpressions(condition)):
+        splits = self._splits
+        is_outermost = splits.open == 0
+        if is_outermost:
+            splits.left = _MAX_SPLITS
+        is_too_deep = self._nesting >= _MAX_NESTING or splits.left == 0
+        if is_too_deep or any(node.op in (Op.SELECT, Op.IF_THEN_ELSE) for node in subexpressions(condition)):
             return vr.join(self.range_of(if_true), self.range_of(if_false))  # facts from nested conditions would multiply
-        # One expression is evaluated at one moment, so what it loads in the condition and in a side is the same.
-        sides = ((if_true, self.assuming(condition, has_stable_loads=True)), (if_false, self.assuming_not(condition, has_stable_loads=True)))
-        ranges = [facts.range_of(side) for side, facts in sides if not facts.is_contradictory]
+        splits.left -= 1
+        splits.open += 1
+        try:
+            # One expression is evaluated at one moment, so what it loads in the condition and in a side is the same.
+            sides = ((if_true, self.assuming(condition, has_stable_loads=True)), (if_false, self.assuming_not(condition, has_stable_loads=True)))
+            ranges = [facts.range_of(side) for side, facts in sides if not facts.is_contradictory]
+        finally:
+            splits.open -= 1
         return vr.join(ranges[0], ranges[-1]) if ranges else UNLIMITED
 
     def _of_comparison(self, op: Op, left: Expr, right: Expr) -> ValueRange:

@@ -19,6 +19,7 @@ from tilewright.ir.program import Hint, HostCheck, ImportedSource, Launch, Param
 from tilewright.ir.stmt import Assert, Assume, AtomicKind, AtomicUpdate, Let, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
 from tilewright.ir.visit import subexpressions
+from tilewright.language.shared_choices import bind_shared_choices
 from tilewright.ops.copy import copy as copy_tile
 from tilewright.ops.fill import fill as fill_tile
 from tilewright.ops.reducer import store_as_update
@@ -99,7 +100,13 @@ class ProgramBuilder(build.Builder):
             )
         if isinstance(stmt, AtomicUpdate) and stmt.previous is not None and stmt.kind is not AtomicKind.LOAD and self.launch is not None:
             self.launch.is_thread_level |= not self.is_inside(FrameKind.PARALLEL)  # every thread gets another value back
-        super().emit(stmt)
+        super().emit(bind_shared_choices(stmt, lambda value: self._named(value, stmt.span)))
+
+    def _named(self, value: Expr, span: Span) -> Expr:
+        """A name for a value, made in front of the statement that is being emitted."""
+        variable = var("choice", value.dtype)
+        super().emit(Let(span, variable, value))
+        return variable
 
     def statement_count(self) -> int:
         """How many statements the innermost open block has."""
