@@ -45,22 +45,17 @@ THREADS, ELEMENTS = 128, 200  # the second of two blocks is not full
 
 # -- arrays of numpy, on the GPU for the time of a call
 def upload(array: np.ndarray[Any, Any]) -> DeviceArray:
-    from cuda.bindings import driver
-
     made = DeviceArray(array.shape, array.dtype, 0)
     if array.size:
         values = np.ascontiguousarray(array)
-        assert int(driver.cuMemcpyHtoD(made.address, values.ctypes.data, values.nbytes)[0]) == 0
+        find_driver().write(0, made.address, values.ctypes.data, values.nbytes)
     return made
 
 
 def download(made: DeviceArray) -> np.ndarray[Any, Any]:
-    from cuda.bindings import driver
-
     array = np.empty(made.shape, made.dtype)
     if array.size:
-        (status,) = driver.cuMemcpyDtoH(array.ctypes.data, made.address, array.nbytes)
-        assert int(status) == 0, status
+        find_driver().read(0, made.address, array.ctypes.data, array.nbytes)
     return array
 
 

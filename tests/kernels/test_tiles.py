@@ -47,7 +47,7 @@ def test_tiles_of_the_caller_win() -> None:
 def test_products_take_their_tiles_by_shape_dtype_and_shared_memory() -> None:
     wide = gemm.tiles_for(GPU, 8192, 8192, "float16")
     assert (wide.block_M, wide.block_N, wide.threads) == (128, 256, 256) and wide.shared_bytes(2) == 147_456
-    assert gemm.tiles_for("sm_86", 8192, 8192, "float16") == gemm.tiles_for(GPU, 4096, 4096, "bfloat16") == gemm.Tiles(128, 128, 32, 4)
+    assert gemm.tiles_for("sm_86", 8192, 8192, "float16") == gemm.tiles_for(GPU, 2048, 4096, "bfloat16") == gemm.Tiles(128, 128, 32, 4)
     assert gemm.tiles_for("simulate", 8192, 8192, "float16") == wide
     assert gemm.tiles_for(GPU, 16, 4096, "float16").block_M == 16 != gemm.tiles_for(GPU, 17, 4096, "float16").block_M
     assert gemm.tiles_for(GPU, 4096, 4096, "float32") == gemm.Tiles(64, 64, 16)

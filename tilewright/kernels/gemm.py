@@ -55,7 +55,7 @@ def tiles_for(target: Any, M: int, N: int, dtype: Any) -> Tiles:
         return Tiles(16, 64, 128, stages=4)
     wide = Tiles(128, 256, 64, stages=3, threads=256)  # pays where there are enough blocks to fill the GPU several times
     gpu = resolved.nvidia if isinstance(resolved, SimulatedTarget) else resolved
-    return wide if M * N > 4096 * 4096 and wide.shared_bytes(itemsize) <= gpu.shared_bytes_per_block else Tiles(128, 128, 32, stages=4)
+    return wide if M * N >= 4096 * 4096 and wide.shared_bytes(itemsize) <= gpu.shared_bytes_per_block else Tiles(128, 128, 32, stages=4)
 
 
 def _chosen(given: tuple[int | None, ...], target: Any, M: int, N: int, dtype: Any) -> tuple[int, ...]:

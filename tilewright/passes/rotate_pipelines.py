@@ -21,13 +21,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from tilewright.arith.simplify import simplify
+from tilewright.errors import Span
 from tilewright.intrin.nvidia.cp_async import CP_ASYNC_WAIT_ALL, CP_ASYNC_WAIT_GROUP
 from tilewright.intrin.nvidia.ldmatrix import LdMatrix
 from tilewright.intrin.nvidia.mma import Mma
-from tilewright.ir.buffer import Buffer
-from tilewright.ir.expr import Expr, Op, binary, const, var
+from tilewright.ir.buffer import Buffer, Scope
+from tilewright.ir.expr import Expr, Op, binary, const, load, logical, select, var
 from tilewright.ir.program import Launch, Program
-from tilewright.ir.stmt import Barrier, BarrierScope, For, If, Let, LoopKind, Seq, Stmt
+from tilewright.ir.stmt import Assume, Barrier, BarrierScope, For, If, Let, LoopKind, Seq, Stmt, Store
 from tilewright.ir.thread import InstructionCall, Registers
 from tilewright.ir.visit import own_expressions, rewrite, rewrite_expr, statements, subexpressions, substitute
 from tilewright.passes.context import GpuPassContext
@@ -38,7 +39,9 @@ def rotate_pipelines(program: Program, context: GpuPassContext) -> Program:
     """Rotates every loop of that form."""
 
     def launch(node: Launch) -> Launch:
-        return dataclasses.replace(node, body=rewrite(node.body, post=_rotated))
+        counters: list[Buffer] = []
+        body = rewrite(node.body, post=lambda stmt: _rotated(stmt, counters))
+        return dataclasses.replace(node, body=body, buffers=(*node.buffers, *counters))
 
     return dataclasses.replace(program, launches=tuple(map(launch, program.launches)))
 
@@ -58,7 +61,7 @@ class _Turn:
     products: tuple[Stmt, ...]
 
 
-def _rotated(node: Stmt) -> Stmt:
+def _rotated(node: Stmt, counters: list[Buffer]) -> Stmt:
     turn = _turn(node) if isinstance(node, For) and node.kind is LoopKind.SERIAL else None
     if turn is None or not isinstance(node, For):
         return node
@@ -78,21 +81,55 @@ def _rotated(node: Stmt) -> Stmt:
         ahead, *products = (substitute(s, {turn.step: const(number, turn.step.dtype)}) for s in (turn.ahead, *turn.products))
         inner += (ahead, *copies, *products)
     last = tuple(substitute(s, {turn.step: const(turn.steps - 1, turn.step.dtype)}) for s in turn.products)
-    body = _with_named_slots(Seq(span, (*inner, turn.wait, turn.barrier, following, *last)), node.variable)
-    return Seq(span, (*turn.names, turn.wait, turn.barrier, first, dataclasses.replace(node, body=body)))
+    ring = _Ring(span, node.variable)
+    body = ring.counted(Seq(span, (*inner, turn.wait, turn.barrier, following, *last)))
+    counters += ring.counters.values()
+    return Seq(span, (*turn.names, turn.wait, turn.barrier, first, *ring.before, dataclasses.replace(node, body=body)))
 
 
-def _with_named_slots(body: Seq, variable: Expr) -> Seq:
-    """The slots of a turn, remainders of its number, computed once and not under each condition."""
-    slots: dict[Expr, Expr] = {}
+class _Ring:
+    """The slots of a turn: remainders of its number. They are counted from turn to turn, since dividing by 3 takes as many instructions as many a product.
 
-    def named(node: Expr) -> Expr:
-        if node.op is not Op.FLOORMOD or any(e.op is Op.VAR and e is not variable for e in subexpressions(node)):
+    `counters` holds a variable for each number of slots, `before` what sets them before the first turn.
+    """
+
+    def __init__(self, span: Span, variable: Expr) -> None:
+        self.span, self.variable = span, variable
+        self.counters: dict[int, Buffer] = {}
+        self._names: dict[tuple[int, int], Expr] = {}  # (slots, turns ahead)
+
+    @property
+    def before(self) -> tuple[Stmt, ...]:
+        return tuple(Store(self.span, counter, (const(0),), const(0, self.variable.dtype)) for counter in self.counters.values())
+
+    def counted(self, body: Stmt) -> Seq:
+        """The body with its slots named at its top, and counted on at its end."""
+        body = rewrite(body, on_expr=lambda e: rewrite_expr(e, self._named))
+        top: list[Stmt] = []
+        end: list[Stmt] = []
+        for slots, counter in self.counters.items():
+            slot, following = self._name(slots, 0), self._name(slots, 1)
+            is_inside = logical(Op.AND, binary(Op.GE, slot, const(0)), binary(Op.LT, slot, const(slots)))
+            top += [Let(self.span, slot, load(counter, (const(0),))), Assume(self.span, is_inside)]
+            end.append(Store(self.span, counter, (const(0),), following))
+        for (slots, ahead), name in self._names.items():
+            slot = self._names[slots, 0]
+            if ahead:
+                wrapped = select(binary(Op.GE, slot, const(slots - ahead)), slot - (slots - ahead), slot + ahead)
+                top.append(Let(self.span, name, wrapped))
+        return Seq(self.span, (*top, body, *end))
+
+    def _named(self, node: Expr) -> Expr:
+        if node.op is not Op.FLOORMOD or not node.args[1].is_const:
             return node
-        return slots.setdefault(node, var("slot", node.dtype))
+        ahead, slots = simplify(node.args[0] - self.variable), int(node.args[1].value)
+        if not ahead.is_const or slots & (slots - 1) == 0:
+            return node
+        self.counters.setdefault(slots, Buffer("ring", self.variable.dtype, (1,), Scope.VARIABLE, self.span))
+        return self._name(slots, int(ahead.value) % slots)
 
-    rest = rewrite(body, on_expr=lambda e: rewrite_expr(e, named))
-    return Seq(body.span, (*(Let(body.span, name, slot) for slot, name in slots.items()), rest))
+    def _name(self, slots: int, ahead: int) -> Expr:
+        return self._names.setdefault((slots, ahead), var("slot", self.variable.dtype))
 
 
 def _turn(loop: For) -> _Turn | None:

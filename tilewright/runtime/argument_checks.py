@@ -200,7 +200,7 @@ class Callee:
         except NotATensorError as error:
             noun = str(error) or describe(argument)
         except Exception as error:
-            noun = f"{describe(argument)} that cannot be read ({type(error).__name__})"
+            noun = f"{describe(argument)} that cannot be read ({type(error).__name__}: {error})"
         refuse(
             Kind.ARGUMENT_KIND,
             f"{parameter.name} is {noun}, but {self.name} takes a tensor there: {declared_type(parameter)}",

@@ -336,6 +336,19 @@ def test_promises_and_prints() -> None:
     ]
 
 
+def test_a_promise_about_a_name_gives_its_range_for_the_rest_of_the_sequence() -> None:
+    a, own = tensor("a", int32, 1 << 20), local("own", int32, 1)
+    slot = var("slot")
+    known = e.logical(Op.AND, slot >= 0, slot < 3)
+
+    def address(*promises: Stmt) -> str:
+        body = seq(Let(SPAN, slot, at(own, 0)), *promises, store(a, slot * 8192 + THREAD, 1))
+        return body_of(program([a], body, buffers=[own], threads=32))[-1]
+
+    assert address(Assume(SPAN, known)) == "    a[slot * 8192 + tx] = 1;"
+    assert "unsigned" in address()  # any int32: the product may wrap
+
+
 def test_places_are_comments_or_directives() -> None:
     a = tensor("a", int32, 8)
     other = Span("folder/other.py", 12)

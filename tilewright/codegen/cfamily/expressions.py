@@ -6,13 +6,13 @@ suffice and in 64 otherwise. What a statement uses more than once is computed on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from tilewright.arith import value_range as vr
-from tilewright.arith.value_range import ValueRange, exactly
+from tilewright.arith.value_range import ValueRange, exactly, value_range
 from tilewright.codegen.cfamily import types
 from tilewright.codegen.cfamily.dialect import Dialect
 from tilewright.codegen.cfamily.names import Names
@@ -35,6 +35,12 @@ _RANGE_OF = {
     Op.FLOORMOD: vr.floormod,
     Op.MIN: vr.minimum,
     Op.MAX: vr.maximum,
+}
+_LIMITS: dict[Op, Callable[[int], ValueRange]] = {
+    Op.LT: lambda limit: value_range(None, limit - 1),
+    Op.LE: lambda limit: value_range(None, limit),
+    Op.GE: lambda limit: value_range(limit, None),
+    Op.GT: lambda limit: value_range(limit + 1, None),
 }
 _SYMBOLS = {Op.ADD: "+", Op.SUB: "-", Op.MUL: "*"}
 # Deeper trees are cut into statements: compilers limit the nesting of parentheses, Python that of calls.
@@ -108,6 +114,21 @@ class Expressions:
             self._variables[variable] = Index(atom(name), self.width(known), known)
         else:
             self._variables[variable] = atom(name)
+
+    def narrow(self, condition: Expr, variables: Set[Expr]) -> None:
+        """Learns the ranges of some variables from a condition that holds wherever they are used from here on."""
+        if condition.op is Op.AND:
+            for part in condition.args:
+                self.narrow(part, variables)
+            return
+        if condition.op not in _LIMITS or condition.args[0] not in variables or not condition.args[1].is_const:
+            return
+        variable, limit = condition.args
+        index = self._variables.get(variable)
+        if isinstance(index, Index):
+            known = vr.meet(index.range, _LIMITS[condition.op](int(limit.value)))
+            self.ranges.bind(variable, known, is_index=self.ranges.is_index(variable))
+            self._variables[variable] = Index(index.text, index.bits, known)
 
     def width(self, known: ValueRange) -> int:
         return 32 if fits_int32(known) else 64

@@ -143,10 +143,15 @@ class Statements:
         self.lines.lines += inner.lines
 
     def _seq(self, node: Seq) -> None:
+        own: set[Expr] = set()
         for part in node.body:
             self.emit(part)
             if isinstance(part, (Break, Continue)):
                 return
+            if isinstance(part, Let):
+                own.add(part.variable)
+            elif isinstance(part, Assume):  # of names that end with the sequence, for which it then always holds
+                self.expressions.narrow(part.condition, own)
 
     # -- control flow
     def _for(self, node: For) -> None:
