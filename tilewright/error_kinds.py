@@ -131,6 +131,7 @@ class Kind(Enum):
     PIPELINE_STAGES = "pipeline-stages", Category.VALUE
     PIPELINE_ORDER = "pipeline-order", Category.VALUE
     LAYOUT_INJECTIVE = "layout-injective", Category.VALUE
+    LAYOUT_FORMULA = "layout-formula", Category.UNSUPPORTED
     LAYOUT_SHAPE = "layout-shape", Category.VALUE
     ANNOTATION = "annotation", Category.TYPE
     # -- what this target cannot do

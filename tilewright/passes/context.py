@@ -64,6 +64,14 @@ class TileVersions:
     carried: frozenset[Expr]
 
 
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """Where an element of a tile lies: `place` in terms of its indices, `variables`."""
+
+    variables: tuple[Expr, ...]
+    place: Expr
+
+
 @dataclass
 class GpuPassContext(Remarks):
     """One compilation for a GPU.
@@ -71,6 +79,7 @@ class GpuPassContext(Remarks):
     versions   the tiles that `expand_pipeline` made.
     fragments  per FRAGMENT buffer: (reg, lane, warp) -> d0, d1, …, filled in by `infer_layouts`.
     shared     per SHARED buffer that is no view: d0, d1, … -> element; row-major where it is missing.
+    formulas   the same for those whose layout is a TableLayout, computed.
     carried    per SHARED tile that is no view: the variables of the loops that keep something in it from one turn to the next, filled in by `find_lifetimes`.
     tile_loops the variables of the loops that the program had before it was lowered to threads, filled in by `find_lifetimes`.
     is_rounding_to_tf32   the caller allows products of float32 tiles with operands rounded to tf32.
@@ -81,6 +90,7 @@ class GpuPassContext(Remarks):
     versions: dict[Buffer, TileVersions] = field(default_factory=dict)
     fragments: dict[Buffer, Layout] = field(default_factory=dict)
     shared: dict[Buffer, MemoryLayout | TableLayout] = field(default_factory=dict)
+    formulas: dict[Buffer, Formula] = field(default_factory=dict)
     carried: dict[Buffer, frozenset[Expr]] = field(default_factory=dict)
     tile_loops: set[Expr] = field(default_factory=set)
     origins: dict[Buffer, Buffer] = field(default_factory=dict)

@@ -68,10 +68,11 @@ _REPLICATED_ELEMENTS = 64  # what every thread may hold of a tile that only scal
 
 def infer_layouts(program: Program, context: GpuPassContext) -> Program:
     """Fills `context.fragments` and `context.shared`; adds copies through shared memory where registers do not suffice."""
-    annotations = {h.values[0]: h.values[1] for h in program.hints if h.kind is HintKind.LAYOUT}
+    hints = [h for h in program.hints if h.kind is HintKind.LAYOUT]
+    annotations, spans = {h.values[0]: h.values[1] for h in hints}, {h.values[0]: h.span for h in hints}
     launches = []
     for launch in program.launches:
-        inference = _Inference(launch, annotations, context)
+        inference = _Inference(launch, annotations, spans, context)
         launches.append(inference.run())
     return dataclasses.replace(program, launches=tuple(launches))
 
@@ -94,8 +95,8 @@ class _Move:
 
 
 class _Inference:
-    def __init__(self, launch: Launch, annotations: Mapping[object, object], context: GpuPassContext) -> None:
-        self.launch, self.annotations, self.context = launch, annotations, context
+    def __init__(self, launch: Launch, annotations: Mapping[object, object], spans: Mapping[object, Span], context: GpuPassContext) -> None:
+        self.launch, self.annotations, self.spans, self.context = launch, annotations, spans, context
         self.fragments: dict[Buffer, Layout] = {}
         self.num_threads = math.prod(launch.threads)
         self.scratch = Scratch()
@@ -111,7 +112,7 @@ class _Inference:
         body = self.stage(self.launch.body, {})
         launch = dataclasses.replace(self.launch, body=body, buffers=(*self.launch.buffers, *self.scratch.buffers))
         self.context.fragments.update(self.fragments)
-        choose_shared_layouts(launch, {b: a for b, a in self.annotations.items() if isinstance(a, LayoutAnnotation)}, self.context)
+        choose_shared_layouts(launch, {b: a for b, a in self.annotations.items() if isinstance(a, LayoutAnnotation)}, self.context, self.spans)
         return launch
 
     # -- what a fragment's layout starts from

@@ -20,7 +20,7 @@ from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import Assert, AtomicUpdate, For, If, Let, LoopKind, ParallelFor, Print, Seq, Stmt, Store, While
 from tilewright.ir.thread import Address, AsyncRegion
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import rewrite, rewrite_expr, statements, substitute
+from tilewright.ir.visit import rewrite, rewrite_expr, statements, substitute, substitute_expr
 from tilewright.layout import LANE, REG, WARP, Layout, MemoryLayout, TableLayout, tile_axes, whole_registers
 from tilewright.passes.context import GpuPassContext
 from tilewright.passes.loop_layout import (
@@ -110,7 +110,8 @@ class _Lowering:
         if buffer.scope is Scope.SHARED and buffer in self.context.shared:
             layout = self.context.shared[buffer]
             if isinstance(layout, TableLayout):
-                raise CompilerBug(f"{buffer.name} has a layout that is no digit layout")
+                formula = self.context.formulas[buffer]
+                return (substitute_expr(formula.place, dict(zip(formula.variables, indices, strict=True))),)
             return (lower_memory_layout(layout, {f"d{a}": index for a, index in enumerate(indices)}),)
         if buffer.scope in (Scope.SHARED, Scope.LOCAL):
             flat: Expr = const(0)

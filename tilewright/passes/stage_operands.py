@@ -13,9 +13,10 @@ import math
 from tilewright.dtypes import DType
 from tilewright.errors import Span
 from tilewright.ir.buffer import Buffer, Region, Scope, whole
-from tilewright.ir.program import Launch, Program
+from tilewright.ir.program import HintKind, Launch, Program
 from tilewright.ir.stmt import Seq, Stmt
 from tilewright.ir.visit import rewrite
+from tilewright.layout import LayoutAnnotation, TableLayout
 from tilewright.ops.copy import match_tiles
 from tilewright.ops.gemm import Gemm
 from tilewright.ops.operand import may_overlap
@@ -29,11 +30,13 @@ MOST_SCANNED_BITS = 96 * 32  # of a thread, beside whatever else it holds
 
 def stage_operands(program: Program, context: GpuPassContext) -> Program:
     """Adds the copies; tile operations stay tile operations."""
-    return dataclasses.replace(program, launches=tuple(_stage_launch(launch) for launch in program.launches))
+    given = {h.values[0]: h.values[1] for h in program.hints if h.kind is HintKind.LAYOUT}
+    tables = frozenset(b for b, a in given.items() if isinstance(a, LayoutAnnotation) and isinstance(a.memory, TableLayout))
+    return dataclasses.replace(program, launches=tuple(_stage_launch(launch, tables) for launch in program.launches))
 
 
-def _stage_launch(launch: Launch) -> Launch:
-    staging = _Staging(math.prod(launch.threads))
+def _stage_launch(launch: Launch, tables: frozenset[object]) -> Launch:
+    staging = _Staging(math.prod(launch.threads), tables)
     body = rewrite(launch.body, post=staging.stmt)
     return dataclasses.replace(launch, body=body, buffers=(*launch.buffers, *staging.scratch.buffers))
 
@@ -44,9 +47,15 @@ def is_whole_fragment(region: Region) -> bool:
 
 
 class _Staging:
-    def __init__(self, num_threads: int) -> None:
-        self.num_threads = num_threads
+    """`tables` are tiles whose layout is no digit layout: products cannot load from them."""
+
+    def __init__(self, num_threads: int, tables: frozenset[object]) -> None:
+        self.num_threads, self.tables = num_threads, tables
         self.scratch = Scratch()
+
+    def is_ready(self, region: Region) -> bool:
+        """Whether a product can load an operand where it lies in shared memory."""
+        return region.buffer.scope is Scope.SHARED and region.buffer.source is None and region.buffer not in self.tables
 
     def stmt(self, node: Stmt) -> Stmt:
         match node:
@@ -66,9 +75,9 @@ class _Staging:
         before: list[Stmt] = []
         after: list[Stmt] = []
         a, b, c = op.a, op.b, op.c
-        if not (a.buffer.scope is Scope.SHARED and a.buffer.source is None) and not (is_whole_fragment(a) and a.buffer.rank == 2):
+        if not self.is_ready(a) and not (is_whole_fragment(a) and a.buffer.rank == 2):
             a = self.staged(a, "a_tile", op.span, before)
-        if not (b.buffer.scope is Scope.SHARED and b.buffer.source is None):
+        if not self.is_ready(b):
             b = self.staged(b, "b_tile", op.span, before)
         if not is_whole_fragment(c) or c.buffer.rank != 2:
             held = whole(self.fragment("accumulator", c.dtype, (m, n), op.span))
