@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,8 @@ def test_making_a_kernel() -> None:
     kernel = make_kernel(scale, host_target(), (2,))
     made = kernel(np.ones((40, 40), np.float32), 2.0)
     assert made.dtype == np.float16 and (made == 2).all() and made.astype(ml_dtypes.bfloat16).shape == (40, 40)
+
+
+def test_a_copied_model_keeps_its_kernels() -> None:
+    kernel = tilewright.compile(scale)
+    assert copy.deepcopy({"forward": kernel})["forward"] is kernel

@@ -18,6 +18,7 @@ from tilewright.errors import Kind, Label, Span, TileError, fail
 from tilewright.ir.expr import describe_operand
 from tilewright.ir.program import Program
 from tilewright.kernel import Kernel, make_kernel
+from tilewright.language.constants_read import ConstantsRead
 from tilewright.language.eager import Signature, is_runtime, learn_signature, runtime_names, trace_eager
 from tilewright.language.function import PrimFunc, find_origin, resolve_annotations
 from tilewright.language.mistakes import bind_arguments
@@ -267,6 +268,7 @@ class _Specialised:
         self.func, self.target, self.options = func, target, dict(options or {})
         self.signature = inspect.signature(func)
         self.kernels: dict[Any, Kernel] = {}
+        self._constants: ConstantsRead | None = None
         functools.update_wrapper(self, func)  # type: ignore[arg-type]
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_partial: bool = False) -> dict[str, Any]:
@@ -274,7 +276,10 @@ class _Specialised:
         return dict(bind_arguments(self.func.__name__, self.signature, args, kwargs, span_of_caller(), is_partial=is_partial).arguments)
 
     def key(self, values: Mapping[str, Any]) -> Any:
-        key = tuple((name, _freeze(v)) for name, v in values.items())
+        """Tells what is made from the function apart: its compile-time arguments, and the numbers around it that it reads."""
+        if self._constants is None:  # not before the first call: what the function names may be defined below it
+            self._constants = ConstantsRead(self.func)
+        key = (*((name, _freeze(v)) for name, v in values.items()), self._constants.now())
         try:
             hash(key)
         except TypeError:

@@ -53,6 +53,10 @@ class Kernel:
             error.add_call(span_of_caller())
             raise
 
+    def __deepcopy__(self, memo: Any) -> Kernel:
+        """The kernel itself: nothing in it changes, and a model that holds one may be copied."""
+        return self
+
     def bind(self, *args: Any, stream: Any = None) -> Callable[[], Any]:
         """The call of a GPU kernel with these arguments, checked and packed once: each `()` is a launch and nothing else.
 

@@ -115,3 +115,9 @@ def test_arguments_that_fit_get_their_defaults() -> None:
     signature = inspect.signature(function)
     assert bind_arguments("function", signature, (1,), {}, HERE).arguments == {"a": 1, "b": 3}
     assert bind_arguments("function", signature, (), {"b": 4}, HERE, is_partial=True).arguments == {"b": 4}
+
+
+def test_a_method_is_not_called_with_its_object() -> None:
+    with pytest.raises(TileError) as caught:
+        bind_arguments("f", inspect.signature(lambda self, A: None), (3,), {}, HERE)
+    assert "make it a function or a staticmethod" in str(caught.value)

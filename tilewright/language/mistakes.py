@@ -227,7 +227,14 @@ def bind_arguments(
         because = f"its arguments are {', '.join(names)}" if names else "it takes no arguments"
         found = (re.findall(r"'(\w+)'", text) or [""])[0]
         if "missing" in text:
-            fail(Kind.MISSING_ARGUMENT, f"{callee} was called without `{found}`", span, because=because, help="give it too")
+            is_method = bool(names) and names[0] == "self"
+            fail(
+                Kind.MISSING_ARGUMENT,
+                f"{callee} was called without `{found}`",
+                span,
+                because=because,
+                help="make it a function or a staticmethod: a method is not called with its object" if is_method else "give it too",
+            )
         if "unexpected" in text:
             close = difflib.get_close_matches(found, names, 1, 0.5)
             fail(
