@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import tilewright
+import tilewright.carver
 import tilewright.language
 import tilewright.testing.tilelang
 import tilewright.tools
@@ -81,13 +82,16 @@ def test_machinery_of_tilelang_that_programs_use() -> None:
     with tilelang_names():
         exec(
             "import tilelang\nfrom tilelang import tvm as tvm\nimport tilelang.tvm as tvm2\nfrom tilelang.transform import PassConfigKey\n"
-            "from tilelang.engine import lower\nfrom tilelang.tools import plot_layout, Analyzer\ncached = tilelang.env.TILELANG_DISABLE_CACHE\n"
+            "from tilelang.engine import lower\nfrom tilelang.tools import plot_layout, Analyzer\n"
+            "from tilelang.carver import MatmulTemplate\nfrom tilelang.carver.arch import CUDA, driver\n"
+            "from tilelang.carver.roller.rasterization import NoRasterization\ncached = tilelang.env.TILELANG_DISABLE_CACHE\n"
             "with tvm.target.Target('c'):\n    pass\n"
-            "tools, hook, marked = tilelang.tools, tilelang.register_cuda_postproc, tilelang.deprecated('x')\n",
+            "hints, tools, hook, marked = tilelang.carver, tilelang.tools, tilelang.register_cuda_postproc, tilelang.deprecated('x')\n",
             names,
         )
     assert names["tvm"] is names["tvm2"] and names["PassConfigKey"] is tilewright.PassConfigKey and names["lower"] is tilewright.lower
-    assert names["tools"] is tilewright.tools and names["plot_layout"] is tilewright.tools.plot_layout and names["cached"] in (True, False)
+    assert names["tools"] is tilewright.tools and names["plot_layout"] is tilewright.tools.plot_layout
+    assert names["hints"] is tilewright.carver and names["MatmulTemplate"] is tilewright.carver.MatmulTemplate and names["cached"] in (True, False)
 
 
 def test_the_cache_switch(monkeypatch: pytest.MonkeyPatch) -> None:
