@@ -232,6 +232,78 @@ def test_a_tile_that_carries_values_from_step_to_step_is_kept_for_each_block() -
     assert next(b.rank for b in program.launches[0].buffers if b.name == "scores") == 3
 
 
+# -- operands that are read in place: neighbours lie side by side
+
+
+def check_few_rows(kernel: PrimFunc, arguments: dict[str, Any], is_grouped: bool = True) -> None:
+    """The same with and without groups, and as the reference has it."""
+    assert (groups(kernel) is not None) is is_grouped
+    found = agree(kernel, arguments, group_blocks)["C"]
+    np.testing.assert_array_equal(run(kernel, **arguments)["C"], found)
+
+
+def test_statements_behind_a_product_whose_operand_is_read_in_place() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((4, 64), "float32"), B: T.Tensor((64, 128), "float32"), C: T.Tensor((4, 128), "float32")):
+        with T.Kernel(8) as bx:
+            a = T.alloc_shared((4, 16), "float32")
+            b = T.alloc_shared((16, 16), "float32")
+            c = T.alloc_fragment((4, 16), "float32")
+            T.clear(c)
+            for k in T.Pipelined(4):
+                T.copy(A[0, k * 16], a)
+                T.copy(B[k * 16, bx * 16], b)
+                T.gemm(a, b, c)
+                for i, j in T.Parallel(4, 16):
+                    c[i, j] = c[i, j] * 2
+            T.copy(c, C[0, bx * 16])
+
+    check_few_rows(kernel, {"A": integers((4, 64)), "B": integers((64, 128), seed=1), "C": np.zeros((4, 128), np.float32)})
+
+
+def test_a_product_of_rows_that_each_block_has_for_itself() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((8, 64), "float32"), B: T.Tensor((64, 128), "float32"), C: T.Tensor((8, 16), "float32")):
+        with T.Kernel(8) as bx:
+            a = T.alloc_shared((1, 16), "float32")
+            b = T.alloc_shared((16, 16), "float32")
+            c = T.alloc_fragment((1, 16), "float32")
+            T.clear(c)
+            for k in T.Pipelined(4):
+                T.copy(A[bx, k * 16], a)
+                T.copy(B[k * 16, bx * 16], b)
+                for i, j in T.Parallel(1, 16):
+                    a[i, j] = a[i, j] + 1
+                T.gemm(a, b, c)
+            T.copy(c, C[bx, 0])
+
+    check_few_rows(kernel, {"A": integers((8, 64)), "B": integers((64, 128), seed=1), "C": np.zeros((8, 16), np.float32)}, is_grouped=False)
+
+
+def test_a_product_behind_the_loop_whose_operand_does_not_lie_side_by_side() -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((32, 16), "float32"), B: T.Tensor((16, 8), "float32"), D: T.Tensor((40, 8), "float32"), C: T.Tensor((2, 32, 8), "float32")):
+        with T.Kernel(32) as by:
+            a = T.alloc_fragment((1, 8), "float32")
+            b = T.alloc_fragment((8, 8), "float32")
+            c = T.alloc_fragment((1, 8), "float32")
+            d = T.alloc_fragment((8, 8), "float32")
+            e = T.alloc_fragment((1, 8), "float32")
+            for k in T.Pipelined(2):
+                T.copy(A[by, k * 8], a)
+                T.copy(B[k * 8, 0], b)
+                for i, j in T.Parallel(8, 8):
+                    b[i, j] = b[i, j] + 1
+                T.gemm(a, b, c, clear_accum=True)
+            T.copy(D[by, 0], d)
+            T.gemm(a, d, e, clear_accum=True)
+            T.copy(c, C[0, by, 0])
+            T.copy(e, C[1, by, 0])
+
+    arguments = {"A": integers((32, 16)), "B": integers((16, 8), seed=1), "D": integers((40, 8), seed=2), "C": np.zeros((2, 32, 8), np.float32)}
+    check_few_rows(kernel, arguments)
+
+
 # -- what must run block by block
 
 

@@ -102,9 +102,9 @@ def _sizes(launch: Launch) -> dict[Expr, int]:
     if any(_variables_of(loop.extent, extents) for loop in loops if isinstance(loop, For)):
         return {}
     streamed = [u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body) if isinstance(u, Gemm) and u.is_streamed]
-    if streamed:
-        return _run_sizes(streamed, extents)
     variance = _Grouping(launch, dict.fromkeys(extents, 2)).variance
+    if streamed:
+        return _run_sizes(streamed, variance, extents)
     tiles: dict[Expr, int] = {}
     shared: set[Expr] = set()
     for stmt in (u for loop in loops if isinstance(loop, For) for u in _sequence(loop.body)):
@@ -131,11 +131,11 @@ def _sizes(launch: Launch) -> dict[Expr, int]:
     return sizes if math.prod(sizes.values()) > 1 else {}
 
 
-def _run_sizes(streamed: list[Gemm], extents: Mapping[Expr, Expr]) -> dict[Expr, int]:
+def _run_sizes(streamed: list[Gemm], variance: Mapping[Buffer, frozenset[Expr]], extents: Mapping[Expr, Expr]) -> dict[Expr, int]:
     """Blocks per group where operands are read in place: neighbours along the contiguous axis; empty where there are none."""
     variables = {_column_variable(g, extents) for g in streamed}
     variable = variables.pop() if len(variables) == 1 else None
-    if variable is None or any(not is_unit(g.b.buffer.element_strides()[_column_axis(g)]) for g in streamed):
+    if variable is None or not all(_lies_side_by_side(g, variable, variance) for g in streamed):
         return {}
     run_bytes = min(g.m_n_k[1] * g.b.dtype.itemsize for g in streamed)
     size = min(_RUN_BYTES // run_bytes, _extent_limit(extents[variable]))
@@ -158,6 +158,16 @@ def _column_variable(product: Gemm, among: Iterable[Expr]) -> Expr | None:
         if is_apart and parts is not None and parts[0].is_constant and parts[0].constant == product.m_n_k[1]:
             return variable
     return None
+
+
+def _lies_side_by_side(product: Gemm, axis: Expr, variance: Mapping[Buffer, frozenset[Expr]]) -> bool:
+    """Whether the blocks along an axis multiply one and the same operand by neighbouring columns, each into a tile of its own."""
+    return (
+        axis in variance.get(product.c.buffer, frozenset())
+        and axis not in variance.get(product.a.buffer, frozenset())
+        and _column_variable(product, (axis,)) is axis
+        and is_unit(product.b.buffer.element_strides()[_column_axis(product)])
+    )
 
 
 def _extent_limit(extent: Expr) -> int:
@@ -275,8 +285,8 @@ class _Grouping:
         runs: list[_Run] = []
         for unit in units:
             axes = self._axes(unit)
-            is_single = isinstance(unit, Gemm) and unit.is_streamed
             last = runs[-1] if runs else None
+            is_single = any(isinstance(u, Gemm) and u.is_streamed for u in (unit, *(last.units if last is not None else ())))
             if last is not None and axes and axes == last.axes and not is_single:
                 last.units.append(unit)
             elif last is not None and last.axes and not axes and all(map(self._is_apart, last.units, itertools.repeat(unit))):
@@ -311,7 +321,7 @@ class _Grouping:
     def _run(self, run: _Run) -> Stmt:
         """The statements for every block of the group that has them for itself; the first axis of the grid is the outer loop."""
         axes, unit = run.axes, run.units[0]
-        if isinstance(unit, Gemm) and unit.is_streamed and axes == frozenset(self.axes) and len(self.axes) == 1:
+        if isinstance(unit, Gemm) and unit.is_streamed and len(self.axes) == 1 and _lies_side_by_side(unit, self.axes[0], self.variance):
             return self._side_by_side(unit)
         inner = {v: var(f"{v.name}_in_group", v.dtype) for v in self.axes if v in axes}
         position = {v: self.outer[v] * self.sizes[v] + inner[v] for v in inner}
