@@ -375,7 +375,9 @@ def parse_dtype(value: Any, span: Span | None = None) -> DType:
         if isinstance(value, str):
             close = difflib.get_close_matches(value, [str(d) for d in SCALAR_DTYPES], 1, 0.6)
             help = f'did you mean "{close[0]}"?' if close else help
-        elif hasattr(value, "as_expression") or isinstance(value, Expr):
+        elif isinstance(value, Expr):
+            help = "write a dtype there; a conversion takes the value first, as in T.cast(x, 'float16')"
+        elif hasattr(value, "as_expression"):
             help = "write its dtype, as in A.dtype"
         shown = repr(value) if isinstance(value, str) else describe_operand(value)
         because = 'a dtype is a name such as "float16", T.float16, or a dtype of numpy or torch'

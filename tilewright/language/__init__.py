@@ -53,6 +53,7 @@ from tilewright.language.kernel import (
 from tilewright.language.loops import Parallel, Persistent, Pipelined, grid, parallel, serial, thread_binding, unroll, vectorized
 from tilewright.language.match_buffer import match_buffer
 from tilewright.language.meta_class import meta_class
+from tilewright.language.other_names import INSTEAD as _INSTEAD
 from tilewright.language.random import rng_init, rng_rand, rng_rand_float
 from tilewright.language.scalar import *
 from tilewright.language.schedule_hints import (
@@ -194,13 +195,14 @@ def __getattr__(name: str) -> _Any:
             because=reason.because,
             help=reason.help,
         )
-    close = _difflib.get_close_matches(name, [*globals(), *_REASONS], 1, 0.6)
+    close = _difflib.get_close_matches(name, [*__all__, *_REASONS], 1, 0.75)
+    instead = _INSTEAD.get(name)
     _fail(
         _Kind.UNKNOWN_NAME,
         f"there is no T.{name}",
         _span_of_caller(),
         because="the language does not have this name",
-        help=f"did you mean T.{close[0]}?" if close else "the README lists the names",
+        help=f"write {instead}" if instead else f"did you mean T.{close[0]}?" if close else "the README lists the names",
     )
 
 

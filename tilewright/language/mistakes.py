@@ -159,7 +159,18 @@ def _refuse_attributes(error: Exception, span: Span) -> None:
 
 
 def _refuse_arguments(error: Exception, frame: FrameType, span: Span) -> None:
-    """Calls that do not fit a signature."""
+    """Calls that do not fit a signature, and of modules of ours that are called what a function is called in small letters."""
+    if isinstance(error, TypeError) and "'module' object is not callable" in str(error):
+        first, _, name = (callee_of(span) or "").rpartition(".")
+        right = [n for n in sys.modules["tilewright.language"].__all__ if n.lower() == name.lower()]
+        if right:
+            fail(
+                Kind.UNKNOWN_NAME,
+                f"there is no function {first}.{name}",
+                span,
+                because="the language does not have this name",
+                help=f"did you mean {first}.{right[0]}?",
+            )
     found = re.search(r"(\w+)\(\) (missing|takes|got) (.*)", str(error)) if isinstance(error, TypeError) else None
     if found is None:
         return
