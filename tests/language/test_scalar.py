@@ -12,6 +12,7 @@ import pytest
 
 import tilewright.language as T
 from tests.execution import refused, run
+from tilewright import dtypes
 from tilewright.errors import Kind
 from tilewright.ir.expr import Expr
 
@@ -64,6 +65,15 @@ def test_python_numbers_stay_python_numbers() -> None:
     assert (T.ceildiv(7, 2), T.cdiv(8, 2), T.max(3, 5), T.min(2.5, 1), T.align_up(13, 8), T.floordiv(-7, 2), T.floormod(-7, 2)) == (4, 4, 5, 1, 16, -4, 1)
     assert T.if_then_else(True, "a", "b") == "a" and T.index_to_coordinates(17, (2, 3, 4)) == [1, 1, 1] and T.abs(-3) == 3
     assert isinstance(T.max(3, T.int32(5)), Expr)
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_a_selection_that_python_decides_has_the_dtype_of_one_that_the_kernel_decides(condition: bool) -> None:
+    unknown = T.dynamic("n") > 0
+    for a, b in ((T.float16(1), -2.0), (3, T.float32(1)), (T.int8(1), T.uint16(2)), (T.float32(1), T.float64(2))):
+        found = T.if_then_else(condition, a, b)
+        assert isinstance(found, Expr) and found.dtype == T.if_then_else(unknown, a, b).dtype and found.astype("bfloat16").dtype == dtypes.bfloat16
+    assert isinstance(T.if_then_else(condition, 1, 2), int)
 
 
 def test_selection_protects_what_is_not_taken() -> None:

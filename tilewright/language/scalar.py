@@ -6,6 +6,8 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tilewright import dtypes
 from tilewright.dtypes import DType
 from tilewright.errors import Kind, fail
@@ -21,8 +23,12 @@ Number = (int, float)
 
 
 def if_then_else(condition: Any, if_true: Any, if_false: Any) -> Any:
-    """`if_true` where the condition holds, else `if_false`; only the taken side is evaluated, so it protects loads."""
-    if isinstance(condition, bool):
+    """`if_true` where the condition holds, else `if_false`; only the taken side is evaluated, so it protects loads.
+
+    The dtype is the one that both have together, whichever is taken. Where Python knows the condition, two values that are both no expressions
+    stay what they are.
+    """
+    if isinstance(condition, (bool, np.bool_)) and not any(isinstance(value, Expr) or hasattr(value, "as_expression") for value in (if_true, if_false)):
         return if_true if condition else if_false
     return select(condition, if_true, if_false, is_lazy=True)
 
