@@ -240,7 +240,7 @@ def test_columns_of_threads_of_their_own_need_no_exchange() -> None:
 
 def test_a_whole_block_scans_one_row() -> None:
     """Warps hand each other their totals through shared memory."""
-    assert parallel_form(on_gpu((1024,), "float32", "float32", 128, scanning(T.cumsum, dim=0), "fragment")) == (5, 2, [])
+    assert parallel_form(on_gpu((1024,), "float32", "float32", 128, scanning(T.cumsum, dim=0), "fragment")) == (5, 1, [])
 
 
 def test_what_a_thread_cannot_hold_is_scanned_in_shared_memory() -> None:

@@ -136,6 +136,11 @@ class ThreadContext(Protocol):
         """d0, d1, … -> element of a shared tile, and the buffer of one axis that it is."""
         ...
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the operation stands in a loop, so that a thread may begin it again while others have not ended it."""
+        ...
+
     def registers(self, name: str, dtype: DType, count: int, span: Span, source: Buffer | None = None) -> Buffer:
         """A fresh LOCAL array, or `source` read as one of another dtype."""
         ...

@@ -232,8 +232,9 @@ class Reduce(TileOp):
 
             body.append(each(count, lambda r: Store(self.span, scratch, slot(r, context.warp), load(partials, (r,)))))
             gather = each(count, lambda r: self._gather(layout, plan.warp_masks, partials, r, context.warp, lambda warp: load(scratch, slot(r, warp))))
-            barrier = Barrier(self.span)
-            body = [self._of_warps(body, warps, has_idle_warps, context), barrier, self._of_warps([gather], warps, has_idle_warps, context), barrier]
+            body = [self._of_warps(body, warps, has_idle_warps, context), Barrier(self.span), self._of_warps([gather], warps, has_idle_warps, context)]
+            if context.is_repeated:  # the next turn stores again
+                body.append(Barrier(self.span))
             return Seq(self.span, (*body, self._of_warps([self._finish(context, partial_layout, partials, each)], warps, has_idle_warps, context)))
         return self._of_warps([*body, self._finish(context, partial_layout, partials, each)], warps, has_idle_warps, context)
 

@@ -331,7 +331,8 @@ class _ThreadScan:
         self.parts.append([])
         kind = LoopKind.UNROLLED if along.extent * groups <= _UNROLLED_STEPS else LoopKind.SERIAL
         self.emit(self.unrolled(groups, clear), For(self.span, turn, const(along.extent), kind, self.unrolled(groups, take)))
-        self.parts.append([])
+        if self.context.is_repeated:  # the next turn stores again
+            self.parts.append([])
         self.add_before(before)
 
     def add_before(self, before: Buffer) -> None:

@@ -57,11 +57,16 @@ class _Lowering:
         self.extra = Scratch()
         self.loops: dict[Expr, int] = unrollable_loops(launch.body)
         self.unrolled: set[Expr] = set()
+        self.num_loops = 0  # around the statement that is being lowered
 
     # -- ThreadContext
     @property
     def target(self) -> NvidiaTarget:
         return self.context.target
+
+    @property
+    def is_repeated(self) -> bool:
+        return self.num_loops > 0
 
     def fragment(self, buffer: Buffer) -> tuple[Layout, Buffer]:
         return self.context.fragments[buffer], self.buffer(buffer)
@@ -153,17 +158,24 @@ class _Lowering:
                 return dataclasses.replace(node, body=tuple(map(self.stmt, node.body)))
             case For():
                 kind = LoopKind.SERIAL if node.kind is LoopKind.PIPELINED else node.kind
-                return dataclasses.replace(node, extent=self.scalar(node.extent), body=self.stmt(node.body), kind=kind, pipeline=None)
+                return dataclasses.replace(node, extent=self.scalar(node.extent), body=self.repeated(node.body), kind=kind, pipeline=None)
             case If():
                 otherwise = None if node.else_body is None else self.stmt(node.else_body)
                 return dataclasses.replace(node, condition=self.scalar(node.condition), then_body=self.stmt(node.then_body), else_body=otherwise)
             case While():
-                return dataclasses.replace(node, condition=self.scalar(node.condition), body=self.stmt(node.body))
+                return dataclasses.replace(node, condition=self.scalar(node.condition), body=self.repeated(node.body))
             case Print() if node.buffer is not None:
                 return self.print_tile(node)
             case Print() if not self.launch.is_thread_level:
                 return If(node.span, self.is_first_thread, self.body(node, None, every_thread(self.num_threads), _ALONE))
         return self.body(node, None, every_thread(self.num_threads), _ALONE)
+
+    def repeated(self, body: Stmt) -> Stmt:
+        """The body of a loop."""
+        self.num_loops += 1
+        lowered = self.stmt(body)
+        self.num_loops -= 1
+        return lowered
 
     @property
     def is_first_thread(self) -> Expr:
