@@ -118,7 +118,8 @@ class Kernel:
         return self.compiled.resources(architecture)
 
     def simulate(self, *args: Any, options: SimulationOptions | None = None) -> SimulationReport:
-        """Runs a kernel for the target "simulate" on copies of the arguments: what it computes, what is wrong with it, how it uses memory."""
+        """Runs a kernel for a GPU, or for the target "simulate", on copies of the arguments in host memory, without a GPU: what it computes, what is
+        wrong with it, how it uses memory."""
         return self.compiled.simulate(args, self.out_idx, options)
 
     @property

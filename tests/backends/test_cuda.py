@@ -183,3 +183,15 @@ def test_eager_functions_run_where_their_tensors_are(driver: MockDriver) -> None
 def test_nothing_is_compiled_while_a_graph_is_captured() -> None:
     with use_driver(MockDriver(capturing=True)), refused(Kind.GRAPH_CAPTURE, "scale was compiled"):
         tilewright.compile(scale, target="sm_90")
+
+
+def test_a_kernel_for_a_gpu_is_simulated_without_one() -> None:
+    kernel = tilewright.compile(checked, out_idx=[1], target="sm_80")
+    a = np.linspace(0, 1, 33, dtype=np.float32)
+    report = kernel.simulate(a)
+    assert not report.findings
+    np.testing.assert_allclose(report.outputs["B"], np.exp(a), rtol=1e-5)
+    (finding,) = kernel.simulate(a - 0.5).findings
+    assert "no negative numbers" in finding.diagnostic.message
+    with refused(Kind.TARGET_FEATURE, "only kernels for an NVIDIA GPU or the simulator have it"):
+        tilewright.compile(checked, out_idx=[1]).simulate(a)

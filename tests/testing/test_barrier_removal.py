@@ -91,3 +91,60 @@ def test_removals_from_compiled_products_are_noticed(num_stages: int) -> None:
     removals = try_removals(lowered, {"A": a, "B": b, "C": np.zeros((64, 64), np.float32)})
     assert sum(r.matters for r in removals) >= 2
     assert not [r for r in removals if r.matters and not r.is_noticed]
+
+
+def attention() -> Any:
+    """Two products with a softmax between them, which goes through shared memory: the shape of flash attention."""
+
+    @T.prim_func
+    def kernel(Q: T.Tensor((32, 32), "float16"), K: T.Tensor((64, 32), "float16"), V: T.Tensor((64, 32), "float16"), O: T.Tensor((32, 32), "float32")):
+        with T.Kernel(1, threads=64):
+            q, k, v = (T.alloc_shared((32, 32), "float16") for _ in (0, 1, 2))
+            p, s, o = T.alloc_shared((32, 32), "float16"), T.alloc_fragment((32, 32), "float32"), T.alloc_fragment((32, 32), "float32")
+            top = T.alloc_fragment((32,), "float32")
+            T.copy(Q, q)
+            T.clear(o)
+            for step in T.Pipelined(2, num_stages=2):
+                T.copy(K[step * 32, 0], k)
+                T.copy(V[step * 32, 0], v)
+                T.gemm(q, k, s, transpose_B=True, clear_accum=True)
+                T.reduce_max(s, top, dim=1)
+                for i, j in T.Parallel(32, 32):
+                    p[i, j] = s[i, j] - top[i]
+                T.gemm(p, v, o)
+            T.copy(o, O)
+
+    return kernel
+
+
+def turned_and_summed() -> Any:
+    """A transposition, a sum across threads, a scan and a histogram in shared memory."""
+
+    @T.prim_func
+    def kernel(Q: T.Tensor((32, 32), "int32"), K: T.Tensor((32,), "int32"), V: T.Tensor((32,), "int32"), O: T.Tensor((32, 32), "int32")):
+        with T.Kernel(1, threads=64):
+            a, b, h = T.alloc_shared((32, 32), "int32"), T.alloc_shared((32, 32), "int32"), T.alloc_shared((32,), "int32")
+            f, sums = T.alloc_fragment((32, 32), "int32"), T.alloc_fragment((32,), "int32")
+            T.copy(Q, a)
+            T.transpose(a, b)
+            T.cumsum(b, dim=1)
+            T.copy(b, f)
+            T.reduce_sum(f, sums, dim=1)
+            T.copy(sums, V)
+            T.clear(h)
+            for i, j in T.Parallel(32, 32):
+                T.atomic_add(h[a[i, j] + 4], 1)
+            T.copy(h, K)
+            T.copy(b, O)
+
+    return kernel
+
+
+@pytest.mark.parametrize("make", [attention, turned_and_summed], ids=lambda make: make.__name__)
+def test_removals_from_other_compiled_kernels_are_noticed(make: Any) -> None:
+    program = make()
+    rng = np.random.default_rng(0)
+    arguments = {p.name: rng.integers(-4, 5, [int(n) for n in p.buffer.shape]).astype(p.buffer.dtype.numpy) for p in program.params}
+    removals = try_removals(tilewright.compile(program, target="simulate").compiled.lowered, arguments)
+    assert sum(r.matters for r in removals) >= 3
+    assert not [r for r in removals if r.matters and not r.is_noticed]

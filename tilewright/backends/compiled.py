@@ -122,7 +122,7 @@ class CompiledProgram(ABC):
 
     def simulate(self, arguments: tuple[Any, ...], outputs: tuple[int, ...], options: SimulationOptions | None) -> SimulationReport:
         """Runs the thread-level program in the simulator; the arguments are the parameters in order without those at the positions `outputs`."""
-        self.has_no("threads to simulate", "the simulator")
+        self.has_no("threads to simulate", "an NVIDIA GPU or the simulator")
 
     def export(self, path: Path) -> None:
         """Writes the machine code to a file whose suffix says in which form."""

@@ -6,9 +6,10 @@ import functools
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from tilewright.backends.compiled import CompiledProgram, CompileOptions, StageTimes
 from tilewright.backends.lowering import ThreadProgram, allows_tf32, lower_to_threads
@@ -23,6 +24,7 @@ from tilewright.disk_cache import cache_key, compiler_hash, open_cache
 from tilewright.errors import CompilerBug, Kind, fail
 from tilewright.ir.fingerprint import fingerprint
 from tilewright.ir.memory_use import used_parameters
+from tilewright.ir.only_on_gpus import refuse_foreign_code
 from tilewright.ir.program import Program
 from tilewright.ir.stmt import Assert
 from tilewright.ir.visit import statements
@@ -40,6 +42,9 @@ from tilewright.runtime.object_cache import cached_object, describe_target
 from tilewright.spans import span_of_caller
 from tilewright.target.cpu import host_target
 from tilewright.target.nvidia import NVIDIA_TARGETS, NvidiaTarget
+
+if TYPE_CHECKING:
+    from tilewright.sim import SimulationOptions, SimulationReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +133,12 @@ class CudaProgram(CompiledProgram):
     @cached_property
     def sass(self) -> str:
         return disassemble(self.binary.image)
+
+    def simulate(self, arguments: tuple[Any, ...], outputs: tuple[int, ...], options: SimulationOptions | None) -> SimulationReport:
+        """Runs the program that was printed as CUDA C++."""
+        refuse_foreign_code(self.program, "the simulator")
+        report: SimulationReport = import_module("tilewright.backends.simulated").simulate_call(self.program, self.lowered, arguments, outputs, options)
+        return report
 
     def export(self, path: Path) -> None:
         if path.suffix == ".cubin":
