@@ -5,9 +5,10 @@ round k, lane t receives its destination register `k ^ kept(t)`; `kept` is chose
 lane sends its source register `sent(k) ^ offset(lane)`. Everything is linear over GF(2), so a lane finds both by swapping registers in pairs, once for
 each independent part of `kept` and `offset`.
 
-That such a `kept` exists: modulo what a lane has in its registers, the sources of a warp's lanes for register 0 span a space of less than the dimension of
-the lanes only if some of those lanes ask the same lane. They are told apart by another register that they may receive first, by a copy of the
-source in another lane, or they want the same.
+That such a `kept` exists where the warp's source holds all that its destination wants: let Q be the tile modulo what the registers of one lane reach, so a
+place in Q is the lane to be asked. Lanes whose first wishes have one place in Q ask one lane. If the wishes do not reach all of Q, a destination register leads
+out of what they reach, and half of those lanes receive that one first. If they do, lanes have one place in Q no more often than the source has copies of its
+lanes, which can be asked instead.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ _WORD_BITS = 32
 
 
 class IssueSlots(IntEnum):
-    """What instructions of a warp cost beside each other. An SM shuffles or accesses shared memory for 32 lanes per cycle, and selects for 64."""
+    """What instructions of a warp cost beside each other.
+
+    An SM shuffles, or accesses shared memory, for 32 lanes per cycle and selects for 64 (CUDA C++ Programming Guide, throughput of native arithmetic
+    instructions, compute capabilities 8.0 to 9.0). That a barrier costs eight shuffles is an estimate: some twenty cycles in which a warp waits for others.
+    """
 
     SELECT = 1
     SHUFFLE = 2
