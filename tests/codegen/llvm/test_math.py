@@ -7,7 +7,8 @@ import pytest
 
 from tests.codegen.llvm.elementwise import Elementwise
 from tests.codegen.llvm.math.accuracy import FEATURE_SETS, add_intrinsic
-from tilewright.codegen.llvm.emitter import Module
+from tilewright.codegen.llvm.convert import from_storage, round_to, storage_type, to_storage
+from tilewright.codegen.llvm.emitter import Function, Module, Value
 from tilewright.codegen.llvm.math import emit_intrinsic
 from tilewright.dtypes import DType, as_dtype
 from tilewright.errors import CompilerBug, TileError
@@ -42,6 +43,25 @@ def test_objects_need_nothing_from_a_library(target: CpuTarget) -> None:
             if kinds is not None and not is_missing:
                 for lanes in (1, target.lanes(kinds[0].itemsize)):
                     add_intrinsic(kernels, name, kinds, target.features, lanes, f"{name}_{dtype}_{lanes}")
+    assert not kernels.undefined_symbols(target)
+
+
+@pytest.mark.parametrize("target", PRESETS.values(), ids=lambda t: t.name)
+def test_functions_of_functions_need_nothing_either(target: CpuTarget) -> None:
+    """LLVM merges what one leaves with what the next begins with: a narrowing to float16 with a computation by way of double."""
+    kernels, features = Elementwise(), target.features
+    single, half = as_dtype("float32"), as_dtype("float16")
+    outer = [name for name in MATH if dtypes_of(name, "float32") == [single] and MATH[name].result((single,)) is single]
+    assert "tanh" in outer and "atan" in outer
+    for name in outer:
+        for inner in ("cos", "exp2", "floor"):
+
+            def chain(f: Function, x: Value, name: str = name, inner: str = inner) -> Value:
+                y = emit_intrinsic(f, MATH[inner], [from_storage(f, x, single, features)], [single], features)
+                z = emit_intrinsic(f, MATH[name], [y], [single], features)
+                return to_storage(f, round_to(f, z, half, features), half, features)
+
+            kernels.add(f"{name}_{inner}", [storage_type(single)], storage_type(half), 1, chain)
     assert not kernels.undefined_symbols(target)
 
 

@@ -133,8 +133,12 @@ class Term:
         return self.call("llvm.fabs")
 
     def with_sign_of(self, other: Term) -> Term:
-        """A float with the sign bit of another, also where that is a zero or NaN."""
-        return self.call("llvm.copysign", other)
+        """A float with the sign bit of another, also where that is a zero or NaN.
+
+        As integers: LLVM moves a narrowing past `llvm.copysign`, and may end at one from double to half, which is a call of a library that is not there.
+        """
+        sign = -1 << (self.width_bits - 1)
+        return ((self.bits() & ~sign) | (other.bits() & sign)).as_float()
 
     def clamp(self, low: float, high: float) -> Term:
         """Within [low, high]; NaN stays. One minimum and one maximum instruction."""
