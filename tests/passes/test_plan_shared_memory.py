@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
+import tilewright
 import tilewright.language as T
 from tests.execution import refused
 from tilewright import dtypes
@@ -134,6 +136,47 @@ def test_in_a_loop_the_way_back_needs_a_barrier_too() -> None:
     assert size == 256 and outline(launch) == "[A-a-B-b-]"
     _, size, launch = planned(turns(*body), carried={a: {K}, b: set()})
     assert size == 512 and outline(launch) == "[A-a-B-b]"
+
+
+def offsets_of(kernel: PrimFunc) -> tuple[dict[str, int], Launch]:
+    launch = run_passes(kernel.program, GpuPassContext(SM_80), GPU_PASSES).launches[0]
+    assert launch.shared_memory is not None
+    return {b.name: offset for b, offset in launch.shared_memory.offsets_bytes}, launch
+
+
+@pytest.mark.parametrize("rows", [4, 3])  # all rows, or some that are stored in the ordinary way
+@pytest.mark.parametrize(("pending", "is_shared"), [(0, True), (1, False), (None, False)])
+def test_what_an_asynchronous_copy_fills_is_kept_until_its_wait_where_nothing_reads_it(rows: int, pending: int | None, is_shared: bool) -> None:
+    @T.prim_func
+    def kernel(A: T.Tensor((rows, 64), "float32"), B: T.Tensor((64,), "float32"), C: T.Tensor((64,), "float32")):
+        with T.Kernel(1, threads=64):
+            unread = T.alloc_shared((4, 64), "float32")
+            early = T.alloc_shared((64,), "float32")
+            late = T.alloc_shared((64,), "float32")
+            T.async_copy(A[0, 0], unread)
+            T.ptx_commit_group()
+            for i in T.Parallel(64):
+                early[i] = i
+            for i in T.Parallel(64):
+                C[i] = early[63 - i]
+            if pending is not None:
+                T.ptx_wait_group(pending)
+            for i in T.Parallel(64):
+                late[i] = 2 * i
+            for i in T.Parallel(64):
+                B[i] = late[63 - i]
+            T.ptx_wait_group(0)
+
+    offsets, _ = offsets_of(kernel)
+
+    def overlaps(name: str) -> bool:
+        return offsets["unread"] <= offsets[name] < offsets["unread"] + 4 * 64 * 4
+
+    assert not overlaps("early") and overlaps("late") == is_shared
+    arrays = {"A": np.ones((rows, 64), np.float32), "B": np.zeros(64, np.float32), "C": np.zeros(64, np.float32)}
+    tilewright.compile(kernel, target="simulate")(*arrays.values())
+    np.testing.assert_array_equal(arrays["C"], np.arange(64)[::-1])
+    np.testing.assert_array_equal(arrays["B"], 2 * np.arange(64)[::-1])
 
 
 def test_loops_of_the_lowering_have_no_order_between_threads() -> None:

@@ -1,7 +1,8 @@
 """Where each shared buffer of a block lies (floor 5).
 
-Buffers whose contents are needed at different times share memory. Before the first access to the later one, a barrier must stand behind the last access
-to the earlier one, in a loop also from the end of a turn to the next one; where there is none, one is inserted.
+Buffers whose contents are needed at different times share memory; what an asynchronous copy fills is needed until the wait for it, read or not. Before
+the first access to the later one, a barrier must stand behind the last access to the earlier one, in a loop also from the end of a turn to the next one;
+where there is none, one is inserted.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tilewright.errors import Kind, Label, fail
+from tilewright.intrin.nvidia.cp_async import CP_ASYNC_COMMIT_GROUP, CP_ASYNC_WAIT_ALL, CP_ASYNC_WAIT_GROUP, CpAsync
 from tilewright.ir.buffer import Buffer, Scope, format_shape
 from tilewright.ir.expr import Expr, Op
 from tilewright.ir.foreign import ForeignCall
 from tilewright.ir.program import Launch, Program, SharedMemoryPlan
-from tilewright.ir.stmt import AtomicUpdate, Barrier, BarrierScope, For, If, Let, Seq, Stmt, WarpExchange, While
-from tilewright.ir.thread import Address, Registers
+from tilewright.ir.stmt import AtomicUpdate, Barrier, BarrierScope, For, If, Let, Seq, Stmt, Store, WarpExchange, While
+from tilewright.ir.thread import Address, InstructionCall, Registers, VectorCopy
 from tilewright.ir.visit import inner_statements, names_made, statements, subexpressions
 from tilewright.passes.context import GpuPassContext, TileVersions
 from tilewright.passes.walk import buffers_of
@@ -78,15 +80,23 @@ class _Survey:
 
     def __init__(self, launch: Launch, context: GpuPassContext) -> None:
         self.launch, self.context = launch, context
+        self.landings = _landings(launch.body)
         self.accesses: dict[Buffer, list[int]] = {}
         self.ranges: dict[Stmt, Interval] = {}
         self.varying = _varying_names(launch)
         self._number(launch.body, 0)
         self.intervals = {buffer: self._interval(buffer) for buffer in self.accesses}
 
+    def accessed(self, stmt: Stmt) -> set[Buffer]:
+        """What a statement itself accesses, and the destinations of the asynchronous copies that are complete behind it."""
+        return accessed(stmt) | self.landings.get(stmt, set())
+
+    def children_with(self, body: Sequence[Stmt], buffer: Buffer) -> list[int]:
+        return [k for k, inner in enumerate(body) if any(buffer in self.accessed(s) for s in statements(inner))]
+
     def _number(self, node: Stmt, position: int) -> int:
         """Gives the first position behind the statement."""
-        for buffer in accessed(node):
+        for buffer in self.accessed(node):
             if buffer.scope is Scope.SHARED:
                 self.accesses.setdefault(buffer, []).append(position)
         last = position + 1
@@ -149,6 +159,59 @@ class _Survey:
 
     def is_varying(self, root: Expr) -> bool:
         return _is_varying(root, self.varying)
+
+
+def _landings(body: Stmt) -> dict[Stmt, set[Buffer]]:
+    """Destinations that nothing reads, by the wait that covers their copy in a sequence around it, or else by the last statement of the launch.
+
+    Where a tile is read, a wait stands before: passes that leave copies asynchronous see to that.
+    """
+    found: dict[Stmt, set[Buffer]] = {}
+
+    def walk(node: Stmt) -> dict[Buffer, int]:
+        """The destinations of copies that may be under way behind a statement, with the number of commits since, or fewer."""
+        if _is_copy(node):
+            return dict.fromkeys(accessed(node), 0)
+        under_way: dict[Buffer, int] = {}
+        for inner in inner_statements(node):
+            begun = walk(inner)
+            read = set().union(*map(_read_by, statements(inner))) if under_way or begun else set()
+            if isinstance(inner, (For, While)):  # a later turn reads, and waits before
+                begun = {buffer: commits for buffer, commits in begun.items() if buffer not in read}
+            under_way = {buffer: commits for buffer, commits in under_way.items() if buffer not in read} | begun
+            if isinstance(node, Seq) and isinstance(inner, InstructionCall):
+                if inner.instruction is CP_ASYNC_COMMIT_GROUP:
+                    under_way = {buffer: commits + 1 for buffer, commits in under_way.items()}
+                pending = _pending_behind(inner)
+                landed = {buffer for buffer, commits in under_way.items() if pending is not None and (pending == 0 or commits > pending)}
+                if landed:
+                    found[inner] = landed
+                under_way = {buffer: commits for buffer, commits in under_way.items() if buffer not in landed}
+        return under_way
+
+    left = walk(body)
+    if left:
+        last = body.body[-1] if isinstance(body, Seq) else body
+        found[last] = found.get(last, set()) | left.keys()
+    return found
+
+
+def _is_copy(node: Stmt) -> bool:
+    return isinstance(node, InstructionCall) and isinstance(node.instruction, CpAsync)
+
+
+def _read_by(node: Stmt) -> set[Buffer]:
+    """The buffers that a statement itself may read, but for one that it also stores to: parts of a copy may be ordinary stores, and wait for nothing."""
+    target = node.buffer if isinstance(node, Store) else node.dst.buffer if isinstance(node, VectorCopy) else None
+    return set() if _is_copy(node) else accessed(node) - ({target.storage} if target is not None else set())
+
+
+def _pending_behind(call: InstructionCall) -> int | None:
+    """How many groups may be under way behind an instruction; None where it waits for none."""
+    if call.instruction is CP_ASYNC_WAIT_ALL:
+        return 0
+    pending = call.operands[0] if call.instruction is CP_ASYNC_WAIT_GROUP else None
+    return pending if isinstance(pending, int) else None
 
 
 def _varying_names(launch: Launch) -> set[Expr]:
@@ -229,14 +292,14 @@ def _separate(survey: _Survey, earlier: Buffer, later: Buffer, wanted: dict[Stmt
     boundary = survey.boundary(earlier, later)
     assert boundary is not None
     body, places = boundary.sequence.body, wanted.setdefault(boundary.sequence, set())
-    before, behind = (_children_with(body, buffer) for buffer in (earlier, later))
+    before, behind = (survey.children_with(body, buffer) for buffer in (earlier, later))
 
     def need(gap: Sequence[int], left: list[int], left_buffer: Buffer, right: list[int], right_buffer: Buffer) -> bool:
         """Whether nothing separates the accesses on both sides of the children `gap`, in front of whose last one a barrier may be put."""
         if any(_is_block_barrier(body[k]) for k in gap[:-1]) or not places.isdisjoint(gap):
             return False
-        is_ended = len(left) == 1 and _begins_with_barrier(body[left[0]], left_buffer, step=-1)
-        return not is_ended and not (len(right) == 1 and _begins_with_barrier(body[right[0]], right_buffer))
+        is_ended = len(left) == 1 and _begins_with_barrier(survey, body[left[0]], left_buffer, step=-1)
+        return not is_ended and not (len(right) == 1 and _begins_with_barrier(survey, body[right[0]], right_buffer))
 
     if need(range(before[-1] + 1, behind[0] + 1), before, earlier, behind, later):
         places.add(behind[0])
@@ -244,25 +307,21 @@ def _separate(survey: _Survey, earlier: Buffer, later: Buffer, wanted: dict[Stmt
         places.add(before[0])
 
 
-def _children_with(body: Sequence[Stmt], buffer: Buffer) -> list[int]:
-    return [k for k, inner in enumerate(body) if any(buffer in accessed(s) for s in statements(inner))]
-
-
 def _is_block_barrier(stmt: Stmt) -> bool:
     return isinstance(stmt, Barrier) and stmt.scope is not BarrierScope.WARP and stmt.num_threads is None
 
 
-def _begins_with_barrier(node: Stmt, buffer: Buffer, step: int = 1) -> bool:
+def _begins_with_barrier(survey: _Survey, node: Stmt, buffer: Buffer, step: int = 1) -> bool:
     """Whether every thread that accesses a buffer in a statement passes a barrier in it before; for step -1, afterwards."""
     if isinstance(node, For):
-        return _begins_with_barrier(node.body, buffer, step)
+        return _begins_with_barrier(survey, node.body, buffer, step)
     if not isinstance(node, Seq):
         return False
-    uses = _children_with(node.body, buffer)
+    uses = survey.children_with(node.body, buffer)
     nearest = uses[0] if step == 1 else uses[-1]
     if any(map(_is_block_barrier, node.body[:nearest] if step == 1 else node.body[nearest + 1 :])):
         return True
-    return len(uses) == 1 and _begins_with_barrier(node.body[nearest], buffer, step)
+    return len(uses) == 1 and _begins_with_barrier(survey, node.body[nearest], buffer, step)
 
 
 # -- too much
