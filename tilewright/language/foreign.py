@@ -33,7 +33,8 @@ def call_extern(*arguments: Any, dtype: Any = None) -> Expr | None:
     arguments   numbers, and addresses: T.address_of(x[i]), T.access_ptr(x[i], "r"), a whole buffer. Without a declaration the function may read and write
                 anything in the buffer that an address leads to; T.access_ptr(x[i], "w", extent=1) means that one element.
 
-    Each thread that comes there calls the function once; in T.Parallel, each iteration does. Raises TileError (extern-argument).
+    Each thread that comes there calls the function once; in T.Parallel, each iteration does. That is so in T.if_then_else too, whichever side is taken: put the
+    call under an `if` where it may not happen. Raises TileError (extern-argument).
     """
     span = program_builder().here()
     if dtype is None:
