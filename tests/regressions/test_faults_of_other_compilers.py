@@ -1,6 +1,7 @@
 """Programs that other tile compilers got wrong, crashed on, hung on or accepted: written anew from descriptions, named by behaviour.
 
-Sizes one off a multiple, loops of one trip, offsets that are not zero, narrow dtypes. What needs threads, barriers or a GPU stands with those.
+Sizes one off a multiple, loops of one trip, offsets that are not zero, narrow dtypes. Each runs by the reference, on the CPU, and as GPU code in the
+simulator, which must find nothing. What needs threads or barriers of its own stands with those.
 """
 
 from __future__ import annotations
@@ -13,8 +14,20 @@ import pytest
 
 import tilewright
 import tilewright.language as T
-from tests.execution import integers, refused, run
+from tests import execution
+from tests.execution import Arrays, assert_same, copied, integers, refused
 from tilewright.errors import Kind
+from tilewright.language.function import PrimFunc
+
+
+def run(kernel: PrimFunc, **arguments: Any) -> Arrays:
+    """Every tensor after a compiled run, once it agrees with the reference and with the GPU code."""
+    found = execution.run(kernel, **arguments)
+    report = tilewright.compile(kernel, target="simulate").simulate(*copied(arguments).values())
+    assert not report.findings, report.render()
+    for name, array in report.outputs.items():
+        assert_same(array, found[name], what=f"{name}, simulated against compiled")
+    return found
 
 
 def product(m: int, n: int, k: int, block: tuple[int, int, int], threads: int, dtype: str = "float16", stages: int = 2) -> Any:
