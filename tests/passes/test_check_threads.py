@@ -204,3 +204,12 @@ def test_which_threads_a_condition_lets_through() -> None:
     found = active_threads(launch, [(tx < 40, True), (tx % 2 == 0, False)])
     assert found is not None and np.flatnonzero(found).tolist() == list(range(1, 40, 2))
     assert active_threads(launch, [(tx < launch.block_variables[0], True)]) is None
+
+
+def test_one_thread_races_with_nobody() -> None:
+    def body(tx, s, A, B):
+        A[0] = T.shfl_down(A[tx], 1)
+
+    check_threads(launch_of(body, threads=1))
+    with refused(Kind.THREAD_RACE):
+        check_threads(launch_of(body))

@@ -22,6 +22,7 @@ from tilewright.passes.fuse_loops import fuse_loops
 from tilewright.passes.fuse_rows import fuse_rows
 from tilewright.passes.group_blocks import group_blocks
 from tilewright.passes.guard_accesses import guard_accesses
+from tilewright.passes.guard_shuffles import guard_shuffles
 from tilewright.passes.hoist_exchanges import hoist_exchanges
 from tilewright.passes.hold_operands import hold_operands
 from tilewright.passes.infer_layouts import infer_layouts
@@ -76,6 +77,7 @@ GPU_PASSES: tuple[GpuPass, ...] = (
     split_lanes,  # before everything that knows elements of one lane only
     lower_thread_ops,  # an operation on a thread's own memory is that thread's
     hoist_exchanges,  # before guards, which the values of the lanes that are added need too
+    guard_shuffles,  # behind hoisting, which moves exchanges alone
     lower_block_reduce,  # before barriers, which order what the threads store and read
     swizzle_blocks,  # block numbers are what everything else is computed from
     settle_async_copies,  # before there are other asynchronous copies than the user's

@@ -186,7 +186,9 @@ class _Check:
 
     # -- stores and operations of the block
     def _store(self, node: Store) -> None:
-        if is_private(node.buffer) or self.splits or any(map(self.variance.is_varying, node.indices)) or not self.variance.is_varying(node.value):
+        if self.thread_count == 1 or is_private(node.buffer) or self.splits:
+            return
+        if any(map(self.variance.is_varying, node.indices)) or not self.variance.is_varying(node.value):
             return
         fail(
             Kind.THREAD_RACE,
