@@ -6,10 +6,11 @@ from typing import Any
 
 import tilewright.language as T
 from tilewright.ir.buffer import Scope
+from tilewright.ir.expr import Op
 from tilewright.ir.program import Launch
 from tilewright.ir.stmt import AtomicUpdate, For, ParallelFor, ReduceLoop, Store
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import statements
+from tilewright.ir.visit import statements, subexpressions
 from tilewright.ops.gemm import Gemm
 from tilewright.ops.reduce import Reduce
 from tilewright.ops.scan import Scan
@@ -111,3 +112,16 @@ def test_asynchronous_copies_are_marked() -> None:
     launch = expanded(body)
     assert [s.is_async for s in statements(launch.body) if isinstance(s, ParallelFor)] == [True]
     assert [kind.__name__ for kind in kept(launch)] == ["CommitGroup", "WaitGroup"]
+
+
+def test_a_fragment_that_every_thread_combines_is_shared_once_in_front_of_the_loop() -> None:
+    def body(A, B, bx, x, y, s):
+        T.clear(x)
+        if T.any_of(x):
+            T.clear(y)
+
+    launch = expanded(body)
+    assert loops(launch) == [(32, 64), (32, 64), (32,)]
+    (turn,) = [s.body for s in statements(launch.body) if isinstance(s, For)]
+    assert isinstance(turn, Store)
+    assert {e.buffer.scope for e in subexpressions(turn.value) if e.op is Op.LOAD} == {Scope.VARIABLE, Scope.SHARED}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 
 from tilewright.ir.buffer import Buffer, Scope
-from tilewright.ir.expr import Expr, Op, const, load
+from tilewright.ir.expr import Expr, Op, const, load, var
 from tilewright.ir.program import Launch, Program
 from tilewright.ir.stmt import For, Let, LoopKind, ParallelFor, ReduceLoop, Seq, Stmt, Store
 from tilewright.ir.tileop import TileOp
-from tilewright.ir.visit import replace_by_several, rewrite, rewrite_expr
+from tilewright.ir.visit import replace_by_several, rewrite, rewrite_expr, statements, subexpressions
 from tilewright.ops.async_copy import CommitGroup, WaitGroup
 from tilewright.ops.copy import Copy
 from tilewright.ops.gemm import Gemm
@@ -37,8 +37,32 @@ def _expand_launch(launch: Launch) -> Launch:
             return expand_op(node, scratch)
         return node
 
-    body = _without_reduce_loops(rewrite(launch.body, post=post), scratch)
+    body = _without_reduce_loops(rewrite(_with_shared_operands(launch, scratch), post=post), scratch)
     return _share_reducers(dataclasses.replace(launch, body=body, buffers=(*launch.buffers, *scratch.buffers)))
+
+
+def _with_shared_operands(launch: Launch, scratch: Scratch) -> Stmt:
+    """The body with the fragments that every thread combines by itself (T.any_of) copied to shared memory once, in front of the loop."""
+    if launch.is_thread_level:
+        return launch.body
+    inside = {s for p in statements(launch.body) if isinstance(p, ParallelFor) for s in statements(p)}
+
+    def staged(node: Stmt) -> Seq | None:
+        if not isinstance(node, ReduceLoop) or node in inside:
+            return None
+        loaded = dict.fromkeys(e.buffer for e in subexpressions(node.value) if e.op is Op.LOAD and e.buffer.scope is Scope.FRAGMENT)
+        tiles = {b: scratch.scratch(f"{b.name}_tile", b.dtype, b.static_shape, node.span) for b in loaded}
+        memo: dict[Expr, Expr] = {}
+        value = rewrite_expr(node.value, lambda e: load(tiles[e.buffer], e.args) if e.op is Op.LOAD and e.buffer in tiles else e, memo)
+        copies = (_copied(fragment, tile) for fragment, tile in tiles.items())
+        return Seq(node.span, (*copies, dataclasses.replace(node, value=value))) if tiles else None
+
+    return replace_by_several(launch.body, staged)
+
+
+def _copied(fragment: Buffer, tile: Buffer) -> ParallelFor:
+    at = tuple(var(f"i{axis}") for axis in range(fragment.rank))
+    return ParallelFor(tile.span, at, tuple(map(const, fragment.static_shape)), Store(tile.span, tile, at, load(fragment, at)))
 
 
 def is_kept_whole(op: TileOp) -> bool:
