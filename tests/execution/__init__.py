@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,24 @@ def run(prim_func: PrimFunc, tolerance: float = 0.0, **arguments: Any) -> Arrays
     expected = tilewright.run_reference(prim_func.program, copied(arguments))
     for name, wanted in expected.items():
         assert_same(found[name], wanted, tolerance, f"{name}, compiled against the reference")
+    if SIMULATES.get():
+        _simulate_too(prim_func, tolerance, arguments, found)
     return found
+
+
+# Set by the conftest.py of folders whose programs are run as GPU code as well.
+SIMULATES = ContextVar("SIMULATES", default=False)
+
+
+def _simulate_too(prim_func: PrimFunc, tolerance: float, arguments: Mapping[str, Any], expected: Arrays) -> None:
+    """The program as GPU code in the simulator, which finds nothing wrong and agrees; products may be summed in another order."""
+    kernel = tilewright.compile(prim_func, target="simulate")
+    own = copied(arguments)
+    report = kernel.simulate(*(own[p.name] for k, p in enumerate(prim_func.params) if k not in kernel.out_idx))
+    assert not report.findings, report.render()
+    for name, array in report.outputs.items():
+        allowed = tolerance if array.dtype.kind in "biu" else max(tolerance, 1e-5)
+        assert_same(array, expected[name], allowed, f"{name}, simulated against compiled")
 
 
 def refused(kind: Kind, *parts: str) -> Any:
