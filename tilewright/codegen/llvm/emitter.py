@@ -255,6 +255,14 @@ class Function:
         """`op` is for example "sext", "sitofp", "bitcast"."""
         return a if a.type == type_ else self.emit(type_, f"{op} {a} to {type_}")
 
+    def opaque(self, a: Value) -> Value:
+        """A vector of integers, of which LLVM does not know any more how it was made; on x86-64, where that takes no instruction or two."""
+        bits = a.lanes * int(element_type(a.type).removeprefix("i"))
+        if bits >= 128:
+            return self.emit(a.type, f'call {a.type} asm "", "=x,0"({a})')
+        whole = self.convert("bitcast", a, f"i{bits}")
+        return self.convert("bitcast", self.emit(whole.type, f'call {whole.type} asm "", "=r,0"({whole})'), a.type)
+
     def select(self, condition: Value, a: Value, b: Value) -> Value:
         return self.emit(a.type, f"select {condition}, {a}, {b}")
 

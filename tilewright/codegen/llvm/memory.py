@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tilewright.codegen.llvm import registers
 from tilewright.codegen.llvm.addresses import Addressing, Location
-from tilewright.codegen.llvm.emitter import Value, constant, vector_type
+from tilewright.codegen.llvm.emitter import Value, constant, element_type, vector_type
 from tilewright.codegen.llvm.task import Operand, is_scalar
 from tilewright.dtypes import DType
 from tilewright.errors import CompilerBug
@@ -113,6 +113,9 @@ class Memory(Addressing):
 
     def _store_masked(self, access: Expr, location: Location, raw: Value, mask: Value) -> None:
         f, align = self.task.f, location.plan.dtype.itemsize
+        if location.is_contiguous and self.task.target.triple.startswith("x86_64") and element_type(raw.type).startswith("i"):
+            # LLVM makes a narrowing part of the masked store, and then, where it knows that the mask has one lane, stores that lane without narrowing it.
+            raw = f.opaque(raw)
         if location.is_contiguous and access.buffer.scope is not Scope.GLOBAL and self.task.is_safe(access):
             # The other lanes' elements are this thread's too: writing them back unchanged is cheaper than not writing them.
             address = self.lane_address(location, 0)
