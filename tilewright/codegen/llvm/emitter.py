@@ -255,9 +255,13 @@ class Function:
         """`op` is for example "sext", "sitofp", "bitcast"."""
         return a if a.type == type_ else self.emit(type_, f"{op} {a} to {type_}")
 
-    def opaque(self, a: Value) -> Value:
-        """A vector of integers, of which LLVM does not know any more how it was made; on x86-64, where that takes no instruction or two."""
+    def opaque(self, a: Value, register_bits: int) -> Value:
+        """Integers of which LLVM does not know any more how they were made; on x86-64, where vector registers have that many bits."""
         bits = a.lanes * int(element_type(a.type).removeprefix("i"))
+        if bits > register_bits:
+            half = a.lanes // 2
+            low, high = (self.opaque(self.shuffle(a, None, range(start, start + half)), register_bits) for start in (0, half))
+            return self.shuffle(low, high, range(a.lanes))
         if bits >= 128:
             return self.emit(a.type, f'call {a.type} asm "", "=x,0"({a})')
         whole = self.convert("bitcast", a, f"i{bits}")

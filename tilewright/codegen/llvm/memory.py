@@ -113,9 +113,9 @@ class Memory(Addressing):
 
     def _store_masked(self, access: Expr, location: Location, raw: Value, mask: Value) -> None:
         f, align = self.task.f, location.plan.dtype.itemsize
-        if location.is_contiguous and self.task.target.triple.startswith("x86_64") and element_type(raw.type).startswith("i"):
+        if location.is_contiguous and self.task.target.triple.startswith("x86_64") and element_type(raw.type) in ("i8", "i16", "i32"):
             # LLVM makes a narrowing part of the masked store, and then, where it knows that the mask has one lane, stores that lane without narrowing it.
-            raw = f.opaque(raw)
+            raw = f.opaque(raw, self.task.target.vector_bytes * 8)
         if location.is_contiguous and access.buffer.scope is not Scope.GLOBAL and self.task.is_safe(access):
             # The other lanes' elements are this thread's too: writing them back unchanged is cheaper than not writing them.
             address = self.lane_address(location, 0)
