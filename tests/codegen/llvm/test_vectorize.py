@@ -541,6 +541,19 @@ def test_random_bodies_give_what_the_interpreter_gives(seed: int) -> None:
     RandomBody(seed).check()
 
 
+def test_guards_that_leave_no_turn_do_not_lengthen_the_loop() -> None:
+    """One guard holds from beyond the last turn on, the other nowhere: the stretch of both ends where it begins, which is at the end of the loop at most."""
+    a, d = tensor("a", int32, 33, 4), tensor("d", int32, 33, 4)
+
+    def turn(i: Expr, j: Expr) -> Stmt:
+        return when(j * 2 > i, store(d, [i, j], select((j >= 2) & (i < -2), at(a, i, j), 1, is_lazy=True)), store(d, [i, j], 2))
+
+    memory = np.full(33 * 4 + 64, 77, np.int32)
+    native(program([a, d], lambda bx: parallel([33, 4], turn)))({"a": integers(33, 4), "d": memory[: 33 * 4].reshape(33, 4)})
+    i, j = np.mgrid[:33, :4]
+    np.testing.assert_array_equal(memory, [*np.where(j * 2 > i, 1, 2).ravel(), *[77] * 64])
+
+
 @pytest.mark.parametrize("target", [GENERIC_128, AVX2, NEON], ids=lambda t: t.name)
 def test_other_targets_compile(target: Any) -> None:
     from tilewright.codegen.llvm.program import emit_program

@@ -45,13 +45,13 @@ def _comparison(task: Task, condition: Expr) -> tuple[Op, Expr, Expr] | None:
 
 
 def narrow_range(expressions: Expressions, condition: Expr, variable: Expr, low: Value, high: Value) -> tuple[Value, Value]:
-    """The part of [low, high) in which the condition holds; where low comes out above high there is none."""
-    task, f = expressions.task, expressions.task.f
+    """The part of [low, high) in which the condition holds, with 0 <= low; where low comes out above high there is none. High never grows, low may."""
+    task, f, zero = expressions.task, expressions.task.f, constant(0, "i64")
     if condition in task.known:
-        return (low, high) if task.known[condition] else (low, low)
+        return low, high if task.known[condition] else zero
     if not depends_on(task, condition, variable):
         holds = expressions.scalar(condition)
-        return low, f.select(holds, high, low)
+        return low, f.select(holds, high, zero)
     if condition.op is Op.AND:
         for part in condition.args:
             low, high = narrow_range(expressions, part, variable, low, high)
@@ -71,10 +71,10 @@ def narrow_range(expressions: Expressions, condition: Expr, variable: Expr, low:
         if scale:
             rest = fold_sum(task, "add", rest, task.scale_value(expressions.scalar_index(atom), scale))
     if slope == 0:
-        holds = f.compare(f"icmp {'eq' if op is Op.EQ else 's' + op.name.lower()}", rest, constant(0, "i64"))
-        return low, f.select(holds, high, low)
+        holds = f.compare(f"icmp {'eq' if op is Op.EQ else 's' + op.name.lower()}", rest, zero)
+        return low, f.select(holds, high, zero)
     if slope > 0:
-        rest = fold_sum(task, "sub", constant(0, "i64"), rest)
+        rest = fold_sum(task, "sub", zero, rest)
     else:
         slope, op = -slope, _MIRRORED[op]
     # slope * variable  op  rest
