@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tilewright
 import tilewright.language as T
 
 n = T.dynamic("n")
@@ -30,3 +31,14 @@ def checked(A: T.Tensor((n,), "float32")):
     with T.Kernel(T.ceildiv(n, 32), threads=32) as bx:
         for i in T.Parallel(32):
             T.device_assert(A[bx * 32 + i] >= 0, "no negative numbers")
+
+
+@tilewright.jit
+def twice(A):
+    M = T.const("M")
+    A: T.Tensor((M,), "float32")
+    B = T.empty((M,), "float32")
+    with T.Kernel(T.ceildiv(M, 128), threads=128) as bx:
+        for i in T.Parallel(128):
+            B[bx * 128 + i] = A[bx * 128 + i] * 2
+    return B

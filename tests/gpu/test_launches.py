@@ -11,7 +11,7 @@ import pytest
 import tilewright
 import tilewright.language as T
 from tests.execution import refused
-from tests.gpu.programs import checked, scale, staged
+from tests.gpu.programs import checked, scale, staged, twice
 from tilewright.codegen.cuda.module import CudaModule, KernelLaunch
 from tilewright.codegen.llvm.launcher import emit_launcher, launcher_name
 from tilewright.codegen.slots import slots_of
@@ -245,16 +245,6 @@ def test_code_for_an_older_architecture(kernel: Any) -> None:
 
 
 def test_eager_functions_follow_their_tensors() -> None:
-    @tilewright.jit
-    def twice(A):
-        M = T.const("M")
-        A: T.Tensor((M,), "float32")
-        B = T.empty((M,), "float32")
-        with T.Kernel(T.ceildiv(M, 128), threads=128) as bx:
-            for i in T.Parallel(128):
-                B[bx * 128 + i] = A[bx * 128 + i] * 2
-        return B
-
     a = torch.randn(1000, device="cuda")
     assert torch.equal(twice(a), a * 2) and torch.equal(twice(a.cpu()), a.cpu() * 2)
 

@@ -11,7 +11,7 @@ import pytest
 import tilewright
 import tilewright.language as T
 from tests.execution import refused
-from tests.gpu.programs import checked, scale, staged
+from tests.gpu.programs import checked, scale, staged, twice
 from tilewright.errors import Kind
 from tilewright.runtime.cuda_driver import find_driver
 
@@ -264,16 +264,6 @@ def test_calls_are_timed_on_the_device_that_they_use(kernel: Any) -> None:
 
 
 def test_eager_functions_follow_their_tensors() -> None:
-    @tilewright.jit
-    def twice(A):
-        M = T.const("M")
-        A: T.Tensor((M,), "float32")
-        B = T.empty((M,), "float32")
-        with T.Kernel(T.ceildiv(M, 128), threads=128) as bx:
-            for i in T.Parallel(128):
-                B[bx * 128 + i] = A[bx * 128 + i] * 2
-        return B
-
     for device in IN_TURN:
         a = torch.randn(1000, device=device)
         b = twice(a)
